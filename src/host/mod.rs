@@ -1,0 +1,4 @@
+//! The outside world, one thing a file: files, sockets, users, clocks. Thin, and without policy: what is to be
+//! done is decided in `proto/` and told in `flow/`.
+
+pub mod durable;

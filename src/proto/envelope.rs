@@ -1,0 +1,845 @@
+//! The text of a queue file, both ways: envelope, message line, journal (design of the spool in host/spool.rs).
+//!
+//! ```text
+//! minimta-queue 1
+//! from <sender@example.org>
+//! to <one@example.net> NOTIFY=FAILURE ORCPT=rfc822;one@example.net
+//! received 2026-11-23T12:00:00Z
+//! client uid 1000
+//! protocol local
+//! message 00000000000000004711 crc32 8f3a21c0 longest 0000000072 8bit
+//!
+//! (the message, exactly as it will be sent, CRLF lines)
+//! 2026-11-23T12:00:00Z to 1 delivered 250 2.0.0 mx.example.net ok, queued as 4711
+//! 2026-11-23T12:00:01Z to 2-3,5 deferred 451 4.7.1 mx2.example.net greylisted
+//! 2026-11-23T16:00:00Z warned
+//! ```
+//!
+//! Nothing from a stranger is written here before it has become a type that holds no line end, so no value can
+//! become a second line (CVE-2020-8794, CVE-2020-28021). A field this version does not know is passed over.
+
+use std::fmt::Write as _;
+
+use super::address::{Mailbox, ReversePath, take_path};
+use super::date::{Stamp, parse_iso8601};
+use super::reply::Enhanced;
+
+/// The first line of every queue file; the number changes when an older minimta could misread the rest.
+pub const MAGIC: &str = "minimta-queue 1\n";
+
+/// Who sends to whom, and what was said about it when the message was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// Who hears of failures.
+    pub sender: ReversePath,
+    /// Whom it is for; the journal counts them from 1 in this order.
+    pub recipients: Vec<Recipient>,
+    /// When it was accepted, seconds since 1970.
+    pub received_at: i64,
+    /// Where it came from: `uid 1000`, or a client's address.
+    pub client: String,
+    /// How: `local`, or the word of the Received line (RFC 3848).
+    pub protocol: String,
+    /// Who authenticated, if anybody did.
+    pub auth: Option<String>,
+    /// Whether SMTPUTF8 was asked for (RFC 6531), or addresses need it.
+    pub smtputf8: bool,
+    /// How much of the message a report returns (RFC 3461 4.3).
+    pub ret: Option<Ret>,
+    /// The sender's own name for this message, still in xtext (RFC 3461 4.4).
+    pub envid: Option<String>,
+}
+
+/// One envelope recipient with its DSN parameters (RFC 3461 4.1, 4.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// Where it goes.
+    pub address: Mailbox,
+    /// When the sender wants to hear of it; `None`: nothing was said, which means failures.
+    pub notify: Option<Notify>,
+    /// The original recipient, `type;address` with the address still in xtext.
+    pub orcpt: Option<String>,
+}
+
+impl Recipient {
+    /// A recipient nothing more was said of.
+    pub fn plain(address: Mailbox) -> Self {
+        Self {
+            address,
+            notify: None,
+            orcpt: None,
+        }
+    }
+}
+
+/// NOTIFY= (RFC 3461 4.1). All three false is NEVER.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Notify {
+    /// A report on delivery.
+    pub success: bool,
+    /// A report on failure.
+    pub failure: bool,
+    /// A report on delay.
+    pub delay: bool,
+}
+
+impl Notify {
+    /// Parses `NEVER`, or a list of the others; `None` for anything else (NEVER stands alone).
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut notify = Self::default();
+        if text.eq_ignore_ascii_case("NEVER") {
+            return Some(notify);
+        }
+        for word in text.split(',') {
+            match word {
+                w if w.eq_ignore_ascii_case("SUCCESS") => notify.success = true,
+                w if w.eq_ignore_ascii_case("FAILURE") => notify.failure = true,
+                w if w.eq_ignore_ascii_case("DELAY") => notify.delay = true,
+                _ => return None,
+            }
+        }
+        Some(notify)
+    }
+}
+
+impl std::fmt::Display for Notify {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let words = [
+            (self.success, "SUCCESS"),
+            (self.failure, "FAILURE"),
+            (self.delay, "DELAY"),
+        ];
+        let chosen: Vec<&str> = words
+            .iter()
+            .filter(|(on, _)| *on)
+            .map(|(_, word)| *word)
+            .collect();
+        f.write_str(
+            if chosen.is_empty() {
+                "NEVER".to_owned()
+            } else {
+                chosen.join(",")
+            }
+            .as_str(),
+        )
+    }
+}
+
+/// RET= (RFC 3461 4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ret {
+    /// The whole message comes back.
+    Full,
+    /// Its header only.
+    Headers,
+}
+
+impl Ret {
+    /// Parses `FULL` or `HDRS`.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            t if t.eq_ignore_ascii_case("FULL") => Some(Self::Full),
+            t if t.eq_ignore_ascii_case("HDRS") => Some(Self::Headers),
+            _ => None,
+        }
+    }
+
+    /// As it is written in a command.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "FULL",
+            Self::Headers => "HDRS",
+        }
+    }
+}
+
+/// What is known of the message once it has passed by: the fixed-width line that is filled in last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// Octets, CRLFs counted (RFC 1870).
+    pub size: u64,
+    /// Checksum of these octets.
+    pub crc32: u32,
+    /// The longest line, its CRLF not counted.
+    pub longest_line: u64,
+    /// Whether any octet is beyond ASCII.
+    pub eight_bit: bool,
+}
+
+impl Facts {
+    /// The line with its line end; always [`Facts::WIDTH`] octets, so that it can be written over.
+    pub fn line(&self) -> String {
+        let (longest, bits) = (
+            self.longest_line.min(9_999_999_999),
+            if self.eight_bit { 8 } else { 7 },
+        );
+        format!(
+            "message {:020} crc32 {:08x} longest {longest:010} {bits}bit\n",
+            self.size, self.crc32
+        )
+    }
+
+    /// Octets of [`Facts::line`].
+    pub const WIDTH: usize = 68;
+
+    fn parse(line: &str) -> Option<Self> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let ["message", size, "crc32", crc32, "longest", longest, bits] = words.as_slice() else {
+            return None;
+        };
+        if line.len() + 1 != Self::WIDTH {
+            return None;
+        }
+        Some(Self {
+            size: size.parse().ok()?,
+            crc32: u32::from_str_radix(crc32, 16).ok()?,
+            longest_line: longest.parse().ok()?,
+            eight_bit: match *bits {
+                "7bit" => false,
+                "8bit" => true,
+                _ => return None,
+            },
+        })
+    }
+}
+
+impl Envelope {
+    /// The queue file's text up to the message line: what stands before [`Facts::line`] and the blank line.
+    pub fn to_text(&self) -> String {
+        let mut text = String::with_capacity(256 + 64 * self.recipients.len());
+        text.push_str(MAGIC);
+        let mut line = |name: &str, value: &dyn std::fmt::Display| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{name} {value}");
+        };
+        line("from", &self.sender);
+        for recipient in &self.recipients {
+            let notify = recipient
+                .notify
+                .map(|n| format!(" NOTIFY={n}"))
+                .unwrap_or_default();
+            let orcpt = recipient
+                .orcpt
+                .as_ref()
+                .map(|o| format!(" ORCPT={}", one_line(o)))
+                .unwrap_or_default();
+            line(
+                "to",
+                &format_args!("<{}>{notify}{orcpt}", recipient.address),
+            );
+        }
+        line("received", &Stamp::utc(self.received_at).iso8601());
+        line("client", &one_line(&self.client));
+        line("protocol", &one_line(&self.protocol));
+        if let Some(auth) = &self.auth {
+            line("auth", &one_line(auth));
+        }
+        if self.smtputf8 {
+            line("smtputf8", &"yes");
+        }
+        if let Some(ret) = self.ret {
+            line("ret", &ret.as_str());
+        }
+        if let Some(envid) = &self.envid {
+            line("envid", &one_line(envid));
+        }
+        text
+    }
+
+    /// Reads the head of a queue file. `head` begins at the file's first octet and may end anywhere.
+    pub fn parse(head: &[u8]) -> Result<Parsed, Unreadable> {
+        let magic = MAGIC.as_bytes();
+        if !head.starts_with(magic) {
+            // A file that was being written when the power went has no bytes, or zeros: the message line is
+            // written with all the rest, so such a file was never promised to anybody.
+            let lost = head.iter().all(|b| *b == 0) || magic.starts_with(head);
+            return Err(if lost {
+                Unreadable::Unfinished
+            } else {
+                Unreadable::Foreign
+            });
+        }
+        let mut envelope = Self {
+            sender: ReversePath::Null,
+            recipients: Vec::new(),
+            received_at: 0,
+            client: String::new(),
+            protocol: String::new(),
+            auth: None,
+            smtputf8: false,
+            ret: None,
+            envid: None,
+        };
+        let mut at = magic.len();
+        let mut facts = None;
+        loop {
+            let rest = head.get(at..).unwrap_or_default();
+            let Some(length) = rest.iter().position(|b| *b == b'\n') else {
+                return Err(Unreadable::MoreNeeded);
+            };
+            at += length + 1;
+            let bytes = rest.get(..length).unwrap_or_default();
+            if bytes.is_empty() {
+                let facts: Facts = facts.ok_or(Unreadable::Unfinished)?;
+                return Ok(Parsed {
+                    envelope,
+                    facts,
+                    message_at: at as u64,
+                });
+            }
+            let line =
+                std::str::from_utf8(bytes).map_err(|_| damaged("a line that is not UTF-8"))?;
+            match line.split_once(' ') {
+                Some(("message", _)) => facts = Facts::parse(line),
+                Some((name, value)) => envelope.field(name, value)?,
+                None => return Err(damaged("a line without a value")),
+            }
+        }
+    }
+
+    fn field(&mut self, name: &str, value: &str) -> Result<(), Unreadable> {
+        match name {
+            "from" => self.sender = parse_sender(value)?,
+            "to" => self.recipients.push(parse_recipient(value)?),
+            "received" => {
+                self.received_at = parse_iso8601(value).ok_or(damaged("a date that is none"))?
+            }
+            "client" => self.client = value.to_owned(),
+            "protocol" => self.protocol = value.to_owned(),
+            "auth" => self.auth = Some(value.to_owned()),
+            "smtputf8" => self.smtputf8 = value == "yes",
+            "ret" => self.ret = Ret::parse(value),
+            "envid" => self.envid = Some(value.to_owned()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn parse_sender(value: &str) -> Result<ReversePath, Unreadable> {
+    let (path, _) = take_path(value).map_err(|_| damaged("a sender that is no address"))?;
+    match path {
+        "" => Ok(ReversePath::Null),
+        _ => Mailbox::parse(path)
+            .map(ReversePath::Mailbox)
+            .map_err(|_| damaged("a sender that is no address")),
+    }
+}
+
+fn parse_recipient(value: &str) -> Result<Recipient, Unreadable> {
+    let wrong = |_| damaged("a recipient that is no address");
+    let (path, parameters) = take_path(value).map_err(wrong)?;
+    let mut recipient = Recipient::plain(Mailbox::parse(path).map_err(wrong)?);
+    for parameter in parameters.split_ascii_whitespace() {
+        match parameter.split_once('=') {
+            Some(("NOTIFY", value)) => recipient.notify = Notify::parse(value),
+            Some(("ORCPT", value)) => recipient.orcpt = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+    Ok(recipient)
+}
+
+/// The head of a queue file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parsed {
+    /// Who sends to whom.
+    pub envelope: Envelope,
+    /// The message's size and checksum.
+    pub facts: Facts,
+    /// Where in the file the message begins.
+    pub message_at: u64,
+}
+
+/// Why a file is no queue file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    /// The head goes on beyond the bytes given.
+    MoreNeeded,
+    /// Its writer never finished it; it was never promised to anybody.
+    Unfinished,
+    /// It is something else.
+    Foreign,
+    /// It was one, and is damaged; what was found.
+    Damaged(&'static str),
+}
+
+fn damaged(what: &'static str) -> Unreadable {
+    Unreadable::Damaged(what)
+}
+
+/// How it went for a recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Another host or a mailbox has it.
+    Delivered,
+    /// Not now; to be tried again.
+    Deferred,
+    /// Never; the sender is told.
+    Failed,
+}
+
+impl Verdict {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Deferred => "deferred",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Delivered, Self::Deferred, Self::Failed]
+            .into_iter()
+            .find(|v| v.word() == word)
+    }
+}
+
+/// The outcome of one attempt for one recipient, in the words of whoever decided it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// How it went.
+    pub verdict: Verdict,
+    /// The SMTP reply code, when a server gave one.
+    pub code: Option<u16>,
+    /// The enhanced status code, the server's or ours.
+    pub enhanced: Enhanced,
+    /// The host that said so, or the place here (`Maildir`).
+    pub host: String,
+    /// Its words: one line, no control characters, bounded.
+    pub text: String,
+    /// Whether the duty to report success went on with the message (RFC 3461 5.2.1).
+    pub dsn_passed: bool,
+}
+
+impl Outcome {
+    /// Longest text kept of a server's reply, in characters: enough for its reason and a link, and no flood.
+    const MAX_TEXT: usize = 500;
+
+    /// An outcome with cleaned words.
+    pub fn new(
+        verdict: Verdict,
+        code: Option<u16>,
+        enhanced: Enhanced,
+        host: &str,
+        text: &str,
+    ) -> Self {
+        let host: String = one_line(host)
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join("_");
+        let host = host.chars().take(255).collect();
+        let text = one_line(text).trim().chars().take(Self::MAX_TEXT).collect();
+        Self {
+            verdict,
+            code,
+            enhanced,
+            host,
+            text,
+            dsn_passed: false,
+        }
+    }
+
+    /// "250 2.0.0 ok" as a person reads it: code, enhanced code, text.
+    pub fn words(&self) -> String {
+        let code = self.code.map(|c| format!("{c} ")).unwrap_or_default();
+        format!("{code}{} {}", self.enhanced, self.text)
+            .trim_end()
+            .to_owned()
+    }
+}
+
+/// A text on one line: every control character becomes a space.
+pub fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+/// One line of the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// An attempt, for the recipients of these indices (from 0).
+    Attempt(Vec<usize>, Outcome),
+    /// The sender was told of the delay.
+    Warned,
+}
+
+impl Entry {
+    /// The line, with its line end.
+    pub fn line(&self, at: i64) -> String {
+        let at = Stamp::utc(at).iso8601();
+        match self {
+            Self::Warned => format!("{at} warned\n"),
+            Self::Attempt(recipients, o) => {
+                let code = o.code.map_or_else(|| "-".to_owned(), |c| c.to_string());
+                let host = if o.host.is_empty() { "-" } else { &o.host };
+                let (to, verdict) = (ranges(recipients), o.verdict.word());
+                let line = format!(
+                    "{at} to {to} {verdict} {code} {} {host} {}",
+                    o.enhanced, o.text
+                );
+                format!("{}\n", line.trim_end())
+            }
+        }
+    }
+
+    /// Reads a line without its line end; with it, when it was written.
+    fn parse(line: &str) -> Option<(i64, Self)> {
+        let (at, rest) = line.split_once(' ')?;
+        let at = parse_iso8601(at)?;
+        if rest == "warned" {
+            return Some((at, Self::Warned));
+        }
+        let mut words = rest.splitn(7, ' ');
+        let ("to", to) = (words.next()?, words.next()?) else {
+            return None;
+        };
+        let verdict = Verdict::parse(words.next()?)?;
+        let code = match words.next()? {
+            "-" => None,
+            code => Some(code.parse().ok()?),
+        };
+        let enhanced = Enhanced::parse(words.next()?)?;
+        let host = words.next().filter(|h| *h != "-").unwrap_or_default();
+        let outcome = Outcome::new(
+            verdict,
+            code,
+            enhanced,
+            host,
+            words.next().unwrap_or_default(),
+        );
+        Some((at, Self::Attempt(parse_ranges(to)?, outcome)))
+    }
+}
+
+/// Indices from 0 as counted from 1 in ranges: `1,3-7`.
+fn ranges(indices: &[usize]) -> String {
+    let mut text = String::new();
+    let mut rest = indices.iter().map(|i| i + 1).peekable();
+    while let Some(first) = rest.next() {
+        let mut last = first;
+        while let Some(next) = rest.next_if_eq(&(last + 1)) {
+            last = next;
+        }
+        let comma = if text.is_empty() { "" } else { "," };
+        // Writing to a String cannot fail.
+        let _ = if first == last {
+            write!(text, "{comma}{first}")
+        } else {
+            write!(text, "{comma}{first}-{last}")
+        };
+    }
+    text
+}
+
+fn parse_ranges(text: &str) -> Option<Vec<usize>> {
+    /// No message has more recipients; a damaged range must not fill the memory.
+    const MAX: usize = 1_000_000;
+    let mut indices = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        if first == 0 || last < first || last > MAX {
+            return None;
+        }
+        indices.extend(first - 1..last);
+    }
+    Some(indices)
+}
+
+/// What the journal says of one recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// When the last one ended, and how; `None`: not tried yet.
+    pub last: Option<(i64, Outcome)>,
+}
+
+impl Standing {
+    /// Whether there is still something to do.
+    pub fn is_waiting(&self) -> bool {
+        self.last
+            .as_ref()
+            .is_none_or(|(_, o)| o.verdict == Verdict::Deferred)
+    }
+}
+
+/// What the journal says of the whole message.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// By recipient, in the envelope's order.
+    pub standings: Vec<Standing>,
+    /// Whether the sender was told of the delay.
+    pub warned: bool,
+}
+
+impl Progress {
+    /// Nothing tried yet.
+    pub fn new(recipients: usize) -> Self {
+        Self {
+            standings: vec![Standing::default(); recipients],
+            warned: false,
+        }
+    }
+
+    /// Reads a journal. A torn last line counts for nothing; returned is how many octets are whole lines.
+    pub fn parse(journal: &[u8], recipients: usize) -> (Self, usize) {
+        let mut progress = Self::new(recipients);
+        let whole = journal
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(0, |last| last + 1);
+        for line in journal
+            .get(..whole)
+            .unwrap_or_default()
+            .split(|b| *b == b'\n')
+        {
+            if let Some((at, entry)) = std::str::from_utf8(line).ok().and_then(Entry::parse) {
+                progress.apply(at, &entry);
+            }
+        }
+        (progress, whole)
+    }
+
+    /// Takes in one more line.
+    pub fn apply(&mut self, at: i64, entry: &Entry) {
+        match entry {
+            Entry::Warned => self.warned = true,
+            Entry::Attempt(recipients, outcome) => {
+                for index in recipients {
+                    if let Some(standing) = self.standings.get_mut(*index) {
+                        standing.attempts = standing.attempts.saturating_add(1);
+                        standing.last = Some((at, outcome.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The indices of those who still wait.
+    pub fn waiting(&self) -> Vec<usize> {
+        let all = self.standings.iter().enumerate();
+        all.filter(|(_, s)| s.is_waiting())
+            .map(|(index, _)| index)
+            .collect()
+    }
+}
+
+/// The default envelope sender and recipients' domain of a test.
+#[cfg(test)]
+pub fn sample(to: &[&str]) -> Envelope {
+    Envelope {
+        sender: ReversePath::Mailbox(Mailbox::parse("sender@example.org").unwrap()),
+        recipients: to
+            .iter()
+            .map(|t| Recipient::plain(Mailbox::parse(t).unwrap()))
+            .collect(),
+        received_at: 1_795_454_400,
+        client: "uid 1000".to_owned(),
+        protocol: "local".to_owned(),
+        auth: None,
+        smtputf8: false,
+        ret: None,
+        envid: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> Envelope {
+        let mut envelope = sample(&[
+            "one@example.net",
+            "\"a>b c\"@example.net",
+            "three@example.net",
+        ]);
+        envelope.recipients[0].notify = Notify::parse("failure,DELAY");
+        envelope.recipients[0].orcpt = Some("rfc822;one@example.net".to_owned());
+        envelope.recipients[1].notify = Notify::parse("NEVER");
+        envelope.auth = Some("alice".to_owned());
+        envelope.smtputf8 = true;
+        envelope.ret = Some(Ret::Headers);
+        envelope.envid = Some("QQ314159".to_owned());
+        envelope
+    }
+
+    #[test]
+    fn an_envelope_is_read_as_it_was_written() {
+        for envelope in [
+            full(),
+            Envelope {
+                sender: ReversePath::Null,
+                ..sample(&["a@b.example"])
+            },
+        ] {
+            let facts = Facts {
+                size: 4711,
+                crc32: 0x8f3a_21c0,
+                longest_line: 72,
+                eight_bit: true,
+            };
+            let head = format!("{}{}\n", envelope.to_text(), facts.line());
+            let parsed = Envelope::parse(head.as_bytes()).unwrap();
+            assert_eq!(
+                parsed,
+                Parsed {
+                    envelope,
+                    facts,
+                    message_at: head.len() as u64
+                }
+            );
+            // Every shorter head asks for more, or was never finished.
+            for cut in 0..head.len() {
+                let cut = Envelope::parse(&head.as_bytes()[..cut]);
+                assert!(
+                    matches!(cut, Err(Unreadable::MoreNeeded | Unreadable::Unfinished)),
+                    "{cut:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_message_line_never_changes_its_width() {
+        assert_eq!(Facts::default().line().len(), Facts::WIDTH);
+        let most = Facts {
+            size: u64::MAX,
+            crc32: u32::MAX,
+            longest_line: u64::MAX,
+            eight_bit: true,
+        };
+        assert_eq!(most.line().len(), Facts::WIDTH);
+    }
+
+    #[test]
+    fn what_is_no_queue_file_is_told_apart() {
+        let rows: &[(&[u8], Unreadable)] = &[
+            (b"", Unreadable::Unfinished),
+            (b"\0\0\0\0", Unreadable::Unfinished),
+            (b"minimta-qu", Unreadable::Unfinished),
+            (b"From: x\n", Unreadable::Foreign),
+            (b"minimta-queue 2\n\n", Unreadable::Foreign),
+            (
+                b"minimta-queue 1\nfrom <a@b.example>\n\n",
+                Unreadable::Unfinished,
+            ),
+            (
+                b"minimta-queue 1\nfrom a\n\n",
+                damaged("a sender that is no address"),
+            ),
+            (
+                b"minimta-queue 1\nto <a>\n\n",
+                damaged("a recipient that is no address"),
+            ),
+            (
+                b"minimta-queue 1\nfrom\n\n",
+                damaged("a line without a value"),
+            ),
+            (
+                b"minimta-queue 1\nreceived x\n\n",
+                damaged("a date that is none"),
+            ),
+            (
+                b"minimta-queue 1\nclient \xff\n\n",
+                damaged("a line that is not UTF-8"),
+            ),
+        ];
+        for (head, expected) in rows {
+            assert_eq!(
+                Envelope::parse(head),
+                Err(*expected),
+                "{:?}",
+                String::from_utf8_lossy(head)
+            );
+        }
+    }
+
+    #[test]
+    fn no_value_becomes_a_second_line() {
+        let mut envelope = full();
+        envelope.client = "x\nto <evil@example.net>".to_owned(); // CVE-2020-28021
+        envelope.recipients[0].orcpt = Some("rfc822;x\nto".to_owned());
+        let text = envelope.to_text();
+        assert_eq!(
+            text.lines().filter(|l| l.starts_with("to ")).count(),
+            3,
+            "{text}"
+        );
+        let outcome = Outcome::new(
+            Verdict::Failed,
+            Some(550),
+            Enhanced(5, 1, 1),
+            "mx\n x",
+            "no\r\n2026 to 1 delivered",
+        );
+        assert_eq!(Entry::Attempt(vec![0], outcome).line(0).lines().count(), 1); // CVE-2020-8794
+    }
+
+    #[test]
+    fn the_journal_is_read_as_it_was_written() {
+        let greylisted = Outcome::new(
+            Verdict::Deferred,
+            Some(451),
+            Enhanced(4, 7, 1),
+            "mx2.example.net",
+            "greylisted",
+        );
+        let down = Outcome::new(Verdict::Deferred, None, Enhanced(4, 4, 1), "", "");
+        let done = Outcome::new(
+            Verdict::Delivered,
+            Some(250),
+            Enhanced(2, 0, 0),
+            "mx.example.net",
+            "ok  queued",
+        );
+        let entries = [
+            Entry::Attempt(vec![0, 1, 2, 4], greylisted.clone()),
+            Entry::Attempt(vec![1], down.clone()),
+            Entry::Warned,
+            Entry::Attempt(vec![0], done.clone()),
+        ];
+        let mut journal: String = entries.iter().map(|e| e.line(60)).collect();
+        assert!(journal.starts_with(
+            "1970-01-01T00:01:00Z to 1-3,5 deferred 451 4.7.1 mx2.example.net greylisted\n"
+        ));
+        let whole = journal.len();
+        journal.push_str("1970-01-01T00:01:00Z to 3 delivered 250 2.0.0 mx"); // torn by a power cut
+        let (progress, kept) = Progress::parse(journal.as_bytes(), 5);
+        assert_eq!(kept, whole);
+        assert!(progress.warned);
+        assert_eq!(
+            progress.standings[0],
+            Standing {
+                attempts: 2,
+                last: Some((60, done))
+            }
+        );
+        assert_eq!(
+            progress.standings[1],
+            Standing {
+                attempts: 2,
+                last: Some((60, down))
+            }
+        );
+        assert_eq!(progress.standings[2].last, Some((60, greylisted)));
+        assert_eq!(progress.waiting(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_damaged_journal_line_counts_for_nothing() {
+        for line in [
+            "x",
+            "1970-01-01T00:01:00Z to 0 delivered 250 2.0.0 mx",
+            "1970-01-01T00:01:00Z to 1-99999999999 delivered 250 2.0.0 mx",
+            "1970-01-01T00:01:00Z to 1 delivered 250 9.0.0 mx",
+            "1970-01-01T00:01:00Z to 1 lost 250 2.0.0 mx",
+            "1970-01-01T00:01:00Z to 7 delivered 250 2.0.0 mx", // nobody of that number
+        ] {
+            let (progress, _) = Progress::parse(format!("{line}\n").as_bytes(), 1);
+            assert_eq!(progress, Progress::new(1), "{line}");
+        }
+    }
+}

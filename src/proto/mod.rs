@@ -1,0 +1,10 @@
+//! The mail protocols: bytes and values in, bytes and values out.
+//!
+//! Nothing in this folder touches a file, a socket, the environment, a thread, the clock, randomness or the
+//! log; time and random bytes come in as arguments. So every rule can be tested as a table, without a wait.
+//! `tests/architecture.rs` keeps it so.
+
+pub mod address;
+pub mod date;
+pub mod envelope;
+pub mod reply;
