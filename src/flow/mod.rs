@@ -3,6 +3,7 @@
 
 use crate::config::Config;
 use crate::host::spool::Spool;
+use crate::proto::envelope::Outcome;
 
 pub mod admin;
 pub mod bounce;
@@ -10,7 +11,9 @@ pub mod check;
 pub mod deliver;
 pub mod queue;
 pub mod send;
+pub mod settle;
 pub mod submit;
+mod text;
 
 /// What every part of the story needs.
 #[derive(Debug)]
@@ -24,3 +27,10 @@ pub struct Context {
     /// `-v`: say on standard error what is done.
     pub verbose: bool,
 }
+
+/// How it went, by index into the envelope's recipients.
+pub type Outcomes = Vec<(usize, Outcome)>;
+
+/// The message is not what was accepted: its checksum is wrong. Nobody was given it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Damaged;

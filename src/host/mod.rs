@@ -9,6 +9,7 @@ pub mod accounts;
 pub mod clock;
 pub mod durable;
 pub mod logging;
+pub mod privilege;
 pub mod spool;
 
 /// Reads a file of at most `most` octets; a longer one is cut there.

@@ -9,3 +9,4 @@ pub mod data;
 pub mod date;
 pub mod envelope;
 pub mod reply;
+pub mod xtext;
