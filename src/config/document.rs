@@ -107,10 +107,14 @@ fn convert(text: &str, value: &Spanned<DeValue<'_>>) -> Value {
 fn flaw(text: &str, at: Range<usize>, message: &str) -> Flaw {
     let found = text.get(at.clone()).unwrap_or_default();
     if message.starts_with("duplicate key") {
+        let remedy = if found == "smarthost" {
+            "write [[smarthost]], in double brackets, above each of several"
+        } else {
+            "keep one of the two"
+        };
         return Flaw {
             finding: "set a second time".to_owned(),
-            remedy: "keep one of the two; several smarthosts each begin with [[smarthost]]"
-                .to_owned(),
+            remedy: remedy.to_owned(),
             harmless: true,
             at,
         };

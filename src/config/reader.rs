@@ -5,9 +5,11 @@
 //! 3. Each key of the text, by its row; those without a row are refused with the likeliest remedy.
 //! 4. Each smarthost as a whole: what is missing, what contradicts, what follows.
 
+use std::ops::Range;
+
 use super::document::{self, Entry, Flaw, Value};
 use super::keys::{self, KEYS, Key, Shown};
-use super::report::{Problem, position, printable};
+use super::report::Problem;
 use super::smarthost::SmarthostDraft;
 use super::value::{Wrong, describe};
 use super::{Config, System};
@@ -49,9 +51,9 @@ pub fn read(text: &str, system: &System) -> Result<Config, Refusal> {
     if understood {
         let mut found = Vec::new();
         read_document(&entries, &mut draft, &mut found);
-        // A line that is no good TOML has had its say.
-        let said: Vec<usize> = problems.iter().map(|p| line(text, p)).collect();
-        found.retain(|problem| !said.contains(&line(text, problem)));
+        // Of a line that is no good TOML enough is said.
+        let said: Vec<Range<usize>> = problems.iter().map(|p| line(text, p.at.start)).collect();
+        found.retain(|problem| !said.iter().any(|line| line.contains(&problem.at.start)));
         problems.extend(found);
     }
     if !problems.is_empty() {
@@ -87,31 +89,38 @@ fn default_domains(hostname: &Domain) -> Vec<Domain> {
     domains
 }
 
-fn line(text: &str, problem: &Problem) -> usize {
-    position(text, problem.at.start).0
+/// The line of a place, with its line end.
+fn line(text: &str, at: usize) -> Range<usize> {
+    let before = text.get(..at).unwrap_or(text);
+    let after = text.get(at..).unwrap_or_default();
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    let end = after.find('\n').map_or(text.len(), |end| at + end + 1);
+    start..end
 }
 
 /// One flaw a line: the others on it are mostly consequences.
 fn syntax_problems(text: &str, mut flaws: Vec<Flaw>) -> Vec<Problem> {
     flaws.sort_by_key(|flaw| flaw.at.start);
-    // More are counted but not told apart, or a megabyte of rubbish would take a while.
+    // Or a megabyte of rubbish would take a while.
     flaws.truncate(MAX_FLAWS);
     let mut problems: Vec<Problem> = Vec::new();
     for flaw in flaws {
-        let problem = Problem {
-            key: if flaw.harmless {
-                key_of_line(text, flaw.at.start)
-            } else {
-                String::new()
+        let line = line(text, flaw.at.start);
+        if problems
+            .last()
+            .is_some_and(|last| line.contains(&last.at.start))
+        {
+            continue;
+        }
+        problems.push(Problem {
+            key: match text.get(line) {
+                Some(line) if flaw.harmless => key_of(line),
+                _ => String::new(),
             },
             at: flaw.at,
             finding: flaw.finding,
             remedy: flaw.remedy,
-        };
-        let last = problems.last().map(|last| line(text, last));
-        if last != Some(line(text, &problem)) {
-            problems.push(problem);
-        }
+        });
     }
     problems
 }
@@ -119,17 +128,8 @@ fn syntax_problems(text: &str, mut flaws: Vec<Flaw>) -> Vec<Problem> {
 /// How many flaws are looked at.
 const MAX_FLAWS: usize = 100;
 
-/// What a line sets: its words before the equals sign, or the header's name.
-fn key_of_line(text: &str, at: usize) -> String {
-    let (start, end) = (
-        text.get(..at)
-            .and_then(|s| s.rfind('\n'))
-            .map_or(0, |n| n + 1),
-        text.get(at..)
-            .and_then(|s| s.find('\n'))
-            .map_or(text.len(), |n| at + n),
-    );
-    let line = text.get(start..end).unwrap_or_default();
+/// What a line sets: the words before its equals sign, or the name of its header.
+fn key_of(line: &str) -> String {
     let name = line.split('=').next().unwrap_or_default();
     name.trim_matches(|c: char| c.is_whitespace() || c == '[' || c == ']')
         .to_owned()
@@ -173,18 +173,27 @@ fn no_table(entry: &Entry, found: &Value) -> Problem {
 fn read_table(
     section: &Entry,
     table: &[Entry],
-    at: std::ops::Range<usize>,
+    at: Range<usize>,
     draft: &mut Draft,
     problems: &mut Vec<Problem>,
 ) {
     for entry in table {
         problems.extend(read_key(&section.name, entry, draft));
     }
-    if section.name == "smarthost" {
-        match std::mem::take(&mut draft.smarthost).finish(table, at) {
-            Ok(smarthost) => draft.config.smarthosts.push(smarthost),
-            Err(found) => problems.extend(found),
-        }
+    if section.name != "smarthost" {
+        return;
+    }
+    let smarthost = std::mem::take(&mut draft.smarthost);
+    if table
+        .iter()
+        .any(|entry| keys::find("smarthost", &entry.name).is_none())
+    {
+        // What seems to be missing may be what is misspelt.
+        return;
+    }
+    match smarthost.finish(table, at) {
+        Ok(smarthost) => draft.config.smarthosts.push(smarthost),
+        Err(found) => problems.extend(found),
     }
 }
 
@@ -218,49 +227,43 @@ fn finding(key: &Key, wrong: &Wrong) -> String {
     finding
 }
 
-/// A key without a row. Ignoring it would be to do something else than what was asked for.
+/// A key without a row. To ignore it would be to do something else than what was asked for.
 fn unknown(section: &str, entry: &Entry) -> Problem {
-    let known: Vec<&str> = known_names(section);
+    let mut finding = "not known to this version of minimta";
+    let known = known_names(section);
     let remedy = if section == "smarthost" && entry.name == "password" {
-        "put the password into a file that others cannot read, and name it: password_file = \"/etc/minimta/password\""
+        "put it into a file that others cannot read, and name that: password_file = \"/etc/minimta/password\""
             .to_owned()
     } else if let Some(key) = elsewhere(section, &entry.name) {
+        finding = "does not belong here";
         match key.section {
-            "" => "it belongs before the first [section]".to_owned(),
-            other => format!("it belongs below a line [{other}]"),
+            "" => "put it before the first [section]".to_owned(),
+            other => format!("put it below a line [{other}]"),
         }
     } else if let Some(near) = nearest(&entry.name, &known) {
         format!("did you mean `{near}`?")
     } else if section.is_empty() {
-        format!(
-            "known are {} and the sections [{}]",
-            KEYS.iter()
-                .filter(|key| key.section.is_empty())
-                .map(|key| key.name)
-                .collect::<Vec<_>>()
-                .join(", "),
-            keys::sections().join("], [")
-        )
+        format!("known are {}", known.join(", "))
     } else {
-        format!("known in [{section}]: {}", known.join(", "))
+        format!("known in [{section}] are {}", known.join(", "))
     };
     Problem {
         at: entry.name_at.clone(),
         key: entry.name.clone(),
-        finding: "not known to this version of minimta".to_owned(),
+        finding: finding.to_owned(),
         remedy,
     }
 }
 
-/// What may stand in a table; at the top, the tables too.
-fn known_names(section: &str) -> Vec<&'static str> {
-    let mut names: Vec<&str> = KEYS
+/// What may stand in a table; at the top, the headers of the tables too.
+fn known_names(section: &str) -> Vec<String> {
+    let mut names: Vec<String> = KEYS
         .iter()
         .filter(|key| key.section == section)
-        .map(|key| key.name)
+        .map(|key| key.name.to_owned())
         .collect();
     if section.is_empty() {
-        names.extend(keys::sections());
+        names.extend(keys::sections().iter().map(|name| format!("[{name}]")));
     }
     names
 }
@@ -272,7 +275,7 @@ fn elsewhere(section: &str, name: &str) -> Option<&'static Key> {
 }
 
 /// The name that was most likely meant: a third of its letters may be wrong.
-fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let name: Vec<char> = name
         .chars()
         .take(MAX_NAME + 1)
@@ -289,10 +292,13 @@ fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     }
     known
         .iter()
-        .map(|&candidate| (distance(&name, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(3).min(3))
+        .filter_map(|candidate| {
+            let bare = candidate.trim_matches(['[', ']']);
+            let distance = distance(&name, bare);
+            (distance <= bare.len().div_ceil(3).min(3)).then_some((distance, candidate))
+        })
         .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+        .map(|(_, candidate)| candidate.as_str())
 }
 
 /// No key is nearly as long.

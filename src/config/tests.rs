@@ -371,7 +371,8 @@ fn rubbish_is_refused_in_peace() {
         "=\n".repeat(100_000),
         "[smarthost]\n".repeat(50_000),
         "x = 1\n".repeat(50_000),
-        "\u{feff}\u{feff}".to_owned(),
+        (0..100_000).map(|n| format!("a{n}=1\n")).collect(),
+        "[smarthost]\n".to_owned() + &"user = \"".repeat(1000),
         "\"\"=1\n''=2".to_owned(),
     ];
     for row in rows {

@@ -83,7 +83,7 @@ pub fn size(value: &Value, range: RangeInclusive<u64>) -> Result<u64, Wrong> {
     size.filter(|size| range.contains(size)).ok_or_else(|| {
         let (least, most) = (show_size(*range.start()), show_size(*range.end()));
         Wrong::new(
-            format!("a size from \"{least}\" to \"{most}\", in octets or with one of K, M, G"),
+            format!("a size such as \"25M\", from \"{least}\" to \"{most}\""),
             value,
         )
     })
@@ -137,7 +137,7 @@ pub fn duration(value: &Value, range: RangeInclusive<u64>) -> Result<Duration, W
             let least = show_duration(Duration::from_secs(*range.start()));
             let most = show_duration(Duration::from_secs(*range.end()));
             Wrong::new(
-                format!("a time from \"{least}\" to \"{most}\", in d, h, m, s"),
+                format!("a time such as \"1h30m\", from \"{least}\" to \"{most}\""),
                 value,
             )
         })
@@ -210,10 +210,10 @@ pub fn text(value: &Value) -> Result<String, Wrong> {
 
 /// A path from the root: the folder a program is started in is chosen by its caller.
 pub fn path(value: &Value) -> Result<PathBuf, Wrong> {
-    let wrong = || Wrong::new("a whole path, from / on, in quotes", value);
+    let wrong = || Wrong::new("a path that begins with /", value);
     let path = text(value).map_err(|_| wrong())?;
     if path.starts_with('~') {
-        return Err(wrong().because("~ has no meaning here"));
+        return Err(wrong().because("~ is not expanded here"));
     }
     if !path.starts_with('/') {
         return Err(wrong());
@@ -285,12 +285,7 @@ pub fn address(value: &Value) -> Result<Mailbox, Wrong> {
 
 /// A host by name or address, written as a resolver takes it: no brackets, no final dot.
 pub fn host(value: &Value) -> Result<String, Wrong> {
-    let wrong = || {
-        Wrong::new(
-            "a host name or an address, alone: the port has a key of its own",
-            value,
-        )
-    };
+    let wrong = || Wrong::new("the name or address of a host", value);
     let Value::Text(text) = value else {
         return Err(wrong());
     };
@@ -301,9 +296,16 @@ pub fn host(value: &Value) -> Result<String, Wrong> {
     if let Ok(address) = bare.parse::<IpAddr>() {
         return Ok(address.to_string());
     }
+    if text.contains("://") {
+        return Err(wrong().because("the protocol follows from tls and port"));
+    }
+    if text.contains(':') {
+        return Err(wrong().because("the port has a key of its own"));
+    }
     match Domain::parse(text) {
         Ok(domain) if !text.starts_with('[') => Ok(domain.as_str().to_owned()),
-        _ => Err(wrong()),
+        Ok(_) => Err(wrong()),
+        Err(invalid) => Err(wrong().because(invalid.0)),
     }
 }
 
@@ -365,7 +367,7 @@ pub fn log_to(value: &Value) -> Result<LogTo, Wrong> {
         Value::Text(word) if word == "syslog" => Ok(LogTo::Syslog),
         Value::Text(word) if word == "stderr" => Ok(LogTo::Stderr),
         _ => path(value).map(LogTo::File).map_err(|wrong| Wrong {
-            expected: "\"auto\", \"syslog\", \"stderr\" or a file's whole path".to_owned(),
+            expected: "\"auto\", \"syslog\", \"stderr\" or a path that begins with /".to_owned(),
             ..wrong
         }),
     }
