@@ -129,18 +129,19 @@ fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
         ))
     };
     // Looked at before it is opened: to open a FIFO is to wait for its writer.
-    let kind = match fs::metadata(path) {
-        Ok(metadata) => metadata.file_type(),
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(refuse(&reason(&error))),
     };
-    if kind.is_dir() {
+    if metadata.is_dir() {
         return Err(refuse("it is a folder; name the file in it"));
     }
-    if !kind.is_file() {
+    if !metadata.is_file() {
         return Err(refuse("it is not an ordinary file; name one that is"));
     }
-    let mut octets = Vec::new();
+    let length = usize::try_from(metadata.len().min(MAX_FILE)).unwrap_or_default();
+    let mut octets = Vec::with_capacity(length + 1);
     File::open(path)
         .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut octets))
         .map_err(|error| refuse(&reason(&error)))?;

@@ -235,10 +235,10 @@ fn unknown(section: &str, entry: &Entry) -> Problem {
         "put it into a file that others cannot read, and name that: password_file = \"/etc/minimta/password\""
             .to_owned()
     } else if let Some(key) = elsewhere(section, &entry.name) {
-        finding = "does not belong here";
+        finding = "not known in this place to this version of minimta";
         match key.section {
-            "" => "put it before the first [section]".to_owned(),
-            other => format!("put it below a line [{other}]"),
+            "" => "a key of this name may stand before the first [section]".to_owned(),
+            other => format!("a key of this name may stand below a line [{other}]"),
         }
     } else if let Some(near) = nearest(&entry.name, &known) {
         format!("did you mean `{near}`?")

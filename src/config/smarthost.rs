@@ -8,7 +8,7 @@ use super::report::Problem;
 use super::{Login, Mechanism, Password, Smarthost, Tls};
 use crate::proto::address::Mailbox;
 
-/// What a `[smarthost]` table said; `None`: the key is not there, or its value was refused.
+/// What a `[smarthost]` table said, a field a key; `None`: it is not there, or its value was refused.
 #[derive(Debug, Default)]
 pub struct SmarthostDraft {
     pub host: Option<String>,
@@ -86,13 +86,16 @@ impl SmarthostDraft {
     }
 }
 
-/// What must not be said in one breath. A key whose value was refused counts as said.
+/// What must be said, and what must not be said in one breath. A key whose value was refused counts as said.
 struct Rule {
     key: &'static str,
-    broken: fn(&SmarthostDraft, &dyn Fn(&str) -> bool) -> bool,
+    broken: fn(&SmarthostDraft, Said<'_>) -> bool,
     finding: &'static str,
     remedy: &'static str,
 }
+
+/// Whether a key stands in the table.
+type Said<'a> = &'a dyn Fn(&str) -> bool;
 
 const RULES: &[Rule] = &[
     Rule {

@@ -61,7 +61,7 @@ fn good_configurations_are_read() {
 
 #[test]
 fn bad_configurations_are_refused_in_these_words() {
-    let mut wrong = 0;
+    let mut differences = String::new();
     for case in cases("tests/configs/bad") {
         let file = case.join("minimta.toml");
         let said = match Config::load(Some(&file), &system()) {
@@ -75,9 +75,8 @@ fn bad_configurations_are_refused_in_these_words() {
         };
         let expected = fs::read_to_string(case.join("expected")).unwrap_or_default();
         if said.trim_end() != expected.trim_end() {
-            wrong += 1;
-            eprintln!(
-                "--- {} is to say\n{expected}\n--- and says\n{said}\n",
+            differences += &format!(
+                "--- {} is to say\n{expected}\n--- and says\n{said}\n\n",
                 case.display()
             );
         }
@@ -92,7 +91,7 @@ fn bad_configurations_are_refused_in_these_words() {
             case.display()
         );
     }
-    assert_eq!(wrong, 0, "the differences stand above");
+    assert!(differences.is_empty(), "{differences}");
 }
 
 /// Files that cannot be kept in a source tree.
@@ -106,7 +105,7 @@ fn files_that_cannot_be_read_are_refused() {
     fs::write(&full, "#\n".repeat(1 << 19)).unwrap();
     let locked = folder.join("locked.toml");
     fs::write(&locked, "").unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o000);
     fs::set_permissions(&locked, mode).unwrap();
     let link = folder.join("link.toml");
     std::os::unix::fs::symlink(&full, &link).unwrap();
