@@ -7,4 +7,7 @@
 pub mod address;
 pub mod date;
 pub mod envelope;
+pub mod mime;
+pub mod quoted;
 pub mod reply;
+pub mod structure;
