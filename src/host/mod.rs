@@ -2,3 +2,6 @@
 //! done is decided in `proto/` and told in `flow/`.
 
 pub mod durable;
+pub mod mailbox;
+pub mod maildir;
+pub mod mbox;

@@ -524,7 +524,7 @@ impl Walker {
         }
     }
 
-    fn tell(&mut self, octets: &[u8], sink: &mut dyn Sink) {
+    fn tell(&self, octets: &[u8], sink: &mut dyn Sink) {
         match self.place {
             Place::Header => {
                 let field = self.head.field.unwrap_or(Field::Other);
