@@ -11,4 +11,5 @@ pub mod envelope;
 pub mod mime;
 pub mod quoted;
 pub mod reply;
+pub mod retry;
 pub mod structure;
