@@ -7,10 +7,8 @@ use crate::proto::envelope::Outcome;
 
 pub mod admin;
 pub mod bounce;
-pub mod check;
 pub mod deliver;
 pub mod queue;
-pub mod send;
 pub mod settle;
 pub mod submit;
 mod text;

@@ -9,6 +9,9 @@ pub mod accounts;
 pub mod clock;
 pub mod durable;
 pub mod logging;
+pub mod mailbox;
+pub mod maildir;
+pub mod mbox;
 pub mod privilege;
 pub mod spool;
 
