@@ -5,6 +5,10 @@
 //! `tests/architecture.rs` keeps it so.
 
 pub mod address;
+pub mod authenticate;
+pub mod command;
 pub mod date;
 pub mod envelope;
+pub mod replies;
 pub mod reply;
+pub mod session;
