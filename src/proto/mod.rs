@@ -7,6 +7,7 @@
 pub mod address;
 pub mod authenticate;
 pub mod command;
+pub mod data;
 pub mod date;
 pub mod envelope;
 pub mod replies;
