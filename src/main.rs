@@ -4,6 +4,7 @@
 
 mod config;
 mod error;
+mod flow;
 mod host;
 mod proto;
 

@@ -13,6 +13,9 @@ pub const MAX_LINE: usize = 2048;
 /// The longest line of an AUTH exchange (RFC 4954 4).
 pub const MAX_AUTH_LINE: usize = 12_288;
 
+/// The first octet of a TLS handshake (RFC 8446 5.1), which has no place on a port without TLS.
+pub const HANDSHAKE: u8 = 0x16;
+
 /// What a client wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -191,8 +194,7 @@ enum Verb {
 
 impl Verb {
     fn parse(word: &[u8]) -> Option<Self> {
-        // A TLS handshake on a port without TLS begins with this octet (RFC 8446 5.1).
-        if word.first() == Some(&0x16) {
+        if word.first() == Some(&HANDSHAKE) {
             return Some(Self::NotSmtp);
         }
         let (_, verb) = VERBS
