@@ -6,7 +6,10 @@
 mod cli;
 mod config;
 mod error;
+<<<<<<< HEAD
 mod events;
+=======
+>>>>>>> h4
 mod flow;
 mod host;
 mod json;

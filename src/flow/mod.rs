@@ -9,6 +9,7 @@ pub mod admin;
 pub mod bounce;
 pub mod deliver;
 pub mod queue;
+pub mod receive;
 pub mod settle;
 pub mod submit;
 mod text;
@@ -32,3 +33,6 @@ pub type Outcomes = Vec<(usize, Outcome)>;
 /// The message is not what was accepted: its checksum is wrong. Nobody was given it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Damaged;
+//! The story of a message, in reading order: received or submitted, queued, delivered or sent, reported. Glue
+//! only: what is decided is decided in `proto/`, what is touched is touched in `host/`.
+
