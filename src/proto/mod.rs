@@ -9,4 +9,7 @@ pub mod addrlist;
 pub mod data;
 pub mod date;
 pub mod envelope;
+pub mod fields;
+pub mod header;
+pub mod header_reader;
 pub mod reply;
