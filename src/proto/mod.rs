@@ -7,9 +7,8 @@
 pub mod address;
 pub mod data;
 pub mod date;
+pub mod dsn;
 pub mod envelope;
 pub mod mime;
-pub mod quoted;
 pub mod reply;
 pub mod retry;
-pub mod structure;
