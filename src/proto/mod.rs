@@ -7,6 +7,7 @@
 pub mod address;
 pub mod addrlist;
 pub mod authenticate;
+pub mod client;
 pub mod command;
 pub mod data;
 pub mod date;
@@ -19,5 +20,6 @@ pub mod mime;
 pub mod replies;
 pub mod reply;
 pub mod retry;
+pub mod route;
 pub mod session;
 pub mod xtext;
