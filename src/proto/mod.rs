@@ -5,6 +5,8 @@
 //! `tests/architecture.rs` keeps it so.
 
 pub mod address;
+pub mod client;
 pub mod date;
 pub mod envelope;
 pub mod reply;
+pub mod sasl;
