@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod client;
+pub mod data;
 pub mod date;
 pub mod envelope;
 pub mod reply;
