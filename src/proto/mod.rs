@@ -9,5 +9,8 @@ pub mod client;
 pub mod data;
 pub mod date;
 pub mod envelope;
+pub mod mime;
+pub mod quoted;
 pub mod reply;
 pub mod sasl;
+pub mod structure;
