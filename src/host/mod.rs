@@ -9,7 +9,10 @@ pub mod accounts;
 pub mod clock;
 pub mod durable;
 pub mod logging;
+pub mod password;
 pub mod spool;
+pub mod tls;
+pub mod wire;
 
 /// Reads a file of at most `most` octets; a longer one is cut there.
 pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
