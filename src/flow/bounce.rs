@@ -1,6 +1,6 @@
 //! A report of what became of a message, spooled like any other mail.
 
-use std::io::{self, Read};
+use std::io;
 
 use super::settle::policy;
 use super::{Context, text};
@@ -70,7 +70,7 @@ pub fn report(
     };
     draft.write(&report.head())?;
     match returned {
-        Returned::Full => copy(&mut claim.message(), claim, &mut draft)?,
+        Returned::Full => copy(claim, &mut draft)?,
         Returned::Headers => {
             let header = text::header(claim).map_err(|e| unreadable(claim, &e))?;
             let mut octets = Vec::new();
@@ -84,16 +84,17 @@ pub fn report(
 }
 
 /// Copies the whole message into the report.
-fn copy(message: &mut dyn Read, claim: &Claim, draft: &mut Draft) -> Result<()> {
-    let mut block = vec![0; 16 * 1024];
-    loop {
-        match message.read(&mut block) {
-            Ok(0) => return Ok(()),
-            // n is at most the block's length.
-            Ok(n) => draft.write(&block[..n])?,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(unreadable(claim, &e)),
-        }
+fn copy(claim: &Claim, draft: &mut Draft) -> Result<()> {
+    let mut full = None;
+    let copied = text::copy(claim.message(), &mut |octets| {
+        draft.write(octets).map_err(|error| {
+            full = Some(error);
+            io::Error::other("the report cannot be written")
+        })
+    });
+    match full {
+        Some(error) => Err(error),
+        None => copied.map_err(|e| unreadable(claim, &e)),
     }
 }
 

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::admin::destination;
-use super::links::open;
+use super::links::Shared;
 use super::queue::hop;
+use super::send::Connection;
 use super::{Context, deliver};
 use crate::cli::{Invocation, say};
 use crate::config::{Password, Smarthost};
@@ -213,10 +214,12 @@ fn smarthosts(context: &Context, findings: &mut Vec<Finding>) {
         let text = "none is configured; mail that is not for here stays in the queue";
         add(findings, Grade::Warning, "smarthost", text);
     }
+    let shared = Shared::new(context);
+    let outgoing = shared.outgoing();
     for smarthost in &context.config.smarthosts {
         let thing = format!("smarthost {}:{}", smarthost.host, smarthost.port);
         secret(smarthost, findings);
-        match open(context, smarthost) {
+        match Connection::open(smarthost.into(), &outgoing) {
             Ok(connection) => {
                 let login = smarthost
                     .login
@@ -227,7 +230,7 @@ fn smarthosts(context: &Context, findings: &mut Vec<Finding>) {
                     findings,
                     Grade::Ok,
                     thing,
-                    format!("{}{login}", connection.description()),
+                    format!("{}{login}", connection.protection()),
                 );
                 connection.close();
             }
@@ -271,12 +274,14 @@ pub fn test(context: &Context, text: &str) -> Result<()> {
         return Ok(());
     }
     let sender = Mailbox::new(accounts::caller().name, context.config.hostname.clone()).ok();
+    let shared = Shared::new(context);
+    let outgoing = shared.outgoing();
     let mut last = None;
     for smarthost in &context.config.smarthosts {
         say(&format!("  {}:{}\n", smarthost.host, smarthost.port));
-        match open(context, smarthost) {
+        match Connection::open(smarthost.into(), &outgoing) {
             Ok(mut connection) => {
-                say(&format!("    {}\n", connection.description()));
+                say(&format!("    {}\n", connection.protection()));
                 let sender = smarthost.from.as_ref().or(sender.as_ref());
                 let answer = connection.ask(sender, &address);
                 connection.close();

@@ -2,40 +2,75 @@
 //! in the same run once one is found to be down.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 
+use super::dialogue::{Outgoing, Timeouts};
 use super::send::Connection;
 use super::{Context, Damaged, Outcomes, text};
+use crate::cli::complain;
 use crate::config::Smarthost;
 use crate::host::spool::Claim;
+use crate::host::tls;
 use crate::proto::address::ReversePath;
 use crate::proto::client::Letter;
 use crate::proto::envelope::{Outcome, Recipient, Verdict};
 use crate::proto::header::{Field, Header};
-use crate::proto::reply::Enhanced;
+
+/// What all connections of a run share, besides the configuration.
+pub struct Shared<'a> {
+    context: &'a Context,
+    tls: tls::Clients,
+    trace: Box<dyn Fn(&str) + Sync + 'a>,
+    /// Smarthosts found to be down in this run, by their number, and what was found.
+    down: Mutex<BTreeMap<usize, Outcome>>,
+}
+
+impl<'a> Shared<'a> {
+    /// Nothing is made before it is needed.
+    pub fn new(context: &'a Context) -> Self {
+        let trace = Box::new(|line: &str| complain(&context.program, line));
+        Self {
+            context,
+            tls: tls::Clients::new(),
+            trace,
+            down: Mutex::default(),
+        }
+    }
+
+    /// For a connection of this run.
+    pub fn outgoing(&self) -> Outgoing<'_> {
+        Outgoing {
+            hostname: &self.context.config.hostname,
+            timeouts: Timeouts::default(),
+            tls: &self.tls,
+            trace: self.context.verbose.then_some(&*self.trace),
+        }
+    }
+
+    /// Whether a smarthost was found to be down.
+    pub fn is_blocked(&self) -> bool {
+        !self
+            .down
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+    }
+}
 
 /// Connections of one worker.
 pub struct Links<'a> {
-    context: &'a Context,
-    /// Smarthosts found to be down in this run, by their number, and what was found.
-    down: &'a Mutex<BTreeMap<usize, Outcome>>,
-    open: BTreeMap<usize, Connection>,
-}
-
-/// Connects to a smarthost, as far as the login.
-///
-/// # Errors
-/// Why it cannot be used now, as the outcome of every recipient: deferred.
-pub fn open(context: &Context, smarthost: &Smarthost) -> Result<Connection, Outcome> {
-    Connection::open(smarthost, &context.config.hostname, context.verbose)
+    shared: &'a Shared<'a>,
+    outgoing: &'a Outgoing<'a>,
+    open: BTreeMap<usize, Connection<'a>>,
 }
 
 impl<'a> Links<'a> {
     /// No connection yet.
-    pub fn new(context: &'a Context, down: &'a Mutex<BTreeMap<usize, Outcome>>) -> Self {
+    pub fn new(shared: &'a Shared<'a>, outgoing: &'a Outgoing<'a>) -> Self {
         Self {
-            context,
-            down,
+            shared,
+            outgoing,
             open: BTreeMap::new(),
         }
     }
@@ -47,7 +82,7 @@ impl<'a> Links<'a> {
     /// [`Damaged`] when the message is not what was accepted; nobody was given it then.
     pub fn send(&mut self, claim: &Claim, indices: &[usize]) -> Result<Outcomes, Damaged> {
         let (mut outcomes, mut left) = (BTreeMap::new(), indices.to_vec());
-        for (number, smarthost) in self.context.config.smarthosts.iter().enumerate() {
+        for (number, smarthost) in self.shared.context.config.smarthosts.iter().enumerate() {
             for (index, outcome) in self.try_one(number, smarthost, claim, &left)? {
                 outcomes.insert(index, outcome);
             }
@@ -66,47 +101,41 @@ impl<'a> Links<'a> {
     fn try_one(
         &mut self,
         number: usize,
-        smarthost: &Smarthost,
+        smarthost: &'a Smarthost,
         claim: &Claim,
-        indices: &[usize],
+        left: &[usize],
     ) -> Result<Outcomes, Damaged> {
-        let all = |outcome: &Outcome| Ok(indices.iter().map(|i| (*i, outcome.clone())).collect());
-        // A connection that the last message left unusable, or that the server has closed since, is made anew.
-        for fresh in [false, true] {
-            let down = self
+        match self.connection(number, smarthost) {
+            Ok(mut connection) => {
+                let outcomes = deliver(&mut connection, smarthost, claim, left);
+                self.open.insert(number, connection);
+                outcomes
+            }
+            Err(outcome) => Ok(left.iter().map(|i| (*i, outcome.clone())).collect()),
+        }
+    }
+
+    /// The connection of the last message, or a new one, unless the smarthost was found to be down.
+    fn connection(
+        &mut self,
+        number: usize,
+        smarthost: &'a Smarthost,
+    ) -> Result<Connection<'a>, Outcome> {
+        if let Some(connection) = self.open.remove(&number).filter(Connection::is_usable) {
+            return Ok(connection);
+        }
+        let down = || {
+            self.shared
                 .down
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .get(&number)
-                .cloned();
-            if let Some(outcome) = down {
-                return all(&outcome);
-            }
-            let mut connection = match self.open.remove(&number) {
-                Some(connection) if connection.is_usable() && !fresh => connection,
-                _ => match open(self.context, smarthost) {
-                    Ok(connection) => connection,
-                    Err(outcome) => {
-                        let mut down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
-                        return all(down.entry(number).or_insert(outcome));
-                    }
-                },
-            };
-            let reused = connection.is_reused();
-            let outcomes = deliver(&mut connection, smarthost, claim, indices)?;
-            let stale = reused && connection.is_stale();
-            self.open.insert(number, connection);
-            if !stale {
-                return Ok(outcomes);
-            }
+        };
+        if let Some(outcome) = down().get(&number) {
+            return Err(outcome.clone());
         }
-        all(&Outcome::new(
-            Verdict::Deferred,
-            None,
-            Enhanced(4, 4, 2),
-            &smarthost.host,
-            "it closes every connection",
-        ))
+        Connection::open(smarthost.into(), self.outgoing).inspect_err(|outcome| {
+            down().insert(number, outcome.clone());
+        })
     }
 
     /// Says goodbye to all.
@@ -116,7 +145,7 @@ impl<'a> Links<'a> {
 }
 
 fn deliver(
-    connection: &mut Connection,
+    connection: &mut Connection<'_>,
     smarthost: &Smarthost,
     claim: &Claim,
     indices: &[usize],
@@ -148,13 +177,20 @@ fn deliver(
             leave_as(header, &from.to_string());
         }
     };
-    let mut source = || -> std::io::Result<Box<dyn std::io::Read + '_>> {
-        match smarthost.from {
-            Some(_) => text::changed(claim, &change).map(|m| Box::new(m) as _),
-            None => Ok(Box::new(claim.message())),
-        }
+    let mut damaged = false;
+    let mut source = |take: &mut dyn FnMut(&[u8]) -> io::Result<()>| {
+        let message: Box<dyn Read> = match smarthost.from {
+            Some(_) => Box::new(text::changed(claim, &change)?),
+            None => Box::new(claim.message()),
+        };
+        let copied = text::copy(message, take);
+        damaged |= matches!(&copied, Err(e) if e.kind() == io::ErrorKind::InvalidData);
+        copied
     };
-    let outcomes = connection.deliver(&letter, &mut source)?;
+    let outcomes = connection.deliver(&letter, &mut source);
+    if damaged {
+        return Err(Damaged);
+    }
     Ok(indices.into_iter().zip(outcomes).collect())
 }
 

@@ -14,7 +14,7 @@ use std::io::IsTerminal;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::links::Links;
+use super::links::{Links, Shared};
 use super::settle::{policy, settle};
 use super::{Context, deliver};
 use crate::cli::{Invocation, Select, complain};
@@ -97,7 +97,7 @@ pub fn first_attempt(
     held.into_iter().for_each(|claim| run.release(claim));
     drop(place);
     // Whoever found no place in the meantime relies on us to look again, unless the way is blocked.
-    if background && !run.is_blocked() {
+    if background && !run.shared.is_blocked() {
         run.all(context.spool.scan(Folder::New).unwrap_or_default());
     }
 }
@@ -183,19 +183,18 @@ pub struct Run<'a> {
     /// Who of this run holds which message.
     held: Mutex<HashMap<String, Weak<Claim>>>,
     tally: Mutex<Tally>,
-    /// Smarthosts that were down, by their number, and what was found.
-    down: Mutex<BTreeMap<usize, Outcome>>,
+    shared: Shared<'a>,
 }
 
 impl<'a> Run<'a> {
     fn new(context: &'a Context, talk: bool) -> Self {
-        let (held, tally, down) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (held, tally, shared) = (Mutex::default(), Mutex::default(), Shared::new(context));
         Self {
             context,
             talk,
             held,
             tally,
-            down,
+            shared,
         }
     }
 
@@ -203,11 +202,6 @@ impl<'a> Run<'a> {
         self.tally
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether a smarthost was down in this run.
-    fn is_blocked(&self) -> bool {
-        !lock(&self.down).is_empty()
     }
 
     /// Tries the messages, then the reports that come of it.
@@ -304,8 +298,9 @@ impl<'a> Run<'a> {
     }
 
     fn worker(&self, groups: &[Group]) {
+        let outgoing = self.shared.outgoing();
         while let Some(group) = groups.iter().find(|g| g.join()) {
-            let mut links = Links::new(self.context, &self.down);
+            let mut links = Links::new(&self.shared, &outgoing);
             while let Some(item) = group.take() {
                 if let Some(claim) = self.claim(item) {
                     self.attempt(&group.hop, &claim, &mut links);

@@ -8,6 +8,8 @@ use crate::proto::header_reader::HeaderReader;
 
 /// The longest header that is held in memory. Whatever is accepted is shorter.
 const MAX_HEADER: usize = 2 * 1024 * 1024;
+/// Octets read at a time.
+const BLOCK: usize = 16 * 1024;
 
 /// The header of a message.
 ///
@@ -29,11 +31,31 @@ pub fn changed<'a>(claim: &'a Claim, change: &dyn Fn(&mut Header)) -> io::Result
     Ok(Cursor::new(text).chain(body))
 }
 
+/// Hands all that a reader has to `take`, block by block.
+///
+/// # Errors
+/// Those of reading and of `take`.
+pub fn copy(
+    mut message: impl Read,
+    take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut block = vec![0; BLOCK];
+    loop {
+        match message.read(&mut block) {
+            Ok(0) => return Ok(()),
+            // n is at most the block's length.
+            Ok(n) => take(&block[..n])?,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
 /// The header, and what follows it.
 fn split(claim: &Claim) -> io::Result<(Header, impl Read + '_)> {
     let mut message = claim.message();
     let mut reader = HeaderReader::new(MAX_HEADER);
-    let mut block = vec![0; 16 * 1024];
+    let mut block = vec![0; BLOCK];
     loop {
         let n = match message.read(&mut block) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,

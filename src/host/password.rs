@@ -207,7 +207,11 @@ mod tests {
                 .contains("did not end")
         );
         // One that prints for ever.
-        assert!(run("exec cat /dev/zero", 30_000).unwrap_err().contains("failed"));
+        assert!(
+            run("exec cat /dev/zero", 30_000)
+                .unwrap_err()
+                .contains("failed")
+        );
         assert!(from_command(&["/nowhere/x".to_owned()], Duration::ZERO).is_err());
         assert!(from_command(&[], Duration::ZERO).is_err());
     }

@@ -22,6 +22,8 @@ mod lines;
 pub mod quoted;
 mod structure;
 
+pub use lines::MAX_LINE;
+
 use header::{Encoding, Field, Head, Kind};
 use lines::{Folder, Line, Utf8};
 use quoted::{Base64Lines, QuotedPrintable};
