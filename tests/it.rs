@@ -1,1 +1,5 @@
-fn main() {}
+//! The real program in systems of its own: one binary, a file a theme. `harness/` is what they stand on.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod callers;
+mod harness;
