@@ -5,6 +5,7 @@
 //! `tests/architecture.rs` keeps it so.
 
 pub mod address;
+pub mod data;
 pub mod date;
 pub mod envelope;
 pub mod reply;

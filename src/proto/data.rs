@@ -1,0 +1,777 @@
+//! Message text on its way in and out: the one place that knows line ends and dots.
+//!
+//! In the spool, lines end in CRLF, there is no other CR or LF, and no dot is stuffed: "canonical" text.
+//!
+//! - in, from a program on this machine: [`LocalText`], which takes every line end there is;
+//! - in, from the network: [`DataReader`], which takes one only (RFC 5321 2.3.8, 4.5.2), for whatever else
+//!   ended a line or the data here could hide a second message from the server before us (CVE-2023-51764);
+//! - on its way to the spool: [`Meter`] counts what the queue file's message line says;
+//! - out, to a server: [`DotStuffer`]; out, to a mailbox: [`LocalEnds`].
+//!
+//! Each is fed chunks cut anywhere and gives the same result for every cut. None holds more than a few octets
+//! between two chunks, so a line may have any length; only the size of the whole message has a limit.
+
+use super::envelope::Facts;
+
+const CR: u8 = b'\r';
+const LF: u8 = b'\n';
+const CRLF: &[u8] = b"\r\n";
+
+/// How far a reader came with a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Octets of the chunk that belong to the message or its end mark; all of them while it goes on.
+    pub consumed: usize,
+    /// Whether the end mark was met. Later chunks are not consumed.
+    pub ended: bool,
+}
+
+/// Counts the facts of a message while its canonical text passes by.
+#[derive(Debug, Clone, Default)]
+pub struct Meter {
+    crc: crc32fast::Hasher,
+    facts: Facts,
+    /// Octets since the last LF.
+    line: u64,
+}
+
+impl Meter {
+    /// Nothing has passed by yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts a chunk of canonical text.
+    pub fn feed(&mut self, chunk: &[u8]) {
+        self.crc.update(chunk);
+        self.facts.size += chunk.len() as u64;
+        self.facts.eight_bit |= !chunk.is_ascii();
+        let mut rest = chunk;
+        while let Some(at) = rest.iter().position(|b| *b == LF) {
+            // The CR before the LF is part of the line end.
+            let length = (self.line + at as u64).saturating_sub(1);
+            self.facts.longest_line = self.facts.longest_line.max(length);
+            self.line = 0;
+            rest = rest.get(at + 1..).unwrap_or_default();
+        }
+        self.line += rest.len() as u64;
+    }
+
+    /// The facts of what has passed by so far; a line not ended yet counts as a line.
+    pub fn facts(&self) -> Facts {
+        Facts {
+            crc32: self.crc.clone().finalize(),
+            longest_line: self.facts.longest_line.max(self.line),
+            ..self.facts
+        }
+    }
+}
+
+/// Standard input of `sendmail`, made canonical.
+///
+/// Line ends: LF, CRLF, and any number of CRs with or without an LF after them (CR CR LF of a terminal's log, the
+/// bare CR of a progress bar) are one line end each. The last line always gets its own. NUL octets are taken out
+/// before anything else and counted: a message has none (RFC 5322 2.3) and few servers take one, but the rest of
+/// such a message is worth delivering.
+#[derive(Debug, Clone)]
+pub struct LocalText {
+    dot_ends: bool,
+    place: Place,
+    cr: bool,
+    nuls: u64,
+    ended: bool,
+}
+
+/// Where in a line a reader stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Before its first octet.
+    Start,
+    /// After a dot at its start, held back.
+    Dot,
+    /// Anywhere else.
+    Inside,
+}
+
+impl LocalText {
+    /// With `dot_ends` (`sendmail` without `-i`), a line of a lone dot ends the message, and a line that begins
+    /// with two dots loses one, as whoever escapes the first kind expects. A line of one dot and more is kept.
+    pub fn new(dot_ends: bool) -> Self {
+        Self {
+            dot_ends,
+            place: Place::Start,
+            cr: false,
+            nuls: 0,
+            ended: false,
+        }
+    }
+
+    /// Takes a chunk of input and appends canonical text to `out`.
+    pub fn feed(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Progress {
+        let mut rest = chunk;
+        while let Some((&octet, tail)) = rest.split_first() {
+            if self.ended {
+                break;
+            }
+            if octet == 0 {
+                self.nuls += 1;
+            } else if octet == CR {
+                self.cr = true;
+            } else if octet == LF {
+                self.end_line(out);
+            } else if self.cr {
+                // A bare CR: it ended the line, and this octet is looked at again as the next one's first.
+                self.end_line(out);
+                continue;
+            } else if self.dot_ends && octet == b'.' && self.place == Place::Start {
+                self.place = Place::Dot;
+            } else {
+                rest = self.text(rest, out);
+                continue;
+            }
+            rest = tail;
+        }
+        Progress {
+            consumed: chunk.len() - rest.len(),
+            ended: self.ended,
+        }
+    }
+
+    /// The input is at its end: ends the last line.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        if !self.ended && (self.cr || self.place != Place::Start) {
+            self.end_line(out);
+        }
+    }
+
+    /// How many NUL octets were taken out.
+    pub fn nuls(&self) -> u64 {
+        self.nuls
+    }
+
+    fn end_line(&mut self, out: &mut Vec<u8>) {
+        self.cr = false;
+        match self.place {
+            Place::Dot => self.ended = true,
+            Place::Start | Place::Inside => out.extend_from_slice(CRLF),
+        }
+        self.place = Place::Start;
+    }
+
+    /// Copies the text up to the next octet that may mean something; `rest` begins with one that does not.
+    fn text<'a>(&mut self, rest: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+        if self.place == Place::Dot && rest.first() != Some(&b'.') {
+            out.push(b'.');
+        }
+        self.place = Place::Inside;
+        let (text, rest) = until_special(rest);
+        out.extend_from_slice(text);
+        rest
+    }
+}
+
+/// Splits before the first CR, LF or NUL.
+fn until_special(octets: &[u8]) -> (&[u8], &[u8]) {
+    let at = octets.iter().position(|b| matches!(*b, 0 | CR | LF));
+    octets.split_at(at.unwrap_or(octets.len()))
+}
+
+/// What is wrong with a message that came by DATA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataFault {
+    /// A CR without an LF after it.
+    BareCr,
+    /// An LF without a CR before it.
+    BareLf,
+    /// A NUL octet.
+    Nul,
+    /// More octets than the limit.
+    TooBig,
+}
+
+/// The server's side of DATA (RFC 5321 4.5.2): finds the end of the data, takes stuffed dots out.
+///
+/// The end is CRLF, dot, CRLF and nothing else; the line end of the command DATA counts as its first CRLF. A bare
+/// CR, a bare LF or a NUL is remembered, and reading goes on to the true end, where the message is refused: a
+/// refusal in the middle would leave the rest of the text to be read as commands.
+#[derive(Debug, Clone)]
+pub struct DataReader {
+    limit: u64,
+    size: u64,
+    place: Place,
+    cr: bool,
+    fault: Option<DataFault>,
+    ended: bool,
+}
+
+impl DataReader {
+    /// `limit`: octets a message may have, counted without stuffed dots and end mark, with CRLFs (RFC 1870 3).
+    pub fn new(limit: u64) -> Self {
+        Self {
+            limit,
+            size: 0,
+            place: Place::Start,
+            cr: false,
+            fault: None,
+            ended: false,
+        }
+    }
+
+    /// Takes a chunk of input and appends canonical text to `out`, until the first fault. What follows the end
+    /// mark is not consumed: it is the next command of a client that pipelines.
+    pub fn feed(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Progress {
+        let mut rest = chunk;
+        while let Some((&octet, tail)) = rest.split_first() {
+            if self.ended {
+                break;
+            }
+            if self.cr && octet != LF {
+                self.cr = false;
+                self.place = Place::Inside;
+                self.blame(DataFault::BareCr);
+            }
+            match octet {
+                CR => self.cr = true,
+                LF if self.cr => self.end_line(out),
+                LF => self.odd(DataFault::BareLf),
+                0 => self.odd(DataFault::Nul),
+                b'.' if self.place == Place::Start => self.place = Place::Dot,
+                _ => {
+                    self.place = Place::Inside;
+                    let (text, after) = until_special(rest);
+                    self.emit(text, out);
+                    rest = after;
+                    continue;
+                }
+            }
+            rest = tail;
+        }
+        Progress {
+            consumed: chunk.len() - rest.len(),
+            ended: self.ended,
+        }
+    }
+
+    /// The first thing found wrong; to be looked at when the data has ended.
+    pub fn fault(&self) -> Option<DataFault> {
+        self.fault
+    }
+
+    fn end_line(&mut self, out: &mut Vec<u8>) {
+        self.cr = false;
+        match self.place {
+            Place::Dot => self.ended = true,
+            // Both octets or none: what is put out is canonical up to the last octet.
+            Place::Start | Place::Inside if self.size + 2 > self.limit => {
+                self.blame(DataFault::TooBig);
+            }
+            Place::Start | Place::Inside => self.emit(CRLF, out),
+        }
+        self.place = Place::Start;
+    }
+
+    /// An octet that may not be here and that ends no line: a dot after it is not at a line's start.
+    fn odd(&mut self, fault: DataFault) {
+        self.place = Place::Inside;
+        self.blame(fault);
+    }
+
+    fn emit(&mut self, octets: &[u8], out: &mut Vec<u8>) {
+        if self.fault.is_some() {
+            return;
+        }
+        let room = usize::try_from(self.limit - self.size).unwrap_or(usize::MAX);
+        let fitting = octets.get(..room).unwrap_or(octets);
+        out.extend_from_slice(fitting);
+        self.size += fitting.len() as u64;
+        if fitting.len() < octets.len() {
+            self.blame(DataFault::TooBig);
+        }
+    }
+
+    fn blame(&mut self, fault: DataFault) {
+        self.fault.get_or_insert(fault);
+    }
+}
+
+/// The client's side of DATA (RFC 5321 4.5.2): canonical text with a dot doubled where a line begins with one.
+///
+/// Should a bare CR or LF be in the text, it goes out as CRLF: none ever leaves alone (RFC 5321 2.3.8).
+#[derive(Debug, Clone)]
+pub struct DotStuffer {
+    place: Place,
+    cr: bool,
+}
+
+impl Default for DotStuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl DotStuffer {
+    /// At the start of a message.
+    pub fn new() -> Self {
+        Self {
+            place: Place::Start,
+            cr: false,
+        }
+    }
+
+    /// Takes a chunk of canonical text and appends what is to be sent to `out`.
+    pub fn feed(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
+        let mut rest = chunk;
+        while let Some((&octet, tail)) = rest.split_first() {
+            if self.cr && octet != LF {
+                self.end_line(out);
+            }
+            match octet {
+                CR => self.cr = true,
+                LF => self.end_line(out),
+                _ => {
+                    if octet == b'.' && self.place == Place::Start {
+                        out.push(b'.');
+                    }
+                    self.place = Place::Inside;
+                    let at = rest.iter().position(|b| matches!(*b, CR | LF));
+                    let (text, after) = rest.split_at(at.unwrap_or(rest.len()));
+                    out.extend_from_slice(text);
+                    rest = after;
+                    continue;
+                }
+            }
+            rest = tail;
+        }
+    }
+
+    /// The message is at its end: ends its last line and sends the end mark.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        if self.cr || self.place != Place::Start {
+            self.end_line(out);
+        }
+        out.extend_from_slice(b".\r\n");
+    }
+
+    fn end_line(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(CRLF);
+        self.cr = false;
+        self.place = Place::Start;
+    }
+}
+
+/// Canonical text for a file of this machine: LF for CRLF.
+///
+/// For an mbox, a line of any number of `>` and then `From ` gets one `>` more, so that no line of a message
+/// looks like the start of the next one, and a reader can take the `>` off again (the mboxrd form).
+#[derive(Debug, Clone)]
+pub struct LocalEnds {
+    quote_from: bool,
+    /// Octets of `From ` met at the line's start, held back; `None`: it can no longer be such a line.
+    matched: Option<usize>,
+    cr: bool,
+    /// Whether the last octet put out ended a line, or there was none.
+    fresh: bool,
+}
+
+/// What begins a message in an mbox (RFC 4155).
+const FROM: &[u8] = b"From ";
+
+impl LocalEnds {
+    /// At the start of a message; `quote_from` for an mbox.
+    pub fn new(quote_from: bool) -> Self {
+        Self {
+            quote_from,
+            matched: quote_from.then_some(0),
+            cr: false,
+            fresh: true,
+        }
+    }
+
+    /// Takes a chunk of canonical text and appends the file's text to `out`.
+    pub fn feed(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
+        let mut rest = chunk;
+        while let Some((&octet, tail)) = rest.split_first() {
+            if self.cr && octet != LF {
+                self.cr = false;
+                self.put(&[CR], out);
+            }
+            match (octet, self.matched) {
+                (CR, _) => {
+                    self.release(out);
+                    self.cr = true;
+                }
+                (LF, _) => self.end_line(out),
+                // The quotes go straight out: the one to add may stand behind them as well as before.
+                (b'>', Some(0)) => self.put(b">", out),
+                (_, Some(matched)) if FROM.get(matched) == Some(&octet) => {
+                    self.matched = Some(matched + 1);
+                    if matched + 1 == FROM.len() {
+                        self.put(b">", out);
+                        self.release(out);
+                    }
+                }
+                _ => {
+                    self.release(out);
+                    let at = rest.iter().position(|b| matches!(*b, CR | LF));
+                    let (text, after) = rest.split_at(at.unwrap_or(rest.len()));
+                    self.put(text, out);
+                    rest = after;
+                    continue;
+                }
+            }
+            rest = tail;
+        }
+    }
+
+    /// The message is at its end: puts out what was held back and ends the last line.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        self.release(out);
+        if self.cr || !self.fresh {
+            self.end_line(out);
+        }
+    }
+
+    /// Puts out the part of `From ` that was held back; the rest of the line needs no look.
+    fn release(&mut self, out: &mut Vec<u8>) {
+        if let Some(held) = self.matched.take().and_then(|n| FROM.get(..n)) {
+            self.put(held, out);
+        }
+    }
+
+    fn end_line(&mut self, out: &mut Vec<u8>) {
+        self.release(out);
+        out.push(LF);
+        self.cr = false;
+        self.fresh = true;
+        self.matched = self.quote_from.then_some(0);
+    }
+
+    fn put(&mut self, octets: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(octets);
+        self.fresh &= octets.is_empty();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The input whole, an octet at a time, and cut in two at every place.
+    fn cuts(input: &[u8]) -> Vec<Vec<&[u8]>> {
+        let mut ways = vec![vec![input], input.chunks(1).collect()];
+        for at in 1..input.len() {
+            let (first, second) = input.split_at(at);
+            ways.push(vec![first, second]);
+        }
+        ways
+    }
+
+    fn data(chunks: &[&[u8]], limit: u64) -> (Vec<u8>, usize, bool, Option<DataFault>) {
+        let (mut reader, mut out) = (DataReader::new(limit), Vec::new());
+        let (mut consumed, mut ended) = (0, false);
+        for chunk in chunks {
+            let progress = reader.feed(chunk, &mut out);
+            assert!(progress.consumed == chunk.len() || progress.ended);
+            consumed += progress.consumed;
+            ended = progress.ended;
+        }
+        (out, consumed, ended, reader.fault())
+    }
+
+    use DataFault::{BareCr, BareLf, Nul, TooBig};
+
+    /// What comes after DATA; what of it is left unread; what is stored; the fault. All of them end.
+    type DataRow = (
+        &'static [u8],
+        &'static [u8],
+        &'static [u8],
+        Option<DataFault>,
+    );
+    /// The limit of every row.
+    const LIMIT: u64 = 16;
+    const DATA: &[DataRow] = &[
+        (b"a\r\n.\r\n", b"", b"a\r\n", None),               // A1
+        (b".\r\n", b"", b"", None),                         // A35: an empty message
+        (b".\r\nQUIT\r\n", b"QUIT\r\n", b"", None),         // B31
+        (b"\r\n.\r\n", b"", b"\r\n", None),                 // an empty line
+        (b"..X: y\r\n.\r\n", b"", b".X: y\r\n", None),      // A36: un-stuffed on the first line
+        (b"..\r\n...\r\n.\r\n", b"", b".\r\n..\r\n", None), // A38
+        (b".x\r\n.\r\n", b"", b"x\r\n", None),              // R52: one dot goes, whatever follows
+        (b"a.\r\n.\r\n", b"", b"a.\r\n", None),             // a dot at a line's end
+        (b"a\r\n.\r\n.\r\n", b".\r\n", b"a\r\n", None),     // the first end mark counts
+        (
+            b"a\r\n.\r\nMAIL FROM:<b@c>\r\n",
+            b"MAIL FROM:<b@c>\r\n",
+            b"a\r\n",
+            None,
+        ), // A32
+        (b"line\n.\nMAIL\r\n.\r\n", b"", b"line", Some(BareLf)), // A20
+        (b"line\n.\rMAIL\r\n.\r\n", b"", b"line", Some(BareLf)), // A21
+        (b"line\r.\nMAIL\r\n.\r\n", b"", b"line", Some(BareCr)), // A22
+        (b"line\r.\rMAIL\r\n.\r\n", b"", b"line", Some(BareCr)), // A23
+        (b"line\n.\r\nMAIL\r\n.\r\n", b"", b"line", Some(BareLf)), // A24
+        (b"line\r.\r\nMAIL\r\n.\r\n", b"", b"line", Some(BareCr)), // A25
+        (b"line\r\n.\nMAIL\r\n.\r\n", b"", b"line\r\n", Some(BareLf)), // A26
+        (b"line\r\n.\rMAIL\r\n.\r\n", b"", b"line\r\n", Some(BareCr)),
+        (
+            b"line\r\n.\r\r\nMAIL\r\n.\r\n",
+            b"",
+            b"line\r\n",
+            Some(BareCr),
+        ), // A28
+        (
+            b"line\r\r\n.\r\r\nMAIL\r\n.\r\n",
+            b"",
+            b"line",
+            Some(BareCr),
+        ), // A29
+        (b"line\r\n\0.\r\nMAIL\r\n.\r\n", b"", b"line\r\n", Some(Nul)), // A30
+        (b"line\r\n.\0\r\nMAIL\r\n.\r\n", b"", b"line\r\n", Some(Nul)), // A31
+        (b"a\0b\r\n.\r\n", b"", b"a", Some(Nul)),                       // F3
+        (b"a\rb\r\n.\r\n", b"", b"a", Some(BareCr)),                    // F4
+        (b"a\nb\r\n.\r\n", b"", b"a", Some(BareLf)),                    // F5
+        (b"\n.\r\n\r\n.\r\n", b"", b"", Some(BareLf)), // a bare LF as the first octet
+        (b"\r.\r\n\r\n.\r\n", b"", b"", Some(BareCr)),
+        (b".\n\r\n.\r\n", b"", b"", Some(BareLf)), // LF ends no data after DATA's own line either
+        (b"a\nb\rc\0\r\n.\r\n", b"", b"a", Some(BareLf)), // the first fault is the one told
+        (b"\xff\xe9\r\n.\r\n", b"", b"\xff\xe9\r\n", None), // F1
+        (b"12345678901234\r\n.\r\n", b"", b"12345678901234\r\n", None), // 16: the limit exactly
+        (
+            b"..345678901234\r\n..\r\n.\r\n",
+            b"",
+            b".345678901234\r\n.",
+            Some(TooBig),
+        ),
+        (
+            b"..3456789012345\r\n.\r\n",
+            b"",
+            b".3456789012345\r\n",
+            None,
+        ), // R123: the dot is not counted
+        (
+            b"123456789012345\r\n.\r\n",
+            b"",
+            b"123456789012345",
+            Some(TooBig),
+        ), // 17, inside CRLF
+        (
+            b"1234567890123456\r\n.\r\n",
+            b"",
+            b"1234567890123456",
+            Some(TooBig),
+        ),
+        (
+            b"12345678901234567\r\n.\r\n",
+            b"",
+            b"1234567890123456",
+            Some(TooBig),
+        ),
+        (
+            b"12345678901234567\n.\r\n\r\n.\r\n",
+            b"",
+            b"1234567890123456",
+            Some(TooBig),
+        ),
+    ];
+
+    #[test]
+    fn data_ends_at_its_one_end_mark() {
+        for (input, left, stored, fault) in DATA {
+            for chunks in cuts(input) {
+                let (out, consumed, ended, found) = data(&chunks, LIMIT);
+                let name = format!("{:?} as {chunks:?}", String::from_utf8_lossy(input));
+                assert!(ended, "{name}");
+                assert_eq!(&input[consumed..], *left, "{name}");
+                assert_eq!((&out[..], found), (*stored, *fault), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn data_that_stops_early_has_not_ended() {
+        // A18, A39, B25: every beginning of a message that has its end mark last.
+        for whole in [&b"a\r\n..b\r\n.\r\n"[..], b".\r\n", b"\r\n.\r\n"] {
+            for at in 0..whole.len() {
+                let (_, consumed, ended, _) = data(&[&whole[..at]], 100);
+                assert_eq!((consumed, ended), (at, false), "{at} of {whole:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn data_takes_linear_time() {
+        // A40, F24: under a second even unoptimised; quadratic would be minutes.
+        let mut input = b"..\r\n".repeat(100_000);
+        input.extend_from_slice(&b"\r\n".repeat(1_000_000));
+        input.extend_from_slice(b".\r\n");
+        let (out, _, ended, fault) = data(&[&input], u64::MAX);
+        assert_eq!((out.len(), ended, fault), (2_300_000, true, None));
+    }
+
+    fn local(chunks: &[&[u8]], dot_ends: bool) -> (Vec<u8>, usize, u64) {
+        let (mut text, mut out) = (LocalText::new(dot_ends), Vec::new());
+        let consumed = chunks.iter().map(|c| text.feed(c, &mut out).consumed).sum();
+        text.finish(&mut out);
+        (out, consumed, text.nuls())
+    }
+
+    /// What comes in; with `-i`, what is stored; without it, what is stored and what is left unread.
+    type LocalRow = (&'static [u8], &'static [u8], &'static [u8], &'static [u8]);
+    const LOCAL: &[LocalRow] = &[
+        (b"", b"", b"", b""),
+        (b"a", b"a\r\n", b"a\r\n", b""), // I2: no final newline
+        (b"a\nb\n", b"a\r\nb\r\n", b"a\r\nb\r\n", b""), // I2
+        (b"a\r\nb\r\n", b"a\r\nb\r\n", b"a\r\nb\r\n", b""), // Gitea
+        (
+            b"a\r\nb\nc\r\n",
+            b"a\r\nb\r\nc\r\n",
+            b"a\r\nb\r\nc\r\n",
+            b"",
+        ),
+        (b"a\r\r\nb\r\r\r\n", b"a\r\nb\r\n", b"a\r\nb\r\n", b""), // notqmail#239
+        (
+            b"1%\r2%\r3%",
+            b"1%\r\n2%\r\n3%\r\n",
+            b"1%\r\n2%\r\n3%\r\n",
+            b"",
+        ),
+        (b"a\r", b"a\r\n", b"a\r\n", b""),
+        (b"\r\n\n\r", b"\r\n\r\n\r\n", b"\r\n\r\n\r\n", b""),
+        (b"a\0b\0\n", b"ab\r\n", b"ab\r\n", b""), // I6
+        (b"a\r\0\nb", b"a\r\nb\r\n", b"a\r\nb\r\n", b""),
+        (b"\0", b"", b"", b""),
+        (b"a\n.\nb\n", b"a\r\n.\r\nb\r\n", b"a\r\n", b"b\n"), // I3
+        (b"a\r\n.\r\nb", b"a\r\n.\r\nb\r\n", b"a\r\n", b"b"),
+        (b".\n", b".\r\n", b"", b""),
+        (b".", b".\r\n", b"", b""),
+        (b"a\n.", b"a\r\n.\r\n", b"a\r\n", b""),
+        (b"a\n.\0\r\r\nb", b"a\r\n.\r\nb\r\n", b"a\r\n", b"b"),
+        (b"..\n...\n", b"..\r\n...\r\n", b".\r\n..\r\n", b""), // Symfony stuffs unless -i
+        (
+            b"..a\n.a\na.\n",
+            b"..a\r\n.a\r\na.\r\n",
+            b".a\r\n.a\r\na.\r\n",
+            b"",
+        ),
+        (b".\0.\n", b"..\r\n", b".\r\n", b""),
+    ];
+
+    #[test]
+    fn local_text_becomes_canonical() {
+        for (input, with_i, without_i, left) in LOCAL {
+            for chunks in cuts(input) {
+                let name = format!("{:?} as {chunks:?}", String::from_utf8_lossy(input));
+                let nuls = input.iter().filter(|b| **b == 0).count() as u64;
+                let kept = local(&chunks, false);
+                assert_eq!(kept, (with_i.to_vec(), input.len(), nuls), "{name}");
+                let (out, consumed, _) = local(&chunks, true);
+                assert_eq!(
+                    (&out[..], &input[consumed..]),
+                    (*without_i, *left),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_meter_counts_the_same_for_every_cut() {
+        let rows: &[(&[u8], u64, bool)] = &[
+            (b"", 0, false),
+            (b"\r\n", 0, false),
+            (b"abc\r\nde\r\n", 3, false),
+            (b"a\r\nlonger\r\n\r\n", 6, false),
+            (b"a\r\n\xc3\xa9t\xc3\xa9\r\n", 5, true),
+            (b"a\r\nunfinished", 10, false),
+        ];
+        for (input, longest_line, eight_bit) in rows {
+            let expected = Facts {
+                size: input.len() as u64,
+                crc32: crc32fast::hash(input),
+                longest_line: *longest_line,
+                eight_bit: *eight_bit,
+            };
+            for chunks in cuts(input) {
+                let mut meter = Meter::new();
+                chunks.iter().for_each(|c| meter.feed(c));
+                assert_eq!(meter.facts(), expected, "{chunks:?}");
+            }
+        }
+    }
+
+    fn stuffed(chunks: &[&[u8]]) -> Vec<u8> {
+        let (mut stuffer, mut out) = (DotStuffer::new(), Vec::new());
+        chunks.iter().for_each(|c| stuffer.feed(c, &mut out));
+        stuffer.finish(&mut out);
+        out
+    }
+
+    #[test]
+    fn what_is_sent_has_one_end_mark_and_no_bare_line_end() {
+        let rows: &[(&[u8], &[u8])] = &[
+            (b"", b".\r\n"),
+            (b"a\r\n", b"a\r\n.\r\n"),
+            (b"a", b"a\r\n.\r\n"), // K21: no final newline
+            (
+                b".\r\n..\r\n.x\r\nx.\r\n",
+                b"..\r\n...\r\n..x\r\nx.\r\n.\r\n",
+            ), // K21
+            (b".", b"..\r\n.\r\n"),
+            (b"\r\n\r\n", b"\r\n\r\n.\r\n"),
+            (b"a\n.\nb", b"a\r\n..\r\nb\r\n.\r\n"), // K20 with A20
+            (b"a\r.\rb", b"a\r\n..\r\nb\r\n.\r\n"), // A23
+            (b"a\r\n.\rb\r", b"a\r\n..\r\nb\r\n.\r\n"),
+        ];
+        for (input, expected) in rows {
+            for chunks in cuts(input) {
+                assert_eq!(stuffed(&chunks), *expected, "{chunks:?}");
+            }
+        }
+        for (input, ..) in DATA {
+            let sent = stuffed(&[input]);
+            let (_, consumed, ended, fault) = data(&[&sent], u64::MAX);
+            assert_eq!((consumed, ended), (sent.len(), true), "{input:?}"); // K20
+            assert!(matches!(fault, None | Some(Nul)), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn files_get_local_line_ends_and_an_mbox_its_quotes() {
+        // Canonical text; as a Maildir file; as part of an mbox.
+        let rows: &[(&[u8], &[u8], &[u8])] = &[
+            (b"", b"", b""),
+            (b"a\r\n\r\nb\r\n", b"a\n\nb\n", b"a\n\nb\n"),
+            (b"a", b"a\n", b"a\n"),
+            (b"Fro", b"Fro\n", b"Fro\n"),
+            (b"From a\r\n", b"From a\n", b">From a\n"), // F13
+            (b"From \r\n", b"From \n", b">From \n"),
+            (b"From\r\nF\r\n", b"From\nF\n", b"From\nF\n"),
+            (
+                b"x\r\n>From a\r\n>>From a\r\n",
+                b"x\n>From a\n>>From a\n",
+                b"x\n>>From a\n>>>From a\n",
+            ),
+            (
+                b"From: a\r\nFFrom a\r\n From a\r\n",
+                b"From: a\nFFrom a\n From a\n",
+                b"From: a\nFFrom a\n From a\n",
+            ),
+            (
+                b"F>From a\r\n> From a\r\n",
+                b"F>From a\n> From a\n",
+                b"F>From a\n> From a\n",
+            ),
+            (b"a\rFrom b\r\r\n", b"a\rFrom b\r\n", b"a\rFrom b\r\n"), // never in the spool: kept as it is
+        ];
+        for (input, maildir, mbox) in rows {
+            for chunks in cuts(input) {
+                for (quote, expected) in [(false, maildir), (true, mbox)] {
+                    let (mut ends, mut out) = (LocalEnds::new(quote), Vec::new());
+                    chunks.iter().for_each(|c| ends.feed(c, &mut out));
+                    ends.finish(&mut out);
+                    assert_eq!(out, *expected, "{quote} {chunks:?}");
+                }
+            }
+        }
+    }
+}
