@@ -4,4 +4,5 @@
 mod architecture;
 mod callers;
 mod harness;
+mod queue;
 mod submit;

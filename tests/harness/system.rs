@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -74,6 +75,11 @@ impl System {
             .with("smarthost", "host = \"127.0.0.1\"")
             .with("smarthost", "tls = \"none\"")
             .with("smarthost", "port = 1") // tcpmux: nobody listens there
+    }
+
+    /// A system whose mail for others goes to this server.
+    pub fn relaying(name: &str, remote: &super::Remote) -> Self {
+        Self::new(name).with("smarthost", &remote.smarthost())
     }
 
     /// The same system with lines in a section of its configuration. A key that was there is replaced; a
@@ -194,14 +200,37 @@ impl System {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    /// Makes every waiting message due, as `touch` does for an administrator.
-    pub fn touch(&self, id: &str) {
-        let file = fs::File::options()
-            .append(true)
-            .open(self.path("spool/cur").join(id))
-            .unwrap();
-        file.set_modified(std::time::SystemTime::now()).unwrap();
+    /// Makes the waiting messages look as if they had been accepted so many hours ago, and due.
+    pub fn backdate(&self, hours: u64) {
+        for queued in self.queue() {
+            let path = self.path("spool").join(queued.folder).join(&queued.id);
+            let old = queued.field("received").unwrap();
+            let mut bytes = fs::read(&path).unwrap();
+            let at = bytes
+                .windows(old.len())
+                .position(|w| w == old.as_bytes())
+                .unwrap();
+            let then = std::time::SystemTime::now() - Duration::from_secs(hours * 3600);
+            bytes[at..at + old.len()].copy_from_slice(iso8601(then).as_bytes());
+            let file = fs::File::options().write(true).open(&path).unwrap();
+            file.write_all_at(&bytes, 0).unwrap();
+            age(&path, 1);
+        }
     }
+}
+
+/// A time as the queue file has it.
+fn iso8601(time: std::time::SystemTime) -> String {
+    let t = time::OffsetDateTime::from(time);
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+        t.year(),
+        u8::from(t.month()),
+        t.day(),
+        t.hour(),
+        t.minute(),
+        t.second()
+    )
 }
 
 impl Drop for System {
@@ -365,4 +394,11 @@ pub fn names_in(folder: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// A file's time set so many seconds back.
+pub fn age(path: &Path, seconds: u64) {
+    let file = fs::File::options().append(true).open(path).unwrap();
+    let then = std::time::SystemTime::now() - Duration::from_secs(seconds);
+    file.set_modified(then).unwrap();
 }
