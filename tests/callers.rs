@@ -239,7 +239,7 @@ const CALLERS: &[Caller] = &[
         stdin: "From: app@example.org\r\nTo: one@example.net\r\nSubject: x\r\n\r\nhello\r\n..\r\nmore\r\n",
         from: "<app@example.org>",
         to: &["one@example.net"],
-        lines: &["more"],
+        lines: &[".", "!..", "more"],
     },
     Caller {
         who: "Rails",

@@ -5,4 +5,5 @@ mod architecture;
 mod callers;
 mod harness;
 mod queue;
+mod send;
 mod submit;

@@ -6,6 +6,7 @@
 
 pub mod mail;
 pub mod queued;
+pub mod quoted;
 pub mod remote;
 pub mod system;
 pub mod talk;
