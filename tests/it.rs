@@ -2,7 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod architecture;
+mod bounce;
 mod callers;
+mod cli;
+mod crash;
+mod deliver;
+mod docs;
 mod harness;
 mod queue;
 mod send;
