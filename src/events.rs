@@ -10,14 +10,14 @@ use log::{info, warn};
 use crate::proto::envelope::{Envelope, Outcome, Verdict};
 
 /// A message was accepted and is on the disk.
-pub fn queued(id: &str, envelope: &Envelope, size: u64, message_id: Option<&str>) {
+pub fn queued(id: &str, envelope: &Envelope, size: u64, message_id: &str) {
     info!(
         "{id} queued from={} recipients={} size={size} client={} protocol={} message-id={}",
         quoted(&envelope.sender),
         envelope.recipients.len(),
         quoted(&envelope.client),
         envelope.protocol,
-        quoted(&message_id.unwrap_or_default()),
+        quoted(&message_id),
     );
 }
 

@@ -9,6 +9,10 @@ pub mod accounts;
 pub mod clock;
 pub mod durable;
 pub mod logging;
+pub mod mailbox;
+pub mod maildir;
+pub mod mbox;
+pub mod privilege;
 pub mod spool;
 
 /// Reads a file of at most `most` octets; a longer one is cut there.

@@ -25,7 +25,7 @@
 //! let go of the last octet before ([`Claim::read`]).
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,7 +35,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::error::{Error, Result};
 use crate::host::{clock, durable, words};
 use crate::proto::data::Meter;
-use crate::proto::envelope::{Entry, Envelope, Facts, Parsed, Progress, Unreadable};
+use crate::proto::envelope::{Entry, Envelope, Facts, Parsed, Progress, Unreadable, Verdict};
 
 /// Octets gathered before they are written, and read at a time.
 const BLOCK: usize = 64 * 1024;
@@ -119,6 +119,7 @@ impl Spool {
         Ok(Draft {
             spool: self.clone(),
             envelope: envelope.clone(),
+            id: fresh_id(),
             facts_at,
             message_at: buffer.len() as u64,
             buffer,
@@ -372,13 +373,15 @@ impl Spool {
 #[derive(Debug)]
 pub struct Draft {
     spool: Spool,
+    /// Its queue id; the file gets it as its name.
+    pub id: String,
     envelope: Envelope,
     facts_at: usize,
     message_at: u64,
     buffer: Vec<u8>,
     meter: Meter,
-    /// Its file in tmp/, its path and its id, once there is one.
-    file: Option<(File, PathBuf, String)>,
+    /// Its file in tmp/ and the path of it, once there is one.
+    file: Option<(File, PathBuf)>,
 }
 
 impl Draft {
@@ -401,9 +404,9 @@ impl Draft {
     }
 
     fn flush(&mut self) -> Result<()> {
-        let (file, path, _) = match &mut self.file {
+        let (file, path) = match &mut self.file {
             Some(file) => file,
-            none => none.insert(self.spool.create_draft()?),
+            none => none.insert(self.spool.create_draft(&self.id)?),
         };
         durable::write(file, &self.buffer).map_err(|e| cannot("write the queue file", path, &e))?;
         self.buffer.clear();
@@ -426,7 +429,7 @@ impl Draft {
             }
         }
         self.flush()?;
-        let Some((file, tmp, id)) = self.file.take() else {
+        let Some((file, tmp)) = self.file.take() else {
             return Err(Error::Internal("a message was flushed to no file".to_owned()));
         };
         let mut unlink = Unlink { path: Some(tmp.clone()) };
@@ -434,7 +437,7 @@ impl Draft {
             let written = durable::write_at(&file, line.as_bytes(), self.facts_at as u64);
             written.map_err(|e| cannot("write the queue file", &tmp, &e))?;
         }
-        let new = self.spool.path(Folder::New, &id);
+        let new = self.spool.path(Folder::New, &self.id);
         durable::rename(&tmp, &new).map_err(|e| cannot("commit the queue file", &tmp, &e))?;
         unlink.path = Some(new.clone());
         durable::sync(&file).map_err(|e| cannot("sync the queue file", &new, &e))?;
@@ -446,7 +449,7 @@ impl Draft {
         let end = self.message_at + facts.size;
         Ok(Claim {
             spool: self.spool.clone(),
-            id,
+            id: self.id.clone(),
             envelope: self.envelope.clone(),
             facts,
             file,
@@ -459,7 +462,7 @@ impl Draft {
 impl Drop for Draft {
     /// A message that was not committed leaves nothing behind.
     fn drop(&mut self) {
-        if let Some((_, path, _)) = &self.file {
+        if let Some((_, path)) = &self.file {
             let _ = durable::remove(path);
         }
     }
@@ -479,26 +482,23 @@ impl Drop for Unlink {
 }
 
 impl Spool {
-    /// A new file in tmp/, locked, under an id nobody else has.
-    fn create_draft(&self) -> Result<(File, PathBuf, String)> {
-        /// More collisions than this are no chance.
-        const TRIES: u32 = 16;
-        let mut last = None;
-        for attempt in 0..TRIES {
-            let id = fresh_id();
-            let path = self.path(Folder::Tmp, &id);
-            match durable::create(&path, 0o660) {
-                Ok(file) => {
-                    file.lock().map_err(|e| cannot("lock the queue file", &path, &e))?;
-                    return Ok((file, path, id));
-                }
-                Err(e) if e.kind() == io::ErrorKind::NotFound && attempt == 0 => self.create()?,
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => last = Some(e),
-                Err(e) => return Err(cannot("create the queue file", &path, &e)),
+    /// A new file in tmp/, locked. The id stands in the message already, so a clash is no reason for another one:
+    /// it would need the same microsecond, random part and counter, and the caller comes again.
+    fn create_draft(&self, id: &str) -> Result<(File, PathBuf)> {
+        let path = self.path(Folder::Tmp, id);
+        let made = match durable::create(&path, 0o660) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.create()?;
+                durable::create(&path, 0o660)
             }
+            made => made,
+        };
+        let file = made.map_err(|e| cannot("create the queue file", &path, &e))?;
+        if let Err(e) = file.lock() {
+            let _ = durable::remove(&path);
+            return Err(cannot("lock the queue file", &path, &e));
         }
-        let last = last.unwrap_or_else(|| io::Error::from(io::ErrorKind::NotFound));
-        Err(cannot("create a queue file in", &self.root.join(Folder::Tmp.name()), &last))
+        Ok((file, path))
     }
 }
 
@@ -555,46 +555,33 @@ impl Claim {
         self.spool.path(state.folder, &self.id)
     }
 
-    /// Hands the message to `take`, block by block. An `InvalidData` error at the end says that what was handed
-    /// over is not what was accepted: the taker must be able to throw it away until this returns.
-    ///
-    /// # Errors
-    /// Those of `take`, of reading, and `InvalidData` for a wrong checksum.
-    pub fn read(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        let mut meter = Meter::new();
-        let mut block = vec![0; BLOCK.min(usize::try_from(self.facts.size).unwrap_or(BLOCK)).max(1)];
-        let mut at = self.message_at;
-        let mut left = self.facts.size;
-        while left > 0 {
-            let want = block.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            // want is at most the block's length.
-            let part = &mut block[..want];
-            self.file.read_exact_at(part, at)?;
-            meter.feed(part);
-            take(part)?;
-            at += want as u64;
-            left -= want as u64;
-        }
-        if meter.facts().crc32 != self.facts.crc32 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the checksum of the queue file is wrong"));
-        }
-        Ok(())
+    /// The message, from its first octet on. Its end is an `InvalidData` error instead when what was read is not
+    /// what was accepted: whoever takes it must be able to throw it away until then.
+    pub fn message(&self) -> Message<'_> {
+        Message { claim: self, left: self.facts.size, meter: Meter::new() }
     }
 
-    /// Appends to the journal; with `sync`, returns when the lines are on the disk.
+    /// Writes down what happened. When nothing waits any more, the message is removed instead: that is what the
+    /// journal would say, in one step. What is done is on the disk when this returns; what is deferred need not
+    /// be, for a forgotten attempt harms nothing.
     ///
     /// # Errors
-    /// As for every write. The recipients then count as not done: twice rather than never.
-    pub fn record(&self, now: i64, entries: &[Entry], sync: bool) -> Result<()> {
+    /// As for every write. The recipients then count as not done on the disk: twice rather than never.
+    pub fn record(&self, now: i64, entries: &[Entry]) -> Result<()> {
         let mut state = self.state();
-        let text: String = entries.iter().map(|e| e.line(now)).collect();
-        let path = self.path(&state);
-        durable::write_at(&self.file, text.as_bytes(), state.end).map_err(|e| cannot("write the journal of", &path, &e))?;
-        state.end += text.len() as u64;
         for entry in entries {
             state.progress.apply(now, entry);
         }
-        if sync {
+        let path = self.path(&state);
+        if state.progress.waiting().is_empty() && durable::remove(&path).is_ok() {
+            return Ok(());
+        }
+        let text: String = entries.iter().map(|e| e.line(now)).collect();
+        let written = durable::write_at(&self.file, text.as_bytes(), state.end);
+        written.map_err(|e| cannot("write the journal of", &path, &e))?;
+        state.end += text.len() as u64;
+        let done = |e: &Entry| matches!(e, Entry::Attempt(_, o) if o.verdict != Verdict::Deferred);
+        if entries.iter().any(done) {
             durable::sync_data(&self.file).map_err(|e| cannot("sync the journal of", &path, &e))?;
         }
         Ok(())
@@ -617,15 +604,6 @@ impl Claim {
         Ok(())
     }
 
-    /// Removes the message: nothing is left to do for it.
-    ///
-    /// # Errors
-    /// As for every write; it may then be delivered again.
-    pub fn remove(&self) -> Result<()> {
-        let path = self.path(&self.state());
-        durable::remove(&path).map_err(|e| cannot("remove the queue file", &path, &e))
-    }
-
     /// Sets the message aside.
     ///
     /// # Errors
@@ -637,6 +615,35 @@ impl Claim {
         durable::rename(&from, &to).map_err(|e| cannot("set aside the queue file", &from, &e))?;
         state.folder = Folder::Hold;
         Ok(())
+    }
+}
+
+/// A message on its way out of the spool.
+#[derive(Debug)]
+pub struct Message<'a> {
+    claim: &'a Claim,
+    left: u64,
+    meter: Meter,
+}
+
+impl Read for Message<'_> {
+    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        let most = block.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if self.left == 0 {
+            return match self.meter.facts().crc32 == self.claim.facts.crc32 {
+                true => Ok(0),
+                false => Err(io::Error::new(io::ErrorKind::InvalidData, "the checksum of the queue file is wrong")),
+            };
+        }
+        let at = self.claim.message_at + (self.claim.facts.size - self.left);
+        // most is at most the block's length.
+        let n = self.claim.file.read_at(&mut block[..most], at)?;
+        if n == 0 && most > 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the queue file is shorter than it was"));
+        }
+        self.meter.feed(&block[..n]);
+        self.left -= n as u64;
+        Ok(n)
     }
 }
 
