@@ -23,7 +23,12 @@ pub fn queued(id: &str, envelope: &Envelope, size: u64, message_id: &str) {
 
 /// A message was not accepted.
 pub fn rejected(client: &str, sender: &dyn Display, reason: &dyn Display) {
-    warn!("- reject client={} from={} reason={}", quoted(&client), quoted(sender), quoted(reason));
+    warn!(
+        "- reject client={} from={} reason={}",
+        quoted(&client),
+        quoted(sender),
+        quoted(reason)
+    );
 }
 
 /// An attempt for one recipient ended.
@@ -39,12 +44,19 @@ pub fn attempt(id: &str, to: &dyn Display, outcome: &Outcome, delay: i64) {
         quoted(&outcome.host),
         quoted(&outcome.words())
     );
-    if outcome.verdict == Verdict::Failed { warn!("{line}") } else { info!("{line}") }
+    if outcome.verdict == Verdict::Failed {
+        warn!("{line}")
+    } else {
+        info!("{line}")
+    }
 }
 
 /// A report was queued.
 pub fn bounced(id: &str, report: &str, to: &dyn Display, action: &str) {
-    info!("{id} bounced report={report} to={} action={action}", quoted(to));
+    info!(
+        "{id} bounced report={report} to={} action={action}",
+        quoted(to)
+    );
 }
 
 /// Nothing is left to do for a message.
@@ -88,7 +100,15 @@ fn quoted(value: &dyn Display) -> String {
 
 /// A file name as the first word of a line.
 fn one_word(id: &str) -> String {
-    id.chars().map(|c| if c.is_control() || c.is_whitespace() { '?' } else { c }).collect()
+    id.chars()
+        .map(|c| {
+            if c.is_control() || c.is_whitespace() {
+                '?'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -75,9 +75,15 @@ mod tests {
     #[test]
     fn values_are_written_as_other_programs_read_them() {
         let value = Json::Object(vec![
-            ("a", Json::Array(vec![Json::Number(1), Json::Null, Json::True, Json::False])),
+            (
+                "a",
+                Json::Array(vec![Json::Number(1), Json::Null, Json::True, Json::False]),
+            ),
             ("b", Json::text(&"x\"\\\n\u{7f}é")),
         ]);
-        assert_eq!(value.to_string(), "{\"a\":[1,null,true,false],\"b\":\"x\\\"\\\\\\u000a\\u007fé\"}");
+        assert_eq!(
+            value.to_string(),
+            "{\"a\":[1,null,true,false],\"b\":\"x\\\"\\\\\\u000a\\u007fé\"}"
+        );
     }
 }

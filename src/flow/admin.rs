@@ -38,18 +38,37 @@ pub fn list(context: &Context, call: &Invocation) -> Result<bool> {
                 continue;
             }
             match context.spool.look(&item) {
-                Some((Parsed { envelope, facts, .. }, progress)) => {
-                    listed.push(Listed { item, size: facts.size, envelope, progress });
+                Some((
+                    Parsed {
+                        envelope, facts, ..
+                    },
+                    progress,
+                )) => {
+                    listed.push(Listed {
+                        item,
+                        size: facts.size,
+                        envelope,
+                        progress,
+                    });
                 }
                 None => unreadable.push(item),
             }
         }
     }
     listed.sort_by(|a, b| a.item.id.cmp(&b.item.id));
-    say(&if call.json { as_json(&listed, &unreadable) } else { as_text(&listed, &unreadable, now) });
+    say(&if call.json {
+        as_json(&listed, &unreadable)
+    } else {
+        as_text(&listed, &unreadable, now)
+    });
     let waits = |l: &&Listed| l.item.folder != Folder::Hold;
-    let oldest = listed.iter().filter(waits).map(|l| now.saturating_sub(l.envelope.received_at)).max();
-    Ok(oldest.is_some_and(|age| age > policy(context).warn_after))
+    let oldest = listed
+        .iter()
+        .filter(waits)
+        .map(|l| now.saturating_sub(l.envelope.received_at))
+        .max();
+    Ok(oldest
+        .is_some_and(|age| u64::try_from(age).is_ok_and(|age| age > policy(context).warn_after)))
 }
 
 /// In the form people know, with the closing line that monitors of Postfix read.
@@ -58,51 +77,121 @@ fn as_text(listed: &[Listed], unreadable: &[Item], now: i64) -> String {
         return "Mail queue is empty\n".to_owned();
     }
     let mut text = String::new();
-    for Listed { item, size, envelope, progress } in listed {
+    for Listed {
+        item,
+        size,
+        envelope,
+        progress,
+    } in listed
+    {
         let age = duration(now.saturating_sub(envelope.received_at));
-        let held = if item.folder == Folder::Hold { "  on hold" } else { "" };
-        text.push_str(&format!("{}  {:>6}  {age:>6}  {}{held}\n", item.id, octets(*size), envelope.sender));
+        let held = if item.folder == Folder::Hold {
+            "  on hold"
+        } else {
+            ""
+        };
+        text.push_str(&format!(
+            "{}  {:>6}  {age:>6}  {}{held}\n",
+            item.id,
+            octets(*size),
+            envelope.sender
+        ));
         for index in progress.waiting() {
-            let (Some(to), Some(standing)) = (envelope.recipients.get(index), progress.standings.get(index)) else { continue };
-            let due = if item.due <= now { "now".to_owned() } else { clock::local(item.due).short(now) };
-            let next = if item.folder == Folder::Hold { String::new() } else { format!("; next try {due}") };
-            let why = standing.last.as_ref().map_or_else(|| "not tried yet".to_owned(), |(_, o)| said(o));
+            let (Some(to), Some(standing)) = (
+                envelope.recipients.get(index),
+                progress.standings.get(index),
+            ) else {
+                continue;
+            };
+            let due = if item.due <= now {
+                "now".to_owned()
+            } else {
+                clock::local(item.due).short(now)
+            };
+            let next = if item.folder == Folder::Hold {
+                String::new()
+            } else {
+                format!("; next try {due}")
+            };
+            let why = standing
+                .last
+                .as_ref()
+                .map_or_else(|| "not tried yet".to_owned(), |(_, o)| said(o));
             text.push_str(&format!("    {}\n        {why}{next}\n", to.address));
         }
     }
     for item in unreadable {
-        text.push_str(&format!("{}  unreadable, in {}/\n", item.id, item.folder.name()));
+        text.push_str(&format!(
+            "{}  unreadable, in {}/\n",
+            item.id,
+            item.folder.name()
+        ));
     }
     let total: u64 = listed.iter().map(|l| l.size).sum();
     let count = listed.len() + unreadable.len();
     let plural = if count == 1 { "" } else { "s" };
-    text.push_str(&format!("-- {} Kbytes in {count} Request{plural}.\n", total.div_ceil(1024)));
+    text.push_str(&format!(
+        "-- {} Kbytes in {count} Request{plural}.\n",
+        total.div_ceil(1024)
+    ));
     text
 }
 
 fn as_json(listed: &[Listed], unreadable: &[Item]) -> String {
-    let messages = listed.iter().map(|Listed { item, size, envelope, progress }| {
-        let waiting = progress.waiting().into_iter().filter_map(|index| {
-            let (to, standing) = (envelope.recipients.get(index)?, progress.standings.get(index)?);
-            let last = standing.last.as_ref();
-            Some(Json::Object(vec![
-                ("address", Json::text(&to.address)),
-                ("attempts", Json::Number(u64::from(standing.attempts))),
-                ("last_attempt", last.map_or(Json::Null, |(at, _)| Json::text(&Stamp::utc(*at).iso8601()))),
-                ("reason", last.map_or(Json::Null, |(_, o)| Json::text(&said(o)))),
-            ]))
-        });
-        let due = if item.folder == Folder::Hold { Json::Null } else { Json::text(&Stamp::utc(item.due).iso8601()) };
-        Json::Object(vec![
-            ("id", Json::text(&item.id)),
-            ("state", Json::text(&item.folder.name())),
-            ("size", Json::Number(*size)),
-            ("received", Json::text(&Stamp::utc(envelope.received_at).iso8601())),
-            ("due", due),
-            ("sender", Json::text(&envelope.sender.mailbox().map(ToString::to_string).unwrap_or_default())),
-            ("waiting", Json::Array(waiting.collect())),
-        ])
-    });
+    let messages = listed.iter().map(
+        |Listed {
+             item,
+             size,
+             envelope,
+             progress,
+         }| {
+            let waiting = progress.waiting().into_iter().filter_map(|index| {
+                let (to, standing) = (
+                    envelope.recipients.get(index)?,
+                    progress.standings.get(index)?,
+                );
+                let last = standing.last.as_ref();
+                Some(Json::Object(vec![
+                    ("address", Json::text(&to.address)),
+                    ("attempts", Json::Number(u64::from(standing.attempts))),
+                    (
+                        "last_attempt",
+                        last.map_or(Json::Null, |(at, _)| Json::text(&Stamp::utc(*at).iso8601())),
+                    ),
+                    (
+                        "reason",
+                        last.map_or(Json::Null, |(_, o)| Json::text(&said(o))),
+                    ),
+                ]))
+            });
+            let due = if item.folder == Folder::Hold {
+                Json::Null
+            } else {
+                Json::text(&Stamp::utc(item.due).iso8601())
+            };
+            Json::Object(vec![
+                ("id", Json::text(&item.id)),
+                ("state", Json::text(&item.folder.name())),
+                ("size", Json::Number(*size)),
+                (
+                    "received",
+                    Json::text(&Stamp::utc(envelope.received_at).iso8601()),
+                ),
+                ("due", due),
+                (
+                    "sender",
+                    Json::text(
+                        &envelope
+                            .sender
+                            .mailbox()
+                            .map(ToString::to_string)
+                            .unwrap_or_default(),
+                    ),
+                ),
+                ("waiting", Json::Array(waiting.collect())),
+            ])
+        },
+    );
     let bytes = listed.iter().map(|l| l.size).sum();
     let unreadable = unreadable.iter().map(|item| Json::text(&item.id)).collect();
     let whole = Json::Object(vec![
@@ -129,7 +218,12 @@ pub fn show(context: &Context, id: &str) -> Result<()> {
             Ok(n) if out.write_all(&block[..n]).is_err() => return Ok(()),
             Ok(_) => {}
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(Error::Io(format!("cannot read message {id}: {}", words(&e)))),
+            Err(e) => {
+                return Err(Error::Io(format!(
+                    "cannot read message {id}: {}",
+                    words(&e)
+                )));
+            }
         }
     }
 }
@@ -139,11 +233,17 @@ pub fn show(context: &Context, id: &str) -> Result<()> {
 /// # Errors
 /// The last one of any message; the others are removed all the same.
 pub fn remove(context: &Context, ids: &[String]) -> Result<()> {
-    each(context, ids, &[Folder::New, Folder::Cur, Folder::Hold], "removed", &|item| {
-        context.spool.remove(item)?;
-        events::removed(&item.id, "by-hand");
-        Ok(())
-    })
+    each(
+        context,
+        ids,
+        &[Folder::New, Folder::Cur, Folder::Hold],
+        "removed",
+        &|item| {
+            context.spool.remove(item)?;
+            events::removed(&item.id, "by-hand");
+            Ok(())
+        },
+    )
 }
 
 /// `--hold ID...`: set aside until released.
@@ -151,11 +251,17 @@ pub fn remove(context: &Context, ids: &[String]) -> Result<()> {
 /// # Errors
 /// As for [`remove`].
 pub fn hold(context: &Context, ids: &[String]) -> Result<()> {
-    each(context, ids, &[Folder::New, Folder::Cur], "on hold", &|item| {
-        context.spool.shift(item, Folder::Hold)?;
-        events::held(&item.id, &"by hand");
-        Ok(())
-    })
+    each(
+        context,
+        ids,
+        &[Folder::New, Folder::Cur],
+        "on hold",
+        &|item| {
+            context.spool.shift(item, Folder::Hold)?;
+            events::held(&item.id, &"by hand");
+            Ok(())
+        },
+    )
 }
 
 /// `--release ID...`: back into the queue, due at once.
@@ -163,7 +269,9 @@ pub fn hold(context: &Context, ids: &[String]) -> Result<()> {
 /// # Errors
 /// As for [`remove`].
 pub fn release(context: &Context, ids: &[String]) -> Result<()> {
-    each(context, ids, &[Folder::Hold], "released", &|item| context.spool.shift(item, Folder::Cur))
+    each(context, ids, &[Folder::Hold], "released", &|item| {
+        context.spool.shift(item, Folder::Cur)
+    })
 }
 
 fn each(
@@ -174,7 +282,9 @@ fn each(
     act: &dyn Fn(&Item) -> Result<()>,
 ) -> Result<()> {
     if ids.is_empty() {
-        return Err(Error::Usage("name the queue ids, as mailq shows them, or ALL".to_owned()));
+        return Err(Error::Usage(
+            "name the queue ids, as mailq shows them, or ALL".to_owned(),
+        ));
     }
     let mut items = Vec::new();
     let mut result = Ok(());
@@ -186,7 +296,12 @@ fn each(
         for id in ids {
             match find(context, id) {
                 Ok(item) if folders.contains(&item.folder) => items.push(item),
-                Ok(item) => result = Err(Error::Data(format!("message {id} is in {}/ already", item.folder.name()))),
+                Ok(item) => {
+                    result = Err(Error::Data(format!(
+                        "message {id} is in {}/ already",
+                        item.folder.name()
+                    )))
+                }
                 Err(error) => result = Err(error),
             }
             if let Err(error) = &result {
@@ -207,8 +322,15 @@ fn each(
 }
 
 fn find(context: &Context, id: &str) -> Result<Item> {
-    let why = if is_id(id) { "there is no such message in the queue" } else { "that is no queue id" };
-    context.spool.find(id).ok_or_else(|| Error::Data(format!("{id}: {why}; mailq lists them")))
+    let why = if is_id(id) {
+        "there is no such message in the queue"
+    } else {
+        "that is no queue id"
+    };
+    context
+        .spool
+        .find(id)
+        .ok_or_else(|| Error::Data(format!("{id}: {why}; mailq lists them")))
 }
 
 /// `-bv`: where the mail of each address would go. Nothing is connected to.
@@ -223,7 +345,11 @@ pub fn verify(context: &Context, call: &Invocation) -> Result<()> {
     for text in &call.arguments {
         let (route, fault) = destination(context, text);
         if call.json {
-            let deliverable = if fault.is_none() { Json::True } else { Json::False };
+            let deliverable = if fault.is_none() {
+                Json::True
+            } else {
+                Json::False
+            };
             found.push(Json::Object(vec![
                 ("address", Json::text(text)),
                 ("deliverable", deliverable),
@@ -253,7 +379,10 @@ pub fn destination(context: &Context, text: &str) -> (String, Option<Error>) {
         Hop::Local => match deliver::account(context, &address) {
             Ok(Some(account)) => {
                 let mailbox = deliver::mailbox(&context.config.local.mailbox, &account);
-                (format!("local user {}, mailbox {}", account.name, mailbox.display()), None)
+                (
+                    format!("local user {}, mailbox {}", account.name, mailbox.display()),
+                    None,
+                )
             }
             Ok(None) => {
                 let why = format!("there is no user {} here", address.local());
@@ -262,12 +391,22 @@ pub fn destination(context: &Context, text: &str) -> (String, Option<Error>) {
             Err(why) => (why.clone(), Some(Error::TempFail(why))),
         },
         Hop::Smarthost => {
-            let hosts = context.config.smarthosts.iter().map(|s| format!("{}:{}", s.host, s.port));
-            (format!("smarthost {}", hosts.collect::<Vec<_>>().join(", then ")), None)
+            let hosts = context
+                .config
+                .smarthosts
+                .iter()
+                .map(|s| format!("{}:{}", s.host, s.port));
+            (
+                format!("smarthost {}", hosts.collect::<Vec<_>>().join(", then ")),
+                None,
+            )
         }
         Hop::Nowhere => {
             let why = "it is not for here, and the configuration names no [smarthost]".to_owned();
-            (why.clone(), Some(Error::Unavailable(format!("{text}: {why}"))))
+            (
+                why.clone(),
+                Some(Error::Unavailable(format!("{text}: {why}"))),
+            )
         }
     }
 }
@@ -276,7 +415,9 @@ pub fn destination(context: &Context, text: &str) -> (String, Option<Error>) {
 fn octets(n: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
     match UNITS.iter().find(|(unit, _)| n >= *unit) {
-        Some((unit, name)) if n < unit * 10 => format!("{}.{}{name}", n / unit, n % unit * 10 / unit),
+        Some((unit, name)) if n < unit * 10 => {
+            format!("{}.{}{name}", n / unit, n % unit * 10 / unit)
+        }
         Some((unit, name)) => format!("{}{name}", n / unit),
         None => n.to_string(),
     }
@@ -298,11 +439,24 @@ mod tests {
 
     #[test]
     fn numbers_are_written_for_people() {
-        let sizes = [(0, "0"), (1023, "1023"), (1024, "1.0K"), (1843, "1.7K"), (20_480, "20K"), (26_214_400, "25M")];
+        let sizes = [
+            (0, "0"),
+            (1023, "1023"),
+            (1024, "1.0K"),
+            (1843, "1.7K"),
+            (20_480, "20K"),
+            (26_214_400, "25M"),
+        ];
         for (n, text) in sizes {
             assert_eq!(octets(n), text);
         }
-        for (n, text) in [(-5, "0s"), (59, "59s"), (60, "1m"), (7200, "2h"), (172_800, "2d")] {
+        for (n, text) in [
+            (-5, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (7200, "2h"),
+            (172_800, "2d"),
+        ] {
             assert_eq!(duration(n), text);
         }
     }

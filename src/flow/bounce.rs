@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use super::settle::policy;
 use super::{Context, text};
 use crate::error::{Error, Result};
 use crate::host::spool::{Claim, Draft};
@@ -9,6 +10,7 @@ use crate::host::{clock, words};
 use crate::proto::address::{Mailbox, ReversePath};
 use crate::proto::dsn::{Action, Report, Returned};
 use crate::proto::envelope::{Envelope, Outcome, Recipient, Ret};
+use crate::proto::retry::retry_until;
 
 /// Octets up to which a message comes back whole when its sender did not ask for either.
 const SMALL: u64 = 32 * 1024;
@@ -30,7 +32,9 @@ pub fn report(
     now: i64,
 ) -> Result<String> {
     let returned = match (claim.envelope.ret, claim.facts.size, action) {
-        (Some(Ret::Full), ..=MOST, Action::Failed) | (None, ..=SMALL, Action::Failed) => Returned::Full,
+        (Some(Ret::Full), ..=MOST, Action::Failed) | (None, ..=SMALL, Action::Failed) => {
+            Returned::Full
+        }
         _ => Returned::Headers,
     };
     let host = &context.config.hostname;
@@ -52,13 +56,17 @@ pub fn report(
         to,
         envelope: &claim.envelope,
         queue_id: &claim.id,
-        about: about.iter().filter_map(|(i, o)| recipients.get(*i).map(|r| (r, o, now))).collect(),
+        about: about
+            .iter()
+            .filter_map(|(i, o)| recipients.get(*i).map(|r| (r, o, now)))
+            .collect(),
         now: clock::local(now),
         message_id: format!("<{}@{host}>", draft.id),
         returned,
         eight_bit: claim.facts.eight_bit,
-        retry_until: retry_until(context, claim, action),
-        boundary: format!("{}.{:016x}", draft.id, clock::random()),
+        retry_until: (action == Action::Delayed)
+            .then(|| retry_until(&policy(context), claim.envelope.received_at)),
+        random: clock::random(),
     };
     draft.write(&report.head())?;
     match returned {
@@ -73,11 +81,6 @@ pub fn report(
     }
     draft.write(&report.tail())?;
     Ok(draft.commit()?.id.clone())
-}
-
-fn retry_until(context: &Context, claim: &Claim, action: Action) -> Option<i64> {
-    let give_up = i64::try_from(context.config.queue.give_up_after.as_secs()).unwrap_or(i64::MAX);
-    (action == Action::Delayed).then(|| claim.envelope.received_at.saturating_add(give_up))
 }
 
 /// Copies the whole message into the report.
@@ -95,5 +98,9 @@ fn copy(message: &mut dyn Read, claim: &Claim, draft: &mut Draft) -> Result<()> 
 }
 
 fn unreadable(claim: &Claim, error: &io::Error) -> Error {
-    Error::TempFail(format!("cannot read message {}: {}", claim.id, words(error)))
+    Error::TempFail(format!(
+        "cannot read message {}: {}",
+        claim.id,
+        words(error)
+    ))
 }

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use super::{Context, Damaged, Outcomes, text};
 use crate::host::accounts::{self, Account};
-use crate::host::spool::Claim;
 use crate::host::maildir::{self, UniqueName};
+use crate::host::spool::Claim;
 use crate::host::{clock, mbox};
 use crate::proto::address::Mailbox;
 use crate::proto::envelope::{Outcome, Verdict};
@@ -33,7 +33,9 @@ pub fn deliver(context: &Context, claim: &Claim, indices: &[usize]) -> Result<Ou
 /// Whether this process can end the wait of a recipient: it is remote, or this user's, or nobody's, or nobody
 /// else works on this spool.
 pub fn is_ours_to_try(context: &Context, claim: &Claim, index: usize) -> bool {
-    let Some(recipient) = claim.envelope.recipients.get(index) else { return false };
+    let Some(recipient) = claim.envelope.recipients.get(index) else {
+        return false;
+    };
     super::queue::hop(context, &recipient.address) != Hop::Local
         || owner(context) == Some(accounts::caller_uid())
         || matches!(account(context, &recipient.address), Ok(Some(a)) if a.uid == accounts::caller_uid())
@@ -41,7 +43,9 @@ pub fn is_ours_to_try(context: &Context, claim: &Claim, index: usize) -> bool {
 
 /// Who owns the spool, when it is there.
 fn owner(context: &Context) -> Option<u32> {
-    std::fs::metadata(context.spool.root()).ok().map(|m| m.uid())
+    std::fs::metadata(context.spool.root())
+        .ok()
+        .map(|m| m.uid())
 }
 
 /// Whose mailbox an address of this system is. Postmaster and the like are root, or whoever owns a private
@@ -61,27 +65,51 @@ pub fn account(context: &Context, address: &Mailbox) -> Result<Option<Account>, 
 }
 
 fn to_one(context: &Context, claim: &Claim, address: &Mailbox) -> Result<Outcome, Damaged> {
-    let deferred = |enhanced, text: &str| Ok(Outcome::new(Verdict::Deferred, None, enhanced, "", text));
+    let deferred =
+        |enhanced, text: &str| Ok(Outcome::new(Verdict::Deferred, None, enhanced, "", text));
     let account = match account(context, address) {
         Ok(Some(account)) => account,
         Ok(None) => {
             let text = format!("there is no user {} here", address.local());
-            return Ok(Outcome::new(Verdict::Failed, None, Enhanced(5, 1, 1), "", &text));
+            return Ok(Outcome::new(
+                Verdict::Failed,
+                None,
+                Enhanced(5, 1, 1),
+                "",
+                &text,
+            ));
         }
         Err(sentence) => return deferred(Enhanced(4, 3, 0), &sentence),
     };
     if account.uid != accounts::caller_uid() {
-        return deferred(Enhanced(4, 2, 0), &format!("this mail waits for a queue run as the user {}", account.name));
+        return deferred(
+            Enhanced(4, 2, 0),
+            &format!(
+                "this mail waits for a queue run as the user {}",
+                account.name
+            ),
+        );
     }
     let pattern = &context.config.local.mailbox;
     let mailbox = mailbox(pattern, &account);
-    let trace = format!("Return-Path: {}\r\nDelivered-To: {address}\r\n", claim.envelope.sender);
+    let trace = format!(
+        "Return-Path: {}\r\nDelivered-To: {address}\r\n",
+        claim.envelope.sender
+    );
     let message = text::changed(claim, &|header| header.strip("Return-Path"));
-    let Ok(message) = message else { return Err(Damaged) };
-    let mut message = Watched { inner: Cursor::new(trace).chain(message), damaged: false };
+    let Ok(message) = message else {
+        return Err(Damaged);
+    };
+    let mut message = Watched {
+        inner: Cursor::new(trace).chain(message),
+        damaged: false,
+    };
     let (kind, done) = if pattern.ends_with('/') {
         let name = UniqueName::new(clock::since_1970(), &context.config.hostname);
-        ("Maildir", maildir::deliver(&mailbox, &name, &mut message).map(drop))
+        (
+            "Maildir",
+            maildir::deliver(&mailbox, &name, &mut message).map(drop),
+        )
     } else {
         let mut tries = 0;
         let mut wait = || {
@@ -89,13 +117,28 @@ fn to_one(context: &Context, claim: &Claim, address: &Mailbox) -> Result<Outcome
             std::thread::sleep(MBOX_WAIT);
             tries < MBOX_TRIES
         };
-        ("mbox", mbox::append(&mailbox, &claim.envelope.sender, clock::now(), &mut message, &mut wait))
+        (
+            "mbox",
+            mbox::append(
+                &mailbox,
+                &claim.envelope.sender,
+                clock::now(),
+                &mut message,
+                &mut wait,
+            ),
+        )
     };
     match done {
         _ if message.damaged => Err(Damaged),
         Ok(()) => {
             let text = format!("{kind} {}", mailbox.display());
-            Ok(Outcome::new(Verdict::Delivered, None, Enhanced(2, 0, 0), "", &text))
+            Ok(Outcome::new(
+                Verdict::Delivered,
+                None,
+                Enhanced(2, 0, 0),
+                "",
+                &text,
+            ))
         }
         Err(trouble) => deferred(trouble.enhanced, &trouble.sentence),
     }
@@ -120,7 +163,7 @@ impl<R: Read> Read for Watched<R> {
 }
 
 /// `~` is the home and `%u` the name of the user.
-fn mailbox(pattern: &str, account: &Account) -> PathBuf {
+pub fn mailbox(pattern: &str, account: &Account) -> PathBuf {
     let named = pattern.replace("%u", &account.name);
     match named.strip_prefix("~/") {
         Some(below) => account.home.join(below),

@@ -1,4 +1,4 @@
-//! The story of a message, in reading order: submitted, queued, delivered or sent, reported. Glue only: what is
+//! The story of a message, in reading order: received or submitted, queued, delivered or sent, reported. Glue only: what is
 //! decided is decided in `proto/`, what is touched is touched in `host/`.
 
 use crate::config::Config;
@@ -7,10 +7,14 @@ use crate::proto::envelope::Outcome;
 
 pub mod admin;
 pub mod bounce;
+pub mod check;
 pub mod deliver;
+pub mod links;
 pub mod queue;
 pub mod receive;
+pub mod send;
 pub mod settle;
+pub mod stdio;
 pub mod submit;
 mod text;
 
@@ -33,6 +37,3 @@ pub type Outcomes = Vec<(usize, Outcome)>;
 /// The message is not what was accepted: its checksum is wrong. Nobody was given it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Damaged;
-//! The story of a message, in reading order: received or submitted, queued, delivered or sent, reported. Glue
-//! only: what is decided is decided in `proto/`, what is touched is touched in `host/`.
-

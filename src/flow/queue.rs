@@ -14,7 +14,7 @@ use std::io::IsTerminal;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::send::Links;
+use super::links::Links;
 use super::settle::{policy, settle};
 use super::{Context, deliver};
 use crate::cli::{Invocation, Select, complain};
@@ -38,7 +38,9 @@ const PASSES: usize = 3;
 /// # Errors
 /// Those of reading the spool. A message that could not be delivered is none.
 pub fn run(context: &Context, call: &Invocation) -> Result<()> {
-    context.spool.sweep(&mut |id| events::swept(id, "its writer died before it was accepted"));
+    context
+        .spool
+        .sweep(&mut |id| events::swept(id, "its writer died before it was accepted"));
     let now = clock::now();
     let mut items = context.spool.scan(Folder::New)?;
     items.extend(context.spool.scan(Folder::Cur)?);
@@ -56,12 +58,24 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     Ok(())
 }
 
-/// The attempt right after a submission; the claim is the one under which the message was written.
+/// The attempt right after a submission: of a message that is still held, or of some that were let go.
 ///
 /// In the background it goes on in a process of its own, if one of the few places for such is free and there is
 /// a recipient that this process can try at all.
-pub fn first_attempt(context: &Context, claim: Claim, background: bool) {
-    if !claim.progress().waiting().into_iter().any(|i| deliver::is_ours_to_try(context, &claim, i)) {
+pub fn first_attempt(
+    context: &Context,
+    held: Option<Claim>,
+    mut items: Vec<Item>,
+    background: bool,
+) {
+    let worth = |claim: &Claim| {
+        claim
+            .progress()
+            .waiting()
+            .into_iter()
+            .any(|i| deliver::is_ours_to_try(context, claim, i))
+    };
+    if items.is_empty() && !held.as_ref().is_some_and(worth) {
         return;
     }
     let mut place = None;
@@ -73,10 +87,14 @@ pub fn first_attempt(context: &Context, claim: Claim, background: bool) {
         }
     }
     let run = Run::new(context, context.verbose);
-    let item = Item { id: claim.id.clone(), folder: Folder::New, due: 0 };
-    let claim = run.adopt(claim);
-    run.all(vec![item]);
-    run.release(claim);
+    let held = held.map(|claim| run.adopt(claim));
+    items.extend(held.iter().map(|claim| Item {
+        id: claim.id.clone(),
+        folder: Folder::New,
+        due: 0,
+    }));
+    run.all(items);
+    held.into_iter().for_each(|claim| run.release(claim));
     drop(place);
     // Whoever found no place in the meantime relies on us to look again, unless the way is blocked.
     if background && !run.is_blocked() {
@@ -84,26 +102,45 @@ pub fn first_attempt(context: &Context, claim: Claim, background: bool) {
     }
 }
 
-fn is_selected(context: &Context, item: &Item, select: &[Select]) -> bool {
-    let contains = |text: &dyn std::fmt::Display, part: &str| text.to_string().to_lowercase().contains(&part.to_lowercase());
+pub fn is_selected(context: &Context, item: &Item, select: &[Select]) -> bool {
+    let contains = |text: &dyn std::fmt::Display, part: &str| {
+        text.to_string()
+            .to_lowercase()
+            .contains(&part.to_lowercase())
+    };
     if select.iter().all(|s| matches!(s, Select::Id(_))) {
-        return select.iter().all(|s| matches!(s, Select::Id(part) if item.id.contains(part.as_str())));
+        return select
+            .iter()
+            .all(|s| matches!(s, Select::Id(part) if item.id.contains(part.as_str())));
     }
-    let Some((Parsed { envelope, .. }, _)) = context.spool.look(item) else { return false };
+    let Some((Parsed { envelope, .. }, _)) = context.spool.look(item) else {
+        return false;
+    };
     select.iter().all(|s| match s {
         Select::Id(part) => item.id.contains(part.as_str()),
         Select::Sender(part) => contains(&envelope.sender, part),
-        Select::Recipient(part) => envelope.recipients.iter().any(|r| contains(&r.address, part)),
+        Select::Recipient(part) => envelope
+            .recipients
+            .iter()
+            .any(|r| contains(&r.address, part)),
     })
 }
 
 /// The next hop of an address.
 pub fn hop(context: &Context, address: &Mailbox) -> Hop {
-    route(address, &context.config.domains, !context.config.smarthosts.is_empty())
+    route(
+        address,
+        &context.config.domains,
+        !context.config.smarthosts.is_empty(),
+    )
 }
 
 fn hops(context: &Context, envelope: &Envelope) -> Vec<Hop> {
-    envelope.recipients.iter().map(|r| hop(context, &r.address)).collect()
+    envelope
+        .recipients
+        .iter()
+        .map(|r| hop(context, &r.address))
+        .collect()
 }
 
 /// The messages of one next hop.
@@ -129,7 +166,9 @@ impl Group {
     /// Whether one more may work here; he then does, until he leaves.
     fn join(&self) -> bool {
         let more = |n| (n < self.limit && self.has_work()).then_some(n + 1);
-        self.workers.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+        self.workers
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
+            .is_ok()
     }
 
     fn leave(&self) {
@@ -151,11 +190,19 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(context: &'a Context, talk: bool) -> Self {
         let (held, tally, down) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { context, talk, held, tally, down }
+        Self {
+            context,
+            talk,
+            held,
+            tally,
+            down,
+        }
     }
 
     fn into_tally(self) -> Tally {
-        self.tally.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.tally
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a smarthost was down in this run.
@@ -172,7 +219,14 @@ impl<'a> Run<'a> {
             if reports.is_empty() {
                 return;
             }
-            items = reports.into_iter().map(|id| Item { id, folder: Folder::New, due: 0 }).collect();
+            items = reports
+                .into_iter()
+                .map(|id| Item {
+                    id,
+                    folder: Folder::New,
+                    due: 0,
+                })
+                .collect();
         }
     }
 
@@ -183,7 +237,9 @@ impl<'a> Run<'a> {
             let held = lock(&self.held).get(&item.id).and_then(Weak::upgrade);
             let (hops, progress) = match (held, self.context.spool.look(item)) {
                 (Some(claim), _) => (hops(self.context, &claim.envelope), claim.progress()),
-                (None, Some((parsed, progress))) => (hops(self.context, &parsed.envelope), progress),
+                (None, Some((parsed, progress))) => {
+                    (hops(self.context, &parsed.envelope), progress)
+                }
                 // A claim says why it is unreadable, or that another process has it or had it.
                 (None, None) => match self.claim(item) {
                     Some(claim) => {
@@ -200,8 +256,18 @@ impl<'a> Run<'a> {
         }
         let queue = &self.context.config.queue;
         let group = |(hop, items)| {
-            let limit = if hop == Hop::Smarthost { queue.per_destination } else { queue.workers };
-            Group { hop, items, next: AtomicUsize::new(0), workers: AtomicUsize::new(0), limit }
+            let limit = if hop == Hop::Smarthost {
+                queue.per_destination
+            } else {
+                queue.workers
+            };
+            Group {
+                hop,
+                items,
+                next: AtomicUsize::new(0),
+                workers: AtomicUsize::new(0),
+                limit,
+            }
         };
         by_hop.into_iter().map(group).collect()
     }
@@ -214,14 +280,21 @@ impl<'a> Run<'a> {
             return self.worker(groups);
         }
         std::thread::scope(|scope| {
-            let spawn = |_| std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || self.worker(groups));
+            let spawn = |_| {
+                std::thread::Builder::new()
+                    .stack_size(STACK)
+                    .spawn_scoped(scope, || self.worker(groups))
+            };
             let threads: Vec<_> = (1..workers).map(spawn).collect();
             self.worker(groups);
             for thread in threads {
                 match thread.map(std::thread::ScopedJoinHandle::join) {
                     // Too few resources for a thread: the others do its work.
                     Err(_) | Ok(Ok(())) => {}
-                    Ok(Err(_)) => events::trouble("-", &"a worker of the queue failed; its message stays in the queue"),
+                    Ok(Err(_)) => events::trouble(
+                        "-",
+                        &"a worker of the queue failed; its message stays in the queue",
+                    ),
                 }
             }
         });
@@ -244,7 +317,9 @@ impl<'a> Run<'a> {
     /// Tries a message for its recipients of this hop.
     fn attempt(&self, hop: &Hop, claim: &Claim, links: &mut Links<'_>) {
         let (progress, hops) = (claim.progress(), hops(self.context, &claim.envelope));
-        let ours = |i: &usize| hops.get(*i) == Some(hop) && deliver::is_ours_to_try(self.context, claim, *i);
+        let ours = |i: &usize| {
+            hops.get(*i) == Some(hop) && deliver::is_ours_to_try(self.context, claim, *i)
+        };
         let waiting: Vec<usize> = progress.waiting().into_iter().filter(ours).collect();
         if waiting.is_empty() {
             return;
@@ -254,7 +329,9 @@ impl<'a> Run<'a> {
             Hop::Smarthost => links.send(claim, &waiting),
             Hop::Nowhere => Ok(waiting.iter().map(|i| (*i, nowhere())).collect()),
         };
-        let Ok(outcomes) = outcomes else { return self.set_aside(claim) };
+        let Ok(outcomes) = outcomes else {
+            return self.set_aside(claim);
+        };
         self.count(claim, &outcomes);
         let reports = settle(self.context, claim, outcomes);
         lock(&self.tally).reports.extend(reports);
@@ -266,7 +343,10 @@ impl<'a> Run<'a> {
             Err(error) => events::trouble(&claim.id, &error),
         }
         if self.talk {
-            complain(&self.context.program, &format!("{}: its checksum is wrong; set aside in hold/", claim.id));
+            complain(
+                &self.context.program,
+                &format!("{}: its checksum is wrong; set aside in hold/", claim.id),
+            );
         }
     }
 
@@ -284,7 +364,10 @@ impl<'a> Run<'a> {
             }
             if let (true, Some(recipient)) = (self.talk, claim.envelope.recipients.get(*index)) {
                 let (to, words) = (&recipient.address, in_words(outcome));
-                complain(&self.context.program, &format!("{} to {to} {words}", claim.id));
+                complain(
+                    &self.context.program,
+                    &format!("{} to {to} {words}", claim.id),
+                );
             }
         }
     }
@@ -326,7 +409,10 @@ impl<'a> Run<'a> {
                     Err(error) => events::trouble(&item.id, &error),
                 }
                 if self.talk {
-                    complain(&self.context.program, &format!("{}: set aside in hold/: {why}", item.id));
+                    complain(
+                        &self.context.program,
+                        &format!("{}: set aside in hold/: {why}", item.id),
+                    );
                 }
             }
             Err(Refusal::Trouble(error)) => self.trouble(&item.id, &error),
@@ -342,7 +428,9 @@ impl<'a> Run<'a> {
     /// Lets go of a message; the last one puts it back into the queue, if anybody waits.
     fn release(&self, claim: Arc<Claim>) {
         let mut held = lock(&self.held);
-        let Some(claim) = Arc::into_inner(claim) else { return };
+        let Some(claim) = Arc::into_inner(claim) else {
+            return;
+        };
         held.remove(&claim.id);
         let progress = claim.progress();
         if let Some(due) = self.due(&claim, &progress) {
@@ -367,23 +455,36 @@ impl<'a> Run<'a> {
                 Next::GiveUp => at,
             }
         };
-        let tried = waiting.clone().filter_map(|s| s.last.as_ref().map(|(at, _)| (*at, s.attempts)));
+        let tried = waiting
+            .clone()
+            .filter_map(|s| s.last.as_ref().map(|(at, _)| (*at, s.attempts)));
         let next = tried.map(due).min();
         // A recipient who was not tried yet (his hop was busy) keeps the message due.
-        next.map(|next| if waiting.clone().any(|s| s.last.is_none()) { 0 } else { next })
+        next.map(|next| {
+            if waiting.clone().any(|s| s.last.is_none()) {
+                0
+            } else {
+                next
+            }
+        })
     }
 }
 
 /// Whom a group can do something for: the hops of those who wait.
 fn wanted(hops: &[Hop], progress: &Progress) -> Vec<Hop> {
-    let mut wanted: Vec<Hop> = progress.waiting().into_iter().filter_map(|i| hops.get(i).cloned()).collect();
+    let mut wanted: Vec<Hop> = progress
+        .waiting()
+        .into_iter()
+        .filter_map(|i| hops.get(i).cloned())
+        .collect();
     wanted.sort_unstable();
     wanted.dedup();
     wanted
 }
 
 fn nowhere() -> Outcome {
-    let text = "this mail is not for here, and the configuration names no [smarthost] that would take it";
+    let text =
+        "this mail is not for here, and the configuration names no [smarthost] that would take it";
     Outcome::new(Verdict::Deferred, None, Enhanced(4, 4, 4), "", text)
 }
 
@@ -407,10 +508,25 @@ impl Tally {
         if self.tried == 0 {
             return "nothing to do".to_owned();
         }
-        let counts = [(self.delivered, "delivered"), (self.deferred, "deferred"), (self.failed, "failed")];
-        let counts: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
-        let reason = self.reason.as_ref().map(|o| format!(": {}", said(o))).unwrap_or_default();
-        let next = self.next.map(|at| format!("; next try {}", clock::local(at.max(now)).short(now))).unwrap_or_default();
+        let counts = [
+            (self.delivered, "delivered"),
+            (self.deferred, "deferred"),
+            (self.failed, "failed"),
+        ];
+        let counts: Vec<String> = counts
+            .iter()
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, word)| format!("{n} {word}"))
+            .collect();
+        let reason = self
+            .reason
+            .as_ref()
+            .map(|o| format!(": {}", said(o)))
+            .unwrap_or_default();
+        let next = self
+            .next
+            .map(|at| format!("; next try {}", clock::local(at.max(now)).short(now)))
+            .unwrap_or_default();
         format!("{}{reason}{next}", counts.join(", "))
     }
 }

@@ -25,23 +25,33 @@ use crate::proto::retry::{self, Next, Policy};
 /// The retry schedule of the configuration.
 pub fn policy(context: &Context) -> Policy {
     let queue = &context.config.queue;
-    let seconds = |d: std::time::Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
     Policy {
-        first: seconds(queue.retry_first),
-        max: seconds(queue.retry_max),
-        warn_after: seconds(queue.warn_after),
-        give_up_after: seconds(queue.give_up_after),
+        first: queue.retry_first.as_secs(),
+        max: queue.retry_max.as_secs(),
+        warn_after: queue.warn_after.as_secs(),
+        give_up_after: queue.give_up_after.as_secs(),
     }
 }
 
 /// Takes the outcomes of an attempt, by recipient index. Returned are the queue ids of the reports made.
 pub fn settle(context: &Context, claim: &Claim, outcomes: Vec<(usize, Outcome)>) -> Vec<String> {
     let now = clock::now();
-    let mut settlement = Settlement { context, claim, now, outcomes, reports: Vec::new() };
+    let mut settlement = Settlement {
+        context,
+        claim,
+        now,
+        outcomes,
+        reports: Vec::new(),
+    };
     settlement.give_up();
     for (index, outcome) in &settlement.outcomes {
         if let Some(recipient) = claim.envelope.recipients.get(*index) {
-            events::attempt(&claim.id, &recipient.address, outcome, now.saturating_sub(claim.envelope.received_at));
+            events::attempt(
+                &claim.id,
+                &recipient.address,
+                outcome,
+                now.saturating_sub(claim.envelope.received_at),
+            );
         }
     }
     if settlement.report_failures() {
@@ -65,24 +75,51 @@ impl Settlement<'_> {
     fn give_up(&mut self) {
         let (policy, progress) = (policy(self.context), self.claim.progress());
         for (index, outcome) in &mut self.outcomes {
-            let attempts = progress.standings.get(*index).map_or(0, |s| s.attempts).saturating_add(1);
-            let next = retry::next_attempt(&policy, self.claim.envelope.received_at, attempts, self.now, 0);
+            let attempts = progress
+                .standings
+                .get(*index)
+                .map_or(0, |s| s.attempts)
+                .saturating_add(1);
+            let next = retry::next_attempt(
+                &policy,
+                self.claim.envelope.received_at,
+                attempts,
+                self.now,
+                0,
+            );
             if outcome.verdict == Verdict::Deferred && next == Next::GiveUp {
                 let hours = self.now.saturating_sub(self.claim.envelope.received_at) / 3600;
-                let text = format!("given up after {attempts} attempts in {hours} hours; the last one: {}", outcome.words());
-                *outcome = Outcome::new(Verdict::Failed, None, Enhanced(4, 4, 7), &outcome.host, &text);
+                let text = format!(
+                    "given up after {attempts} attempts in {hours} hours; the last one: {}",
+                    outcome.words()
+                );
+                *outcome = Outcome::new(
+                    Verdict::Failed,
+                    None,
+                    Enhanced(4, 4, 7),
+                    &outcome.host,
+                    &text,
+                );
             }
         }
     }
 
     /// The outcomes of a kind.
     fn having(&self, verdict: Verdict) -> Vec<(usize, Outcome)> {
-        self.outcomes.iter().filter(|(_, o)| o.verdict == verdict).cloned().collect()
+        self.outcomes
+            .iter()
+            .filter(|(_, o)| o.verdict == verdict)
+            .cloned()
+            .collect()
     }
 
     /// Whether the recipient asked, or by default wants, to be spoken of in such a report.
     fn is_wanted(&self, index: usize, action: Action) -> bool {
-        self.claim.envelope.recipients.get(index).is_some_and(|r| wants(r.notify, action))
+        self.claim
+            .envelope
+            .recipients
+            .get(index)
+            .is_some_and(|r| wants(r.notify, action))
     }
 
     /// Returns whether the settlement goes on; it does not when the message was set aside.
@@ -93,20 +130,42 @@ impl Settlement<'_> {
         }
         let (to, about) = match &self.claim.envelope.sender {
             ReversePath::Mailbox(sender) => {
-                let wanted = failed.iter().filter(|(i, _)| self.is_wanted(*i, Action::Failed)).cloned().collect();
+                let wanted = failed
+                    .iter()
+                    .filter(|(i, _)| self.is_wanted(*i, Action::Failed))
+                    .cloned()
+                    .collect();
                 (sender.clone(), wanted)
             }
-            ReversePath::Null => match postmaster(self.context).filter(|p| !self.is_for(p, &failed)) {
-                Some(postmaster) => (postmaster, failed),
-                None => return self.set_aside(&failed),
-            },
+            ReversePath::Null => {
+                match postmaster(self.context).filter(|p| !self.is_for(p, &failed)) {
+                    Some(postmaster) => (postmaster, failed),
+                    None => return self.set_aside(&failed),
+                }
+            }
         };
         let reported = self.report(&to, Action::Failed, about);
         if let Err(error) = reported {
-            events::trouble(&self.claim.id, &format!("the report of failure could not be queued: {error}"));
-            for (_, outcome) in self.outcomes.iter_mut().filter(|(_, o)| o.verdict == Verdict::Failed) {
-                let text = format!("to be reported when the spool has room again; {}", outcome.words());
-                *outcome = Outcome::new(Verdict::Deferred, None, Enhanced(4, 3, 1), &outcome.host, &text);
+            events::trouble(
+                &self.claim.id,
+                &format!("the report of failure could not be queued: {error}"),
+            );
+            for (_, outcome) in self
+                .outcomes
+                .iter_mut()
+                .filter(|(_, o)| o.verdict == Verdict::Failed)
+            {
+                let text = format!(
+                    "to be reported when the spool has room again; {}",
+                    outcome.words()
+                );
+                *outcome = Outcome::new(
+                    Verdict::Deferred,
+                    None,
+                    Enhanced(4, 3, 1),
+                    &outcome.host,
+                    &text,
+                );
             }
         }
         true
@@ -114,13 +173,18 @@ impl Settlement<'_> {
 
     fn is_for(&self, address: &Mailbox, outcomes: &[(usize, Outcome)]) -> bool {
         let recipients = &self.claim.envelope.recipients;
-        outcomes.iter().any(|(i, _)| recipients.get(*i).is_some_and(|r| r.address == *address))
+        outcomes
+            .iter()
+            .any(|(i, _)| recipients.get(*i).is_some_and(|r| r.address == *address))
     }
 
     fn set_aside(&self, failed: &[(usize, Outcome)]) -> bool {
         let why = failed.first().map(|(_, o)| o.words()).unwrap_or_default();
         match self.claim.hold() {
-            Ok(()) => events::held(&self.claim.id, &format!("nobody is left to tell of its failure: {why}")),
+            Ok(()) => events::held(
+                &self.claim.id,
+                &format!("nobody is left to tell of its failure: {why}"),
+            ),
             Err(error) => events::trouble(&self.claim.id, &error),
         }
         false
@@ -128,26 +192,39 @@ impl Settlement<'_> {
 
     /// A success that its sender wants to hear of, and that no other server will report (RFC 3461 5.2).
     fn report_successes(&mut self) {
-        let ReversePath::Mailbox(sender) = self.claim.envelope.sender.clone() else { return };
+        let ReversePath::Mailbox(sender) = self.claim.envelope.sender.clone() else {
+            return;
+        };
         let delivered = self.having(Verdict::Delivered);
         for action in [Action::Delivered, Action::Relayed] {
             let relayed = action == Action::Relayed;
             let here = |o: &Outcome| (o.code.is_some()) == relayed && !o.dsn_passed;
-            let about: Vec<_> =
-                delivered.iter().filter(|(i, o)| here(o) && self.is_wanted(*i, action)).cloned().collect();
+            let about: Vec<_> = delivered
+                .iter()
+                .filter(|(i, o)| here(o) && self.is_wanted(*i, action))
+                .cloned()
+                .collect();
             // The message was delivered, whatever becomes of the news.
             if let Err(error) = self.report(&sender, action, about) {
-                events::trouble(&self.claim.id, &format!("the report of success could not be queued: {error}"));
+                events::trouble(
+                    &self.claim.id,
+                    &format!("the report of success could not be queued: {error}"),
+                );
             }
         }
     }
 
-    fn report(&mut self, to: &Mailbox, action: Action, about: Vec<(usize, Outcome)>) -> Result<(), Error> {
+    fn report(
+        &mut self,
+        to: &Mailbox,
+        action: Action,
+        about: Vec<(usize, Outcome)>,
+    ) -> Result<(), Error> {
         if about.is_empty() {
             return Ok(());
         }
         let report = bounce::report(self.context, self.claim, to, action, &about, self.now)?;
-        events::bounced(&self.claim.id, &report, to, action.as_str());
+        events::bounced(&self.claim.id, &report, to, word(action));
         self.reports.push(report);
         Ok(())
     }
@@ -157,9 +234,16 @@ impl Settlement<'_> {
         let mut lines: BTreeMap<String, (Vec<usize>, &Outcome)> = BTreeMap::new();
         for (index, outcome) in &self.outcomes {
             let key = Entry::Attempt(Vec::new(), outcome.clone()).line(0);
-            lines.entry(key).or_insert_with(|| (Vec::new(), outcome)).0.push(*index);
+            lines
+                .entry(key)
+                .or_insert_with(|| (Vec::new(), outcome))
+                .0
+                .push(*index);
         }
-        let entries: Vec<Entry> = lines.into_values().map(|(to, o)| Entry::Attempt(to, o.clone())).collect();
+        let entries: Vec<Entry> = lines
+            .into_values()
+            .map(|(to, o)| Entry::Attempt(to, o.clone()))
+            .collect();
         if let Err(error) = self.claim.record(self.now, &entries) {
             events::trouble(&self.claim.id, &error);
         } else if self.claim.progress().waiting().is_empty() {
@@ -169,8 +253,19 @@ impl Settlement<'_> {
 
     fn warn(&mut self) {
         let (policy, progress) = (policy(self.context), self.claim.progress());
-        let ReversePath::Mailbox(sender) = self.claim.envelope.sender.clone() else { return };
-        if progress.warned || !retry::is_overdue_for_warning(&policy, self.claim.envelope.received_at, self.now) {
+        let ReversePath::Mailbox(sender) = self.claim.envelope.sender.clone() else {
+            return;
+        };
+        let attempts = progress
+            .standings
+            .iter()
+            .map(|s| s.attempts)
+            .max()
+            .unwrap_or_default();
+        let received_at = self.claim.envelope.received_at;
+        if progress.warned
+            || !retry::is_overdue_for_warning(&policy, received_at, attempts, self.now)
+        {
             return;
         }
         let waiting = progress.waiting();
@@ -192,7 +287,19 @@ impl Settlement<'_> {
 /// Who hears what nobody else can be told; `None` when no domain is ours.
 fn postmaster(context: &Context) -> Option<Mailbox> {
     let config = &context.config;
-    let ours = config.domains.contains(&config.hostname).then_some(&config.hostname);
+    let ours = config
+        .domains
+        .contains(&config.hostname)
+        .then_some(&config.hostname);
     let domain = ours.or_else(|| config.domains.first())?;
     Mailbox::new("postmaster".to_owned(), domain.clone()).ok()
+}
+
+fn word(action: Action) -> &'static str {
+    match action {
+        Action::Failed => "failed",
+        Action::Delayed => "delayed",
+        Action::Delivered => "delivered",
+        Action::Relayed => "relayed",
+    }
 }

@@ -17,7 +17,7 @@ use crate::cli::{Delivery, Invocation, complain};
 use crate::error::{Error, Result};
 use crate::events;
 use crate::host::accounts::{self, Account};
-use crate::host::spool::{Claim, Draft};
+use crate::host::spool::{Claim, Draft, Folder, Item};
 use crate::host::{clock, words};
 use crate::proto::address::{Mailbox, ReversePath};
 use crate::proto::data::LocalText;
@@ -48,7 +48,12 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
         let n = match input.read(&mut block) {
             Ok(n) => n,
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(Error::Io(format!("cannot read the message on standard input: {}", words(&e)))),
+            Err(e) => {
+                return Err(Error::Io(format!(
+                    "cannot read the message on standard input: {}",
+                    words(&e)
+                )));
+            }
         };
         // n is at most the block's length.
         let ended = n == 0 || text.feed(&block[..n], &mut canonical).ended;
@@ -62,7 +67,10 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
         }
     }
     if text.nuls() > 0 {
-        complain(&context.program, &format!("{} NUL octets were left out of the message", text.nuls()));
+        complain(
+            &context.program,
+            &format!("{} NUL octets were left out of the message", text.nuls()),
+        );
     }
     let accepted = intake.commit()?;
     after(context, call.delivery, accepted);
@@ -70,27 +78,37 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
 }
 
 /// What follows the commit: nothing in it can take back what was promised, so it has no error.
-pub fn after(context: &Context, delivery: Delivery, accepted: Accepted) {
-    let Accepted { claim, bad } = accepted;
-    let failed: Vec<(usize, Outcome)> = bad
-        .into_iter()
-        .map(|(index, why)| (index, Outcome::new(Verdict::Failed, None, Enhanced(5, 1, 3), "", &why)))
-        .collect();
-    if !failed.is_empty() {
-        // Its report waits for the next queue run, or for us to look again.
-        settle::settle(context, &claim, failed);
-    }
-    let foreground = context.verbose || delivery == Delivery::Foreground;
-    if delivery == Delivery::Queue && !foreground {
+fn after(context: &Context, delivery: Delivery, Accepted { claim, bad }: Accepted) {
+    let fail = |(index, why): (usize, String)| {
+        (
+            index,
+            Outcome::new(Verdict::Failed, None, Enhanced(5, 1, 3), "", &why),
+        )
+    };
+    let failed: Vec<(usize, Outcome)> = bad.into_iter().map(fail).collect();
+    let reports = if failed.is_empty() {
+        Vec::new()
+    } else {
+        settle::settle(context, &claim, failed)
+    };
+    if delivery == Delivery::Queue && !context.verbose {
         return;
     }
-    queue::first_attempt(context, claim, !foreground);
+    let background = delivery == Delivery::Background && !context.verbose;
+    let reports = reports.into_iter().map(|id| Item {
+        id,
+        folder: Folder::New,
+        due: 0,
+    });
+    queue::first_attempt(context, Some(claim), reports.collect(), background);
 }
 
 /// Standard input, unbuffered: the blocks are ours.
 fn standard_input() -> Result<File> {
     let owned = std::io::stdin().as_fd().try_clone_to_owned();
-    owned.map(File::from).map_err(|e| Error::Os(format!("cannot use standard input: {}", words(&e))))
+    owned
+        .map(File::from)
+        .map_err(|e| Error::Os(format!("cannot use standard input: {}", words(&e))))
 }
 
 /// A message that is safe, and those of its recipients that are no addresses, each with the reason.
@@ -172,19 +190,35 @@ impl<'a> Intake<'a> {
         list.append(Field::made("To", argument));
         let found = list.recipients(&self.context.config.hostname);
         if found == Found::default() {
-            self.bad.push((argument.to_owned(), format!("{argument:?} names no recipient")));
+            self.bad.push((
+                argument.to_owned(),
+                format!("{argument:?} names no recipient"),
+            ));
         }
         self.add(found);
     }
 
     fn add(&mut self, found: Found) {
         for address in found.good {
-            if !self.envelope.recipients.iter().any(|r| r.address == address) {
-                self.envelope.recipients.push(Recipient { notify: self.notify, ..Recipient::plain(address) });
+            if !self
+                .envelope
+                .recipients
+                .iter()
+                .any(|r| r.address == address)
+            {
+                self.envelope.recipients.push(Recipient {
+                    notify: self.notify,
+                    ..Recipient::plain(address)
+                });
             }
         }
         let sentence = |text: &String, why| format!("{text} is not a valid address: {why}");
-        self.bad.extend(found.bad.into_iter().map(|(text, why)| (text.clone(), sentence(&text, why))));
+        self.bad.extend(
+            found
+                .bad
+                .into_iter()
+                .map(|(text, why)| (text.clone(), sentence(&text, why))),
+        );
     }
 
     /// Takes canonical text, cut anywhere.
@@ -192,8 +226,15 @@ impl<'a> Intake<'a> {
     /// # Errors
     /// `Data` over a limit or without recipients; those of the spool.
     pub fn write(&mut self, canonical: &[u8]) -> Result<()> {
-        let Some(reader) = &mut self.header else { return self.body(canonical) };
-        let too_big = |_| Error::Data(format!("the header of the message is longer than {} KiB", MAX_HEADER / 1024));
+        let Some(reader) = &mut self.header else {
+            return self.body(canonical);
+        };
+        let too_big = |_| {
+            Error::Data(format!(
+                "the header of the message is longer than {} KiB",
+                MAX_HEADER / 1024
+            ))
+        };
         match reader.push(canonical).map_err(too_big)? {
             None => Ok(()),
             Some(taken) => {
@@ -205,7 +246,9 @@ impl<'a> Intake<'a> {
 
     fn body(&mut self, octets: &[u8]) -> Result<()> {
         let limit = self.context.config.limits.message_size;
-        let Some(draft) = &mut self.draft else { return Err(Error::Internal("a body came before its header".to_owned())) };
+        let Some(draft) = &mut self.draft else {
+            return Err(Error::Internal("a body came before its header".to_owned()));
+        };
         if draft.size().saturating_add(octets.len() as u64) > limit {
             return Err(Error::Data(format!(
                 "the message is longer than the {limit} octets that [limits] message_size allows"
@@ -216,7 +259,9 @@ impl<'a> Intake<'a> {
 
     /// Recipients are known, so the draft can begin; what the header lacks is made.
     fn end_of_header(&mut self) -> Result<()> {
-        let Some(reader) = self.header.take() else { return Ok(()) };
+        let Some(reader) = self.header.take() else {
+            return Ok(());
+        };
         let (mut header, rest) = reader.finish();
         let host = &self.context.config.hostname;
         if self.extract {
@@ -225,18 +270,30 @@ impl<'a> Intake<'a> {
         }
         let hops = header.hops();
         if hops > self.context.config.limits.hops {
-            return Err(Error::Data(format!("the message has passed {hops} servers; it runs in a loop")));
+            return Err(Error::Data(format!(
+                "the message has passed {hops} servers; it runs in a loop"
+            )));
         }
         self.keep_bad();
-        self.envelope.smtputf8 |= self.envelope.recipients.iter().any(|r| !r.address.is_ascii())
-            || self.envelope.sender.mailbox().is_some_and(|m| !m.is_ascii());
+        self.envelope.smtputf8 |= self
+            .envelope
+            .recipients
+            .iter()
+            .any(|r| !r.address.is_ascii())
+            || self
+                .envelope
+                .sender
+                .mailbox()
+                .is_some_and(|m| !m.is_ascii());
         let draft = self.context.spool.begin(&self.envelope)?;
         let id = format!("<{}@{host}>", draft.id);
         self.complete(&mut header, &id)?;
         let mut text = self.trace(&draft.id);
         header.write(&mut text);
         text.extend_from_slice(&rest);
-        let message_id = header.get("Message-ID").map(|f| String::from_utf8_lossy(f.body()).trim().to_owned());
+        let message_id = header
+            .get("Message-ID")
+            .map(|f| String::from_utf8_lossy(f.body()).trim().to_owned());
         self.message_id = message_id.unwrap_or_default();
         self.draft = Some(draft);
         self.body(&text)
@@ -248,24 +305,30 @@ impl<'a> Intake<'a> {
         let recipients = &self.envelope.recipients;
         match (recipients.len(), self.bad.first()) {
             (0, Some((_, why))) => Err(Error::Data(why.clone())),
-            (0, None) if self.extract => {
-                Err(Error::Data("no recipients: none on the command line, none in To, Cc or Bcc".to_owned()))
-            }
-            (0, None) => Err(Error::Usage("no recipients: name them, or use -t to take them from the header".to_owned())),
-            (n, _) if n > limit => {
-                Err(Error::Data(format!("{n} recipients are more than the {limit} that [limits] recipients allows")))
-            }
+            (0, None) if self.extract => Err(Error::Data(
+                "no recipients: none on the command line, none in To, Cc or Bcc".to_owned(),
+            )),
+            (0, None) => Err(Error::Usage(
+                "no recipients: name them, or use -t to take them from the header".to_owned(),
+            )),
+            (n, _) if n > limit => Err(Error::Data(format!(
+                "{n} recipients are more than the {limit} that [limits] recipients allows"
+            ))),
             // A user who does not exist is no reason to refuse the others; but alone, he is.
             _ if self.bad.is_empty() && recipients.iter().all(|r| self.is_unknown(&r.address)) => {
                 let names: Vec<&str> = recipients.iter().map(|r| r.address.local()).collect();
-                Err(Error::NoUser(format!("there is no user {} here", names.join(", "))))
+                Err(Error::NoUser(format!(
+                    "there is no user {} here",
+                    names.join(", ")
+                )))
             }
             _ => Ok(()),
         }
     }
 
     fn is_unknown(&self, address: &Mailbox) -> bool {
-        queue::hop(self.context, address) == Hop::Local && matches!(deliver::account(self.context, address), Ok(None))
+        queue::hop(self.context, address) == Hop::Local
+            && matches!(deliver::account(self.context, address), Ok(None))
     }
 
     /// What is no address is named on standard error, and kept as a recipient that fails, so that its report takes
@@ -273,15 +336,25 @@ impl<'a> Intake<'a> {
     fn keep_bad(&mut self) {
         for (text, why) in &mut self.bad {
             complain(&self.context.program, why);
-            if let Ok(address) = Mailbox::new(one_line(text), self.context.config.hostname.clone()) {
+            if let Ok(address) = Mailbox::new(one_line(text), self.context.config.hostname.clone())
+            {
                 *text = address.to_string();
-                self.envelope.recipients.push(Recipient { notify: self.notify, ..Recipient::plain(address) });
+                self.envelope.recipients.push(Recipient {
+                    notify: self.notify,
+                    ..Recipient::plain(address)
+                });
             }
         }
         for recipient in &self.envelope.recipients {
-            let is_bad = self.bad.iter().any(|(text, _)| *text == recipient.address.to_string());
+            let is_bad = self
+                .bad
+                .iter()
+                .any(|(text, _)| *text == recipient.address.to_string());
             if !is_bad && self.is_unknown(&recipient.address) {
-                complain(&self.context.program, &format!("there is no user {} here", recipient.address.local()));
+                complain(
+                    &self.context.program,
+                    &format!("there is no user {} here", recipient.address.local()),
+                );
             }
         }
     }
@@ -292,9 +365,18 @@ impl<'a> Intake<'a> {
             Some(mailbox) => mailbox.clone(),
             None => own_address(self.context, &self.caller)?,
         };
-        let is_bad = |address: &Mailbox| self.bad.iter().any(|(text, _)| *text == address.to_string());
-        let recipients: Vec<Mailbox> =
-            self.envelope.recipients.iter().map(|r| r.address.clone()).filter(|a| !is_bad(a)).collect();
+        let is_bad = |address: &Mailbox| {
+            self.bad
+                .iter()
+                .any(|(text, _)| *text == address.to_string())
+        };
+        let recipients: Vec<Mailbox> = self
+            .envelope
+            .recipients
+            .iter()
+            .map(|r| r.address.clone())
+            .filter(|a| !is_bad(a))
+            .collect();
         header.complete(&Made {
             date: clock::local(self.envelope.received_at),
             message_id: id,
@@ -315,7 +397,10 @@ impl<'a> Intake<'a> {
             _ => None,
         };
         received(&Trace {
-            origin: Origin::Local { uid: self.caller.uid, user: Some(&self.caller.name) },
+            origin: Origin::Local {
+                uid: self.caller.uid,
+                user: Some(&self.caller.name),
+            },
             by: &self.context.config.hostname,
             id,
             only_recipient,
@@ -331,12 +416,27 @@ impl<'a> Intake<'a> {
         if self.header.is_some() {
             self.end_of_header()?;
         }
-        let Some(draft) = self.draft.take() else { return Err(Error::Internal("a message had no header".to_owned())) };
+        let Some(draft) = self.draft.take() else {
+            return Err(Error::Internal("a message had no header".to_owned()));
+        };
         let claim = draft.commit()?;
-        events::queued(&claim.id, &claim.envelope, claim.facts.size, &self.message_id);
+        events::queued(
+            &claim.id,
+            &claim.envelope,
+            claim.facts.size,
+            &self.message_id,
+        );
         let recipients = &claim.envelope.recipients;
-        let index = |text: &String| recipients.iter().position(|r| r.address.to_string() == *text);
-        let bad = self.bad.iter().filter_map(|(text, why)| index(text).map(|i| (i, why.clone()))).collect();
+        let index = |text: &String| {
+            recipients
+                .iter()
+                .position(|r| r.address.to_string() == *text)
+        };
+        let bad = self
+            .bad
+            .iter()
+            .filter_map(|(text, why)| index(text).map(|i| (i, why.clone())))
+            .collect();
         Ok(Accepted { claim, bad })
     }
 }
@@ -358,19 +458,32 @@ pub fn envelope(caller: &Account, sender: ReversePath) -> Envelope {
 
 /// The envelope sender: `-f`, or the caller.
 fn sender(context: &Context, typed: Option<&str>, caller: &Account) -> Result<ReversePath> {
-    let Some(typed) = typed else { return own_address(context, caller).map(ReversePath::Mailbox) };
+    let Some(typed) = typed else {
+        return own_address(context, caller).map(ReversePath::Mailbox);
+    };
     let bare = typed.trim();
-    let bare = bare.strip_prefix('<').and_then(|t| t.strip_suffix('>')).unwrap_or(bare);
+    let bare = bare
+        .strip_prefix('<')
+        .and_then(|t| t.strip_suffix('>'))
+        .unwrap_or(bare);
     if bare.is_empty() {
         return Ok(ReversePath::Null);
     }
     let mailbox = Mailbox::qualify(bare, &context.config.hostname);
     mailbox.map(ReversePath::Mailbox).map_err(|why| {
-        Error::Usage(format!("the sender {} of -f is not a valid address: {why}", one_line(typed)))
+        Error::Usage(format!(
+            "the sender {} of -f is not a valid address: {why}",
+            one_line(typed)
+        ))
     })
 }
 
 fn own_address(context: &Context, caller: &Account) -> Result<Mailbox> {
     let made = Mailbox::new(caller.name.clone(), context.config.hostname.clone());
-    made.map_err(|why| Error::Os(format!("the user name {} makes no address: {why}", one_line(&caller.name))))
+    made.map_err(|why| {
+        Error::Os(format!(
+            "the user name {} makes no address: {why}",
+            one_line(&caller.name)
+        ))
+    })
 }

@@ -3,7 +3,8 @@
 use std::io::{self, Cursor, Read};
 
 use crate::host::spool::Claim;
-use crate::proto::header::{Header, HeaderReader};
+use crate::proto::header::Header;
+use crate::proto::header_reader::HeaderReader;
 
 /// The longest header that is held in memory. Whatever is accepted is shorter.
 const MAX_HEADER: usize = 2 * 1024 * 1024;
@@ -49,5 +50,8 @@ fn split(claim: &Claim) -> io::Result<(Header, impl Read + '_)> {
 }
 
 fn too_long() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the header is longer than any that is accepted")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the header is longer than any that is accepted",
+    )
 }

@@ -19,7 +19,8 @@ pub fn drop_group() -> Result<(), String> {
     if own == Gid::effective() {
         return Ok(());
     }
-    setresgid(own, own, own).map_err(|e| format!("cannot give up the group of the program: {}", e.desc()))
+    setresgid(own, own, own)
+        .map_err(|e| format!("cannot give up the group of the program: {}", e.desc()))
 }
 
 /// Ends this process for whoever waits for it, with exit code 0, and goes on as a process of its own, without a

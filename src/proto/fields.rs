@@ -153,3 +153,133 @@ fn encoded_words(text: &str) -> String {
     }
     words + END
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(origin: Origin<'_>, only_recipient: Option<&Mailbox>) -> String {
+        let by = Domain::parse("pi.example").unwrap();
+        let trace = Trace {
+            origin,
+            by: &by,
+            id: "4CV6Q",
+            only_recipient,
+            date: Stamp::utc(0),
+        };
+        String::from_utf8(received(&trace)).unwrap()
+    }
+
+    #[test]
+    fn a_local_program_is_named_by_its_user() {
+        let bob = Mailbox::parse("bob@x.example").unwrap();
+        let user = Some("alice");
+        assert_eq!(
+            line(Origin::Local { uid: 1000, user }, Some(&bob)),
+            "Received: by pi.example (minimta, from uid 1000 (alice))\r\n\tid 4CV6Q for <bob@x.example>;\r\n\tThu, 1 Jan 1970 00:00:00 +0000\r\n"
+        );
+        assert_eq!(
+            line(Origin::Local { uid: 7, user: None }, None),
+            "Received: by pi.example (minimta, from uid 7)\r\n\tid 4CV6Q;\r\n\tThu, 1 Jan 1970 00:00:00 +0000\r\n" // F22
+        );
+        let user = Some("a) (b\r\n");
+        let hostile = line(Origin::Local { uid: 7, user }, None);
+        assert!(hostile.contains("(minimta, from uid 7 (a? ?b??))\r\n\tid"));
+    }
+
+    #[test]
+    fn a_client_cannot_break_the_field() {
+        // What it said, its reverse name, its address; the from clause.
+        let long = "x".repeat(300);
+        let long_said = format!("unknown ([192.0.2.1])\r\n\t(said {})", "x".repeat(MAX_WORD));
+        let rows: &[(&str, Option<&str>, &str, &str)] = &[
+            (
+                "client.example",
+                Some("n.example"),
+                "192.0.2.1",
+                "client.example (n.example [192.0.2.1])",
+            ),
+            (
+                "client.example",
+                None,
+                "2001:db8::1",
+                "client.example ([IPv6:2001:db8::1])",
+            ),
+            (
+                "[192.0.2.1]",
+                None,
+                "::ffff:192.0.2.1",
+                "[192.0.2.1] ([192.0.2.1])",
+            ),
+            (
+                "x)(y",
+                None,
+                "192.0.2.1",
+                "unknown ([192.0.2.1])\r\n\t(said x??y)",
+            ), // F20
+            (
+                "\"\\",
+                None,
+                "192.0.2.1",
+                "unknown ([192.0.2.1])\r\n\t(said ??)",
+            ),
+            (
+                "[a]b",
+                None,
+                "192.0.2.1",
+                "unknown ([192.0.2.1])\r\n\t(said ?a?b)",
+            ),
+            (
+                "h\u{f6}st\u{1b}\r\nX: y",
+                None,
+                "192.0.2.1",
+                "unknown ([192.0.2.1])\r\n\t(said h?st???X: y)",
+            ), // F21
+            (
+                "",
+                Some("a)b"),
+                "192.0.2.1",
+                "unknown ([192.0.2.1])\r\n\t(said )",
+            ),
+            (&long, Some(&long), "192.0.2.1", &long_said),
+        ];
+        for (helo, name, address, from) in rows {
+            let origin = Origin::Client {
+                helo,
+                name: *name,
+                address: address.parse().unwrap(),
+                protocol: "ESMTPS",
+                tls: Some("TLSv1.3 TLS13_AES_256_GCM_SHA384"),
+            };
+            assert_eq!(
+                line(origin, None),
+                format!(
+                    "Received: from {from}\r\n\tby pi.example with ESMTPS (TLSv1.3 TLS13_AES_256_GCM_SHA384)\r\n\tid 4CV6Q;\r\n\tThu, 1 Jan 1970 00:00:00 +0000\r\n"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_is_written_so_that_it_is_read_as_that_name() {
+        let rows = [
+            ("", ""),
+            (" Alice Doe ", "Alice Doe"),
+            ("Doe, Alice", "\"Doe, Alice\""),
+            ("Alice Q. Doe", "\"Alice Q. Doe\""),
+            ("a\"b\\c", "\"a\\\"b\\\\c\""),
+            ("=?x?q?y?=", "\"=?x?q?y?=\""),
+            ("a\r\nBcc: x@y", "\"a  Bcc: x@y\""),
+            ("J\u{f6}rg M_1", "=?utf-8?q?J=C3=B6rg_M=5F1?="),
+        ];
+        for (name, written) in rows {
+            assert_eq!(phrase(name), written, "{name:?}");
+        }
+        let long = phrase(&"\u{1f4eb}".repeat(1000));
+        assert!(
+            long.split("\r\n ")
+                .all(|word| word.len() <= 75 && word.ends_with("?="))
+        );
+        assert_eq!(long.matches("=F0=9F=93=AB").count(), MAX_NAME);
+    }
+}

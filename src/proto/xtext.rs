@@ -17,7 +17,12 @@ pub fn encode(text: &str) -> String {
 mod tests {
     #[test]
     fn what_a_command_cannot_carry_is_encoded() {
-        let rows = [("QQ314159", "QQ314159"), ("a+b=c d", "a+2Bb+3Dc+20d"), ("x\r\nRCPT", "x+0D+0ARCPT"), ("é", "+C3+A9")];
+        let rows = [
+            ("QQ314159", "QQ314159"),
+            ("a+b=c d", "a+2Bb+3Dc+20d"),
+            ("x\r\nRCPT", "x+0D+0ARCPT"),
+            ("é", "+C3+A9"),
+        ];
         for (text, expected) in rows {
             assert_eq!(super::encode(text), expected);
         }
