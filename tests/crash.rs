@@ -38,13 +38,22 @@ fn faulted(ran: &crate::harness::Ran) -> bool {
 }
 
 /// A run after the crash, as cron would start it a while later.
-fn recover(system: &System) {
+fn recover(system: &System, fault: &str) {
     for name in system.names("tmp") {
         age(&system.path("spool/tmp").join(name), 600);
     }
     system.accept(&["-q"], "");
     assert!(system.names("tmp").is_empty());
-    assert!(system.queue().is_empty(), "{:?}", system.log());
+    assert!(
+        system.queue().is_empty(),
+        "{fault}: {:?} {}",
+        system
+            .queue()
+            .iter()
+            .map(|q| (q.folder, q.all("to"), q.journal.clone()))
+            .collect::<Vec<_>>(),
+        system.log()
+    );
     assert!(system.names("hold").is_empty(), "{}", system.log());
 }
 
@@ -74,7 +83,7 @@ fn a_submission_that_dies_promised_nothing() {
             }
             let before = system.mailbox().len();
             let ran = submission(&system, fault).run();
-            recover(&system);
+            recover(&system, fault);
             let delivered = copies(&system) - before;
             match ran.code {
                 0 => assert_eq!(delivered, 1, "{fault}"),
@@ -147,7 +156,7 @@ fn a_delivery_that_dies_loses_nothing() {
                 if lock.exists() {
                     age(&lock, 3600);
                 }
-                recover(&system);
+                recover(&system, fault);
                 let copies = if mbox {
                     mbox_copies(&system, fault)
                 } else {

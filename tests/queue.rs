@@ -221,7 +221,8 @@ fn the_sender_is_told_of_a_delay_once() {
     system.accept(&["-q"], "");
     assert!(system.mailbox().is_empty());
     system.backdate(5);
-    for _ in 0..3 {
+    // A clock that jumped is no delay: it takes some attempts as well.
+    for _ in 0..8 {
         system.accept(&["-q"], "");
     }
     let told = system.mailbox();
@@ -248,8 +249,12 @@ fn it_gives_up_in_the_end_and_says_so() {
     enqueue(&system, "one@example.net");
     system.accept(&["-q"], "");
     system.backdate(24 * 6);
+    // A clock that jumped is no reason to give up: it takes some attempts as well.
     system.accept(&["-q"], "");
-    system.accept(&["-q"], "");
+    assert_eq!(system.queue().len(), 1);
+    for _ in 0..8 {
+        system.accept(&["-q"], "");
+    }
     assert!(system.queue().is_empty());
     let told = system.mailbox();
     assert_eq!(told.len(), 1);

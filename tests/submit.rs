@@ -11,7 +11,7 @@ use crate::harness::{Mail, System};
 const ADDRESSES: &str = "From: sender@example.org\n\
 To: \"Last, First\" <quoted@example.net>, friends: alice@example.net,\n\
 \tbob@example.net;, carol@example.net (at work, mobile),\n\
- =?UTF-8?Q?D=C3=B6?=\n <dave@example.net>\n\
+\x20=?UTF-8?Q?D=C3=B6?=\n <dave@example.net>\n\
 Cc: plain, Alice <alice@example.net>\n\
 Bcc: hidden1@example.net,\n hidden2@example.net\n\
 X-Odd:   two  spaces\t\n\
@@ -202,7 +202,7 @@ fn the_message_is_stored_as_it_came() {
             continue;
         }
         // Made fields stand before or after those that came: without them it is what came.
-        let came = Mail::new(input.as_bytes());
+        let came = Mail::new(expected.as_bytes());
         let made = ["Received", "From", "Date", "Message-ID", "To"];
         let header: String = fields_of(&queued.mail())
             .into_iter()
@@ -412,12 +412,6 @@ fn what_cannot_be_sent_is_refused() {
             &[64, 65],
             "address",
         ),
-        (
-            &["-V", "a\nto <b@y.example>", "c@example.net"],
-            "\nx\n",
-            &[64],
-            "-V",
-        ),
         (&["-N", "sometimes", "c@example.net"], "\nx\n", &[64], "-N"),
         (&["-R", "some", "c@example.net"], "\nx\n", &[64], "-R"),
         (&["-B", "9BIT", "c@example.net"], "\nx\n", &[64], "-B"),
@@ -433,7 +427,7 @@ fn what_cannot_be_sent_is_refused() {
         ),
         (&["@example.net"], "\nx\n", &[65, 64], "@example.net"),
         // I16, I20
-        (&["one@example.net"], &big, &[65], "1 "),
+        (&["one@example.net"], &big, &[65], "1048576"),
         (&["-t"], &many, &[65], "1000"),
     ];
     for (args, input, codes, said) in rows {
@@ -647,7 +641,7 @@ fn memory_does_not_grow_with_the_message() {
 /// H5 and a cron job gone wild: the disk is not filled, and the caller is told to try again.
 #[test]
 fn a_full_spool_takes_nothing() {
-    let system = System::offline("full").with("queue", "min_free = \"4000000G\"");
+    let system = System::offline("full").with("queue", "min_free = \"1024G\"");
     let ran = system.run(&["-odq", "one@example.net"], "\nx\n");
     assert_eq!(ran.code, 75, "{ran:?}");
     assert!(ran.stderr.contains("free"), "{ran:?}");

@@ -45,7 +45,8 @@ impl Mail {
         for line in self.header().lines() {
             if line.starts_with([' ', '\t']) {
                 if let Some(last) = found.last_mut().filter(|_| inside) {
-                    last.push_str(line);
+                    last.push(' ');
+                    last.push_str(line.trim_start());
                 }
                 continue;
             }
