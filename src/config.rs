@@ -131,7 +131,13 @@ fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
     // Looked at before it is opened: to open a FIFO is to wait for its writer.
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // A link whose disk is not there must not look like a wish for defaults.
+            return match fs::symlink_metadata(path) {
+                Ok(_) => Err(refuse("it is a link to a file that is not there")),
+                Err(_) => Ok(None),
+            };
+        }
         Err(error) => return Err(refuse(&reason(&error))),
     };
     if metadata.is_dir() {

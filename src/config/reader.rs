@@ -108,7 +108,7 @@ fn syntax_problems(text: &str, mut flaws: Vec<Flaw>) -> Vec<Problem> {
         let line = line(text, flaw.at.start);
         if problems
             .last()
-            .is_some_and(|last| line.contains(&last.at.start))
+            .is_some_and(|last| last.at.start >= line.start)
         {
             continue;
         }

@@ -109,6 +109,8 @@ fn files_that_cannot_be_read_are_refused() {
     fs::set_permissions(&locked, mode).unwrap();
     let link = folder.join("link.toml");
     std::os::unix::fs::symlink(&full, &link).unwrap();
+    let dangling = folder.join("dangling.toml");
+    std::os::unix::fs::symlink(folder.join("absent.toml"), &dangling).unwrap();
     let ring = folder.join("ring.toml");
     std::os::unix::fs::symlink(&ring, &ring).unwrap();
 
@@ -122,6 +124,7 @@ fn files_that_cannot_be_read_are_refused() {
             folder.join("absent.toml"),
             "there is no such file; make it, or name another with -C",
         ),
+        (dangling, "it is a link to a file that is not there"),
         (
             full.join("minimta.toml"),
             "not a directory; check its path and its disk",

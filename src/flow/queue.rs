@@ -234,21 +234,8 @@ impl<'a> Run<'a> {
     fn group(&self, items: &[Item]) -> Vec<Group> {
         let mut by_hop: BTreeMap<Hop, Vec<Item>> = BTreeMap::new();
         for item in items {
-            let held = lock(&self.held).get(&item.id).and_then(Weak::upgrade);
-            let (hops, progress) = match (held, self.context.spool.look(item)) {
-                (Some(claim), _) => (hops(self.context, &claim.envelope), claim.progress()),
-                (None, Some((parsed, progress))) => {
-                    (hops(self.context, &parsed.envelope), progress)
-                }
-                // A claim says why it is unreadable, or that another process has it or had it.
-                (None, None) => match self.claim(item) {
-                    Some(claim) => {
-                        let found = (hops(self.context, &claim.envelope), claim.progress());
-                        self.release(claim);
-                        found
-                    }
-                    None => continue,
-                },
+            let Some((hops, progress)) = self.look(item) else {
+                continue;
             };
             for hop in wanted(&hops, &progress) {
                 by_hop.entry(hop).or_default().push(item.clone());
@@ -270,6 +257,22 @@ impl<'a> Run<'a> {
             }
         };
         by_hop.into_iter().map(group).collect()
+    }
+
+    /// Where a message goes and what waits. A file that cannot be read is claimed, which says why: another process
+    /// has it or had it, or it is set aside.
+    fn look(&self, item: &Item) -> Option<(Vec<Hop>, Progress)> {
+        let of = |claim: &Claim| (hops(self.context, &claim.envelope), claim.progress());
+        if let Some(claim) = lock(&self.held).get(&item.id).and_then(Weak::upgrade) {
+            return Some(of(&claim));
+        }
+        if let Some((parsed, progress)) = self.context.spool.look(item) {
+            return Some((hops(self.context, &parsed.envelope), progress));
+        }
+        let claim = self.claim(item)?;
+        let found = of(&claim);
+        self.release(claim);
+        Some(found)
     }
 
     /// Lets as many workers as the work is worth take the groups; a single one needs no thread.

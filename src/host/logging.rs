@@ -3,6 +3,7 @@
 //! Nothing is opened before the first line is logged, and no line that cannot be written stops any mail.
 
 use std::fs::OpenOptions;
+use std::io::LineWriter;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -48,7 +49,7 @@ fn to_stderr(level: LevelFilter) {
     let _ = WriteLogger::init(
         level,
         plain().set_time_level(LevelFilter::Off).build(),
-        std::io::stderr(),
+        LineWriter::new(std::io::stderr()),
     );
 }
 
@@ -64,7 +65,11 @@ fn to_file(level: LevelFilter, path: &Path) -> Result<(), String> {
             path.display()
         )
     })?;
-    let _ = WriteLogger::init(level, plain().set_time_format_custom(SECONDS).build(), file);
+    let _ = WriteLogger::init(
+        level,
+        plain().set_time_format_custom(SECONDS).build(),
+        LineWriter::new(file),
+    );
     Ok(())
 }
 

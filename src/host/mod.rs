@@ -12,8 +12,11 @@ pub mod logging;
 pub mod mailbox;
 pub mod maildir;
 pub mod mbox;
+pub mod password;
 pub mod privilege;
 pub mod spool;
+pub mod tls;
+pub mod wire;
 
 /// Reads a file of at most `most` octets; a longer one is cut there.
 pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {

@@ -468,20 +468,21 @@ impl<'a> Transaction<'a> {
         !self.usable && !self.answered
     }
 
-    /// What became of each recipient of the letter; `None` for those who were not in this transaction.
-    pub fn finish(self) -> Vec<Option<Settled>> {
+    /// What became of each recipient of this transaction, by index.
+    pub fn finish(self) -> Vec<(usize, Settled)> {
         let again = self.delivered && self.usable;
-        let lost = "the transaction was not brought to its end";
-        let unsettled = self.own(Verdict::Deferred, Enhanced(4, 3, 0), lost);
-        let standings = self.standings.into_iter();
-        standings
-            .map(|standing| match standing {
-                Standing::Absent => None,
-                Standing::Settled(Settled::Again(outcome)) if !again => Some(Settled::Now(outcome)),
-                Standing::Settled(settled) => Some(settled),
-                Standing::Open | Standing::Accepted => Some(Settled::Now(unsettled.clone())),
-            })
-            .collect()
+        let unfinished = "the transaction was not brought to its end";
+        let unfinished = self.own(Verdict::Deferred, Enhanced(4, 3, 0), unfinished);
+        let standings = self.standings.into_iter().enumerate();
+        let settled = standings.filter_map(|(index, standing)| match standing {
+            Standing::Absent => None,
+            Standing::Settled(Settled::Again(outcome)) if !again => {
+                Some((index, Settled::Now(outcome)))
+            }
+            Standing::Settled(settled) => Some((index, settled)),
+            Standing::Open | Standing::Accepted => Some((index, Settled::Now(unfinished.clone()))),
+        });
+        settled.collect()
     }
 
     fn has(&self, standing: &Standing) -> bool {
@@ -613,8 +614,8 @@ mod tests {
         }
         assert_eq!(replies.next(), None);
         let (usable, left_open) = (transaction.is_usable(), transaction.left_open());
-        let settled = transaction.finish().into_iter().flatten();
-        let verdicts = settled.map(|settled| match settled {
+        let settled = transaction.finish().into_iter();
+        let verdicts = settled.map(|(_, settled)| match settled {
             Settled::Again(outcome) => format!("+ {}", outcome.words()),
             Settled::Now(outcome) => {
                 let sign = match outcome.verdict {
@@ -931,7 +932,7 @@ mod tests {
                 transaction.take_early(&reply(said));
                 assert_eq!(transaction.next(&mut Vec::new()), Next::Done);
                 assert!(!transaction.is_usable());
-                let Some(Some(Settled::Now(outcome))) = transaction.finish().pop() else {
+                let Some((_, Settled::Now(outcome))) = transaction.finish().pop() else {
                     panic!("no outcome");
                 };
                 assert_eq!(outcome.verdict, expected, "{said}");
@@ -951,7 +952,7 @@ mod tests {
                 }
                 transaction.sent();
                 transaction.take(&reply("250 ok\r\n"));
-                let Some(Some(Settled::Now(outcome))) = transaction.finish().pop() else {
+                let Some((_, Settled::Now(outcome))) = transaction.finish().pop() else {
                     panic!("no outcome");
                 };
                 assert_eq!(outcome.dsn_passed, expected);

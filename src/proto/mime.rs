@@ -13,9 +13,9 @@
 //!
 //! What passes as it came: multipart/signed with all in it, because any change would break the signature, and
 //! a server that refuses it says so to the sender, who alone can sign again; a header that is none; a transfer
-//! encoding nobody knows; what lies deeper than 20 levels or behind 1000
-//! parts; octets beyond ASCII in headers. A DKIM signature made before does not survive a change of the body; without the change the
-//! message would not arrive at all. `structure.rs` reads the parts, the same way in both passes.
+//! encoding nobody knows; what lies deeper than 20 levels or behind 1000 parts; octets beyond ASCII in headers.
+//! A DKIM signature made before does not survive a change of the body, but without the change the message
+//! would not arrive at all. `structure.rs` finds the parts, the same way in both passes.
 
 mod header;
 mod lines;
@@ -26,8 +26,6 @@ use header::{Encoding, Field, Head, Kind};
 use lines::{Folder, Line, Utf8};
 use quoted::{Base64Lines, QuotedPrintable};
 use structure::{Sink, Walker};
-
-pub use lines::MAX_LINE;
 
 /// What the server cannot do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +39,7 @@ pub struct Need {
 pub struct Found {
     /// An octet beyond ASCII.
     pub eight_bit: bool,
-    /// A line of more than [`MAX_LINE`] octets.
+    /// A line of more than 998 octets.
     pub long_line: bool,
 }
 

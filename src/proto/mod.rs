@@ -21,5 +21,6 @@ pub mod replies;
 pub mod reply;
 pub mod retry;
 pub mod route;
+pub mod sasl;
 pub mod session;
 pub mod xtext;

@@ -4,7 +4,7 @@
 use super::Found;
 
 /// The longest line without its CRLF (RFC 5321 4.5.3.1.6).
-pub const MAX_LINE: usize = 998;
+const MAX_LINE: usize = 998;
 
 /// Measures lines as they come, in pieces.
 #[derive(Debug, Default)]
