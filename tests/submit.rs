@@ -386,7 +386,8 @@ fn what_cannot_be_sent_is_refused() {
             &[65],
             "recipient",
         ),
-        (&["-t"], "", &[65], "recipient"),
+        (&["-t"], "", &[65], ""),
+        (&["one@example.net"], "", &[65], ""),
         // I5: a line end in an address would be a line of the envelope.
         (
             &["-f", "a@x.example\nto <b@y.example>", "c@example.net"],
@@ -557,7 +558,8 @@ fn odd_starts_end_well() {
         ("exec >&- 2>&-", &[0]),
         ("exec <&- >&- 2>&-", &[65, 71, 74]),
         ("ulimit -n 4", &[0, 71, 75]),
-        ("ulimit -f 0", &[71, 73, 74, 75]),
+        // SIGXFSZ ends it before it can say a word: nothing is promised, and a queue run sweeps.
+        ("ulimit -f 0", &[-25, 71, 73, 74, 75]),
         ("mkdir gone && cd gone && rmdir ../gone", &[0]),
         (
             "PATH= IFS=x TZ=:/etc/passwd LANG=xx_XX.bogus; export PATH IFS TZ LANG",
@@ -577,7 +579,7 @@ fn odd_starts_end_well() {
             assert_eq!(system.queued().mail().body(), "hello\n", "{shell}");
         } else {
             assert!(system.queue().is_empty(), "{shell}");
-            assert!(system.names("tmp").is_empty(), "{shell}");
+            assert!(ran.code < 0 || system.names("tmp").is_empty(), "{shell}");
         }
     }
 }
