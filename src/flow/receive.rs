@@ -787,4 +787,118 @@ mod tests {
             }
         });
     }
+
+    /// A stream that gives some octets, then fails.
+    struct Failing<'a> {
+        input: &'a [u8],
+        read: ErrorKind,
+        write: Option<ErrorKind>,
+        said: Vec<u8>,
+    }
+
+    impl Read for Failing<'_> {
+        fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
+            match self.input.read(block)? {
+                0 => Err(self.read.into()),
+                count => Ok(count),
+            }
+        }
+    }
+
+    impl Write for Failing<'_> {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            match self.write {
+                Some(kind) => Err(kind.into()),
+                None => self.said.write(octets),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A14, A39, B24: silence is told, anything else is not, and nothing is kept of a message.
+    #[test]
+    fn a_stream_that_fails_leaves_nothing() {
+        let message = "EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<alice@test.example>\r\nDATA\r\ntext\r\n.";
+        let rows = [
+            ("", ErrorKind::WouldBlock, None, Ok(Ended::TimedOut)),
+            ("EHLO", ErrorKind::TimedOut, None, Ok(Ended::TimedOut)),
+            (message, ErrorKind::WouldBlock, None, Ok(Ended::TimedOut)),
+            (
+                message,
+                ErrorKind::ConnectionReset,
+                None,
+                Err(ErrorKind::ConnectionReset),
+            ),
+            (
+                message,
+                ErrorKind::TimedOut,
+                Some(ErrorKind::BrokenPipe),
+                Err(ErrorKind::BrokenPipe),
+            ),
+        ];
+        for (input, read, write, expected) in rows {
+            let store = Rc::new(RefCell::new(Store::default()));
+            let mut stream = Failing {
+                input: input.as_bytes(),
+                read,
+                write,
+                said: Vec::new(),
+            };
+            let mut session = Session::new(settings(&Transcript::default()));
+            let mut world = World {
+                relay: false,
+                space: u64::MAX,
+            };
+            let mut disk = Disk {
+                fail: String::new(),
+                store: Rc::clone(&store),
+            };
+            let ended = serve(&mut stream, &mut session, &mut world, &mut disk);
+            assert_eq!(ended.map_err(|e| e.kind()), expected, "{input:?}");
+            let said = String::from_utf8(stream.said).unwrap();
+            let told = said.ends_with("421 4.4.2 timed out; closing\r\n");
+            assert_eq!(told, expected == Ok(Ended::TimedOut), "{said}");
+            let store = store.borrow();
+            assert!(store.coming.is_none() && store.accepted.is_empty());
+        }
+    }
+
+    /// Replies go out when there is nothing more to answer, not one by one (R129).
+    #[test]
+    fn replies_of_a_group_are_written_at_once() {
+        struct Counting<'a>(&'a [u8], usize);
+        impl Read for Counting<'_> {
+            fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
+                self.0.read(block)
+            }
+        }
+        impl Write for Counting<'_> {
+            fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+                self.1 += 1;
+                Ok(octets.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let input =
+            "EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<alice@test.example>\r\nDATA\r\n.\r\nQUIT\r\n";
+        let mut stream = Counting(input.as_bytes(), 0);
+        let mut session = Session::new(settings(&Transcript::default()));
+        let mut world = World {
+            relay: false,
+            space: 0,
+        };
+        let mut disk = Disk {
+            fail: String::new(),
+            store: Rc::default(),
+        };
+        let ended = serve(&mut stream, &mut session, &mut world, &mut disk);
+        assert_eq!(ended.unwrap(), Ended::HungUp);
+        // The greeting before the first read, all up to the message's answer, and QUIT's.
+        assert_eq!(stream.1, 3);
+    }
 }

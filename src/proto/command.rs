@@ -258,6 +258,12 @@ fn text(argument: &[u8]) -> Result<&str, Reply> {
     Ok(text.trim_matches(BLANK))
 }
 
+/// Whether a line is DATA, with or without an argument: a client may send its message after it.
+pub fn is_data(line: &[u8]) -> bool {
+    let (verb, _) = split_verb(line);
+    Verb::parse(verb) == Some(Verb::Data)
+}
+
 fn without_argument(text: &str, command: Command) -> Result<Command, Reply> {
     if text.is_empty() {
         Ok(command)
