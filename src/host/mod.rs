@@ -1,4 +1,35 @@
 //! The outside world, one thing a file: files, sockets, users, clocks. Thin, and without policy: what is to be
 //! done is decided in `proto/` and told in `flow/`.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+pub mod accounts;
+pub mod clock;
 pub mod durable;
+pub mod logging;
+pub mod mailbox;
+pub mod maildir;
+pub mod mbox;
+pub mod password;
+pub mod privilege;
+pub mod spool;
+pub mod tls;
+pub mod wire;
+
+/// Reads a file of at most `most` octets; a longer one is cut there.
+pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// An error of the system in its own words, without its number.
+pub fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((words, _)) => words.to_lowercase(),
+        None => text,
+    }
+}

@@ -1,0 +1,676 @@
+//! The command line: sendmail's single letters with their right arity, and minimta's own long options.
+//!
+//! Programs have passed these letters for forty years, and a letter whose arity is not known turns its value
+//! into a recipient. So [`LETTERS`] knows every letter any sendmail ever had, whether minimta acts on it or not;
+//! only a letter beyond them is refused, before standard input is read.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::proto::envelope::{Notify, Ret};
+
+/// How a letter takes its value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Arity {
+    /// None; other letters may follow in the same word.
+    Flag,
+    /// The rest of the word, or nothing; never the next word.
+    Joined,
+    /// The rest of the word, or the next one.
+    Value,
+}
+
+use Arity::{Flag, Joined, Value};
+
+/// A letter: how it takes its value, and what it does; `None`: accepted, and of no meaning here.
+struct Letter {
+    letter: char,
+    arity: Arity,
+    act: Option<fn(&mut Invocation, &str) -> Result<()>>,
+}
+
+const fn acts(letter: char, arity: Arity, act: fn(&mut Invocation, &str) -> Result<()>) -> Letter {
+    Letter {
+        letter,
+        arity,
+        act: Some(act),
+    }
+}
+
+const fn ignored(letter: char, arity: Arity) -> Letter {
+    Letter {
+        letter,
+        arity,
+        act: None,
+    }
+}
+
+const LETTERS: &[Letter] = &[
+    ignored('A', Value), // -Ac, -Am: which of two configurations
+    acts('B', Value, body_type),
+    acts('b', Value, mode),
+    acts('C', Value, |i, v| set(&mut i.config, PathBuf::from(v))),
+    ignored('D', Value), // debug file: never written for a caller
+    ignored('d', Joined),
+    ignored('E', Flag),
+    ignored('e', Value),
+    acts('F', Value, |i, v| set(&mut i.full_name, v.to_owned())),
+    acts('f', Value, |i, v| set(&mut i.sender, v.to_owned())),
+    ignored('G', Flag),
+    ignored('h', Value),
+    acts('I', Flag, |i, _| to_mode(i, Mode::Aliases)),
+    acts('i', Flag, |i, _| to(&mut i.dot_ends, false)),
+    ignored('J', Flag),
+    ignored('L', Value), // the syslog name is ours: a caller must not forge another program's lines
+    ignored('M', Value),
+    ignored('m', Flag),
+    acts('N', Value, notify),
+    ignored('n', Flag),
+    acts('O', Value, long_o),
+    acts('o', Value, short_o),
+    ignored('p', Value),
+    acts('q', Joined, queue),
+    acts('R', Value, ret),
+    acts('r', Value, |i, v| set(&mut i.sender, v.to_owned())),
+    ignored('s', Flag),
+    ignored('T', Value),
+    acts('t', Flag, |i, _| to(&mut i.extract, true)),
+    ignored('U', Flag),
+    acts('V', Value, |i, v| set(&mut i.envid, v.to_owned())),
+    acts('v', Flag, |i, _| to(&mut i.verbose, true)),
+    ignored('X', Value), // a transcript file: never written for a caller
+    ignored('x', Flag),
+];
+
+/// A long option: its name, the name of its value if it takes one, and what it does.
+struct Long {
+    name: &'static str,
+    value: Option<&'static str>,
+    act: fn(&mut Invocation, &str) -> Result<()>,
+}
+
+const LONGS: &[Long] = &[
+    Long {
+        name: "help",
+        value: None,
+        act: |i, _| to_mode(i, Mode::Help),
+    },
+    Long {
+        name: "version",
+        value: None,
+        act: |i, _| to_mode(i, Mode::Version),
+    },
+    Long {
+        name: "check",
+        value: None,
+        act: |i, _| to_mode(i, Mode::Check),
+    },
+    Long {
+        name: "test",
+        value: Some("ADDRESS"),
+        act: |i, v| to_mode(i, Mode::Test(v.to_owned())),
+    },
+    Long {
+        name: "json",
+        value: None,
+        act: |i, _| to(&mut i.json, true),
+    },
+    Long {
+        name: "due",
+        value: None,
+        act: |i, _| to(&mut i.due, true),
+    },
+    Long {
+        name: "show",
+        value: Some("ID"),
+        act: |i, v| to_mode(i, Mode::Show(v.to_owned())),
+    },
+    Long {
+        name: "remove",
+        value: None,
+        act: |i, _| to_mode(i, Mode::Remove),
+    },
+    Long {
+        name: "hold",
+        value: None,
+        act: |i, _| to_mode(i, Mode::Hold),
+    },
+    Long {
+        name: "release",
+        value: None,
+        act: |i, _| to_mode(i, Mode::Release),
+    },
+];
+
+/// What minimta is called to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// `-bm`: take a message on standard input.
+    Submit,
+    /// `-bs`: speak SMTP on standard input and output.
+    Smtp,
+    /// `-bd`, `-bD`, `-q15m`: stay and listen, or run the queue.
+    Daemon,
+    /// `-bp`, `mailq`: list the queue.
+    List,
+    /// `-bi`, `newaliases`.
+    Aliases,
+    /// `-bv`: say where addresses would go.
+    Verify,
+    /// `-q`: run the queue.
+    Queue,
+    /// `--help`.
+    Help,
+    /// `--version`.
+    Version,
+    /// `--check`.
+    Check,
+    /// `--test ADDRESS`.
+    Test(String),
+    /// `--show ID`.
+    Show(String),
+    /// `--remove ID...`; the ids are the arguments.
+    Remove,
+    /// `--hold ID...`.
+    Hold,
+    /// `--release ID...`.
+    Release,
+}
+
+/// When the first attempt is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// `-odb`: at once, by a process that goes on when this one has ended.
+    Background,
+    /// `-odi`: at once, before this process ends.
+    Foreground,
+    /// `-odq`, `-bq`: by the next queue run.
+    Queue,
+}
+
+/// Which messages of the queue are meant: all conditions hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Select {
+    /// `-qI`: the queue id contains this.
+    Id(String),
+    /// `-qR`: a recipient contains this.
+    Recipient(String),
+    /// `-qS`: the sender contains this.
+    Sender(String),
+}
+
+/// A command line, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// What to do.
+    pub mode: Mode,
+    /// `-C`: another configuration.
+    pub config: Option<PathBuf>,
+    /// `-f`, `-r`: the envelope sender, as it was typed.
+    pub sender: Option<String>,
+    /// `-F`: the full name for a From field.
+    pub full_name: Option<String>,
+    /// `-t`: recipients from the header.
+    pub extract: bool,
+    /// No `-i`: a lone dot ends the message.
+    pub dot_ends: bool,
+    /// When the first attempt is made.
+    pub delivery: Delivery,
+    /// `-N`.
+    pub notify: Option<Notify>,
+    /// `-R`.
+    pub ret: Option<Ret>,
+    /// `-V`, as it was typed.
+    pub envid: Option<String>,
+    /// `-v`.
+    pub verbose: bool,
+    /// `--json`.
+    pub json: bool,
+    /// `--due`.
+    pub due: bool,
+    /// `-qI`, `-qR`, `-qS`.
+    pub select: Vec<Select>,
+    /// What is no option: recipients or queue ids.
+    pub arguments: Vec<String>,
+}
+
+/// Reads a command line, its program name first.
+///
+/// # Errors
+/// `Usage`, with the sentence to show.
+pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Invocation> {
+    let mut words = arguments.map(|word| {
+        word.into_string()
+            .map_err(|w| Error::Usage(format!("the argument {} is not UTF-8", w.to_string_lossy())))
+    });
+    let program = words.next().transpose()?.unwrap_or_default();
+    let mut invocation = Invocation::named(program.rsplit('/').next().unwrap_or_default());
+    while let Some(word) = words.next().transpose()? {
+        if word == "--" {
+            for rest in words.by_ref() {
+                invocation.arguments.push(rest?);
+            }
+        } else if let Some(long) = word.strip_prefix("--") {
+            long_option(&mut invocation, long, &mut words)?;
+        } else if let Some(letters) = word.strip_prefix('-').filter(|l| !l.is_empty()) {
+            single_letters(&mut invocation, letters, &mut words)?;
+        } else {
+            invocation.arguments.push(word);
+        }
+    }
+    Ok(invocation)
+}
+
+impl Invocation {
+    /// The defaults of a program of this name.
+    fn named(program: &str) -> Self {
+        let mode = match program {
+            "mailq" => Mode::List,
+            "newaliases" => Mode::Aliases,
+            "smtpd" => Mode::Daemon,
+            _ => Mode::Submit,
+        };
+        Self {
+            mode,
+            config: None,
+            sender: None,
+            full_name: None,
+            extract: false,
+            dot_ends: true,
+            delivery: Delivery::Background,
+            notify: None,
+            ret: None,
+            envid: None,
+            verbose: false,
+            json: false,
+            due: false,
+            select: Vec::new(),
+            arguments: Vec::new(),
+        }
+    }
+}
+
+fn long_option(
+    invocation: &mut Invocation,
+    text: &str,
+    words: &mut impl Iterator<Item = Result<String>>,
+) -> Result<()> {
+    let (name, joined) = text
+        .split_once('=')
+        .map_or((text, None), |(name, value)| (name, Some(value)));
+    let Some(long) = LONGS.iter().find(|l| l.name == name) else {
+        return Err(Error::Usage(format!(
+            "there is no option --{name}; minimta --help lists them"
+        )));
+    };
+    let value = match (long.value, joined) {
+        (None, None) => String::new(),
+        (None, Some(_)) => return Err(Error::Usage(format!("option --{name} takes no value"))),
+        (Some(_), Some(value)) => value.to_owned(),
+        (Some(what), None) => next(words, &format!("--{name}"), &format!("an {what}"))?,
+    };
+    (long.act)(invocation, &value)
+}
+
+fn single_letters(
+    invocation: &mut Invocation,
+    letters: &str,
+    words: &mut impl Iterator<Item = Result<String>>,
+) -> Result<()> {
+    let mut rest = letters.chars();
+    while let Some(c) = rest.next() {
+        let Some(letter) = LETTERS.iter().find(|l| l.letter == c) else {
+            return Err(Error::Usage(format!(
+                "there is no option -{c}; minimta --help lists them"
+            )));
+        };
+        let value = match letter.arity {
+            Flag => String::new(),
+            Joined => rest.as_str().to_owned(),
+            Value if rest.as_str().is_empty() => next(words, &format!("-{c}"), "a value")?,
+            Value => rest.as_str().to_owned(),
+        };
+        if let Some(act) = letter.act {
+            act(invocation, &value)?;
+        }
+        if letter.arity != Flag {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn next(
+    words: &mut impl Iterator<Item = Result<String>>,
+    option: &str,
+    what: &str,
+) -> Result<String> {
+    words
+        .next()
+        .unwrap_or_else(|| Err(Error::Usage(format!("option {option} needs {what}"))))
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "one signature for all that options do"
+)]
+fn set<T>(place: &mut Option<T>, value: T) -> Result<()> {
+    *place = Some(value);
+    Ok(())
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "one signature for all that options do"
+)]
+fn to(place: &mut bool, value: bool) -> Result<()> {
+    *place = value;
+    Ok(())
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "one signature for all that options do"
+)]
+fn to_mode(invocation: &mut Invocation, mode: Mode) -> Result<()> {
+    invocation.mode = mode;
+    Ok(())
+}
+
+/// `-b`: the mode letters of sendmail.
+fn mode(invocation: &mut Invocation, value: &str) -> Result<()> {
+    invocation.mode = match value {
+        "m" => Mode::Submit,
+        "s" => Mode::Smtp,
+        "d" | "D" => Mode::Daemon,
+        "p" => Mode::List,
+        "i" => Mode::Aliases,
+        "v" => Mode::Verify,
+        "q" => {
+            invocation.delivery = Delivery::Queue;
+            Mode::Submit
+        }
+        _ => {
+            return Err(Error::Usage(format!(
+                "there is no mode -b{value}; minimta has -bm -bs -bd -bp -bi -bv -bq"
+            )));
+        }
+    };
+    Ok(())
+}
+
+/// `-B`: nothing depends on what the caller believes; minimta looks at the message itself.
+fn body_type(_: &mut Invocation, value: &str) -> Result<()> {
+    match value.to_ascii_uppercase().as_str() {
+        "7BIT" | "8BITMIME" => Ok(()),
+        _ => Err(Error::Usage(format!(
+            "option -B takes 7BIT or 8BITMIME, not {value}"
+        ))),
+    }
+}
+
+fn notify(invocation: &mut Invocation, value: &str) -> Result<()> {
+    let wrong = || {
+        Error::Usage(format!(
+            "option -N takes never, or a list of success, failure and delay, not {value}"
+        ))
+    };
+    set(
+        &mut invocation.notify,
+        Notify::parse(value).ok_or_else(wrong)?,
+    )
+}
+
+fn ret(invocation: &mut Invocation, value: &str) -> Result<()> {
+    let wrong = || Error::Usage(format!("option -R takes full or hdrs, not {value}"));
+    set(&mut invocation.ret, Ret::parse(value).ok_or_else(wrong)?)
+}
+
+/// `-oX`: the old one-letter options; those without a meaning here are accepted.
+fn short_o(invocation: &mut Invocation, value: &str) -> Result<()> {
+    match value {
+        "i" => invocation.dot_ends = false,
+        "db" => invocation.delivery = Delivery::Background,
+        "di" => invocation.delivery = Delivery::Foreground,
+        "dq" | "dd" => invocation.delivery = Delivery::Queue,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// `-O Name=value`: the long names of the same.
+fn long_o(invocation: &mut Invocation, value: &str) -> Result<()> {
+    let (name, value) = value.split_once('=').unwrap_or((value, ""));
+    let first = value.get(..1).unwrap_or_default().to_ascii_lowercase();
+    match name.to_ascii_lowercase().as_str() {
+        "ignoredots" => invocation.dot_ends = matches!(first.as_str(), "f" | "n" | "0"),
+        "deliverymode" => return short_o(invocation, &format!("d{first}")),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// `-q`: bare, with an interval, or with a selection.
+fn queue(invocation: &mut Invocation, value: &str) -> Result<()> {
+    let mut rest = value.chars();
+    match (rest.next(), rest.as_str()) {
+        // -qf (in the foreground) is how it runs anyway; -qp is for those who keep a runner.
+        (None, _) | (Some('f' | 'p'), "") => {}
+        (Some('I'), text) => invocation.select.push(Select::Id(text.to_owned())),
+        (Some('R'), text) => invocation.select.push(Select::Recipient(text.to_owned())),
+        (Some('S'), text) => invocation.select.push(Select::Sender(text.to_owned())),
+        (Some(c), _) if c.is_ascii_digit() => return to_mode(invocation, Mode::Daemon),
+        _ => {
+            return Err(Error::Usage(format!(
+                "there is no option -q{value}; minimta has -q, -qI, -qR, -qS and -q15m"
+            )));
+        }
+    }
+    // `-bp -qRfoo` lists a part of the queue; -bd -q keeps the daemon.
+    if !matches!(invocation.mode, Mode::List | Mode::Daemon) {
+        invocation.mode = Mode::Queue;
+    }
+    Ok(())
+}
+
+/// What `--help` prints: it fits a screen.
+pub const HELP: &str = "\
+minimta, a small and complete mail transfer agent
+
+  sendmail [OPTIONS] [RECIPIENT...] < MESSAGE      take a message
+      -t       recipients from To, Cc, Bcc    -i   a lone dot does not end it
+      -f ADDR  envelope sender, '<>': nobody  -F   full name of the sender
+      -odb     deliver in the background      -odi in the foreground
+      -odq     leave it to the queue run      -V   ENVID     -R full|hdrs
+      -N LIST  report: never, or success,failure,delay
+  minimta -q [--due]      run the queue: all of it now, or what is due
+      -qI ID  -qR RECIPIENT  -qS SENDER       only what contains this
+  minimta -bs             speak SMTP on standard input and output
+  minimta -bv ADDRESS...  say where mail would go, deliver nothing
+  mailq [--json]          list the queue
+  minimta --show ID | --remove ID...|ALL | --hold ID... | --release ID...
+  minimta --check         look over the configuration and the system
+  minimta --test ADDRESS  go the way to an address, send nothing
+
+      -C FILE  another configuration          -v   say what is done
+      --help   --version   other letters of sendmail are accepted
+
+Manual: minimta(8), minimta.toml(5), minimta-queue(5)
+Configuration: /etc/minimta/minimta.toml
+";
+
+/// Prints to standard output. A reader who has gone away is no error of ours.
+pub fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Prints a line to standard error, in one piece.
+pub fn complain(program: &str, text: &str) {
+    let _ = std::io::stderr()
+        .lock()
+        .write_all(format!("{program}: {text}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &[&str]) -> Result<Invocation> {
+        parse(line.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn no_value_of_an_option_becomes_a_recipient() {
+        for letter in LETTERS.iter().filter(|l| l.arity == Value) {
+            let value = match letter.letter {
+                'b' => "m",
+                'B' => "8BITMIME",
+                'N' => "never",
+                'R' => "hdrs",
+                _ => "value",
+            };
+            for words in [
+                vec![format!("-{}{value}", letter.letter)],
+                vec![format!("-{}", letter.letter), value.into()],
+            ] {
+                let mut line = vec!["sendmail"];
+                line.extend(words.iter().map(String::as_str));
+                line.push("a@b.example");
+                assert_eq!(read(&line).unwrap().arguments, ["a@b.example"], "{line:?}");
+            }
+            let alone = read(&["sendmail", "a@b.example", &format!("-{}", letter.letter)]);
+            assert_eq!(
+                alone,
+                Err(Error::Usage(format!(
+                    "option -{} needs a value",
+                    letter.letter
+                )))
+            );
+        }
+    }
+
+    #[test]
+    fn a_bare_q_or_d_does_not_swallow_the_next_word() {
+        assert_eq!(read(&["sendmail", "-q", "a"]).unwrap().arguments, ["a"]);
+        assert_eq!(read(&["sendmail", "-d", "a"]).unwrap().arguments, ["a"]);
+        assert!(read(&["sendmail", "-d0.1", "a"]).unwrap().arguments == ["a"]);
+    }
+
+    #[test]
+    fn the_name_of_the_program_chooses_the_mode() {
+        let rows = [
+            (&["/usr/bin/mailq"][..], Mode::List),
+            (&["newaliases"], Mode::Aliases),
+            (&["smtpd"], Mode::Daemon),
+            (&["/usr/lib/sendmail"], Mode::Submit),
+            (&["anything"], Mode::Submit),
+            (&["mailq", "-q"], Mode::List),
+            (&["sendmail", "-bp", "-qRx"], Mode::List),
+            (&["minimta", "-q"], Mode::Queue),
+            (&["minimta", "-q15m"], Mode::Daemon),
+            (&["minimta", "-qRx"], Mode::Queue),
+            (&["sendmail", "-bs", "-i"], Mode::Smtp),
+            (&["sendmail", "-b", "v"], Mode::Verify),
+            (&["minimta", "--test", "a@b"], Mode::Test("a@b".to_owned())),
+            (&["minimta", "--test=a@b"], Mode::Test("a@b".to_owned())),
+            (&[], Mode::Submit),
+        ];
+        for (line, mode) in rows {
+            assert_eq!(read(line).unwrap().mode, mode, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn letters_run_together_and_options_follow_recipients() {
+        let i = read(&["sendmail", "-ti", "user", "-f", "x@y", "--", "-o"]).unwrap();
+        assert!(i.extract && !i.dot_ends);
+        assert_eq!(i.sender.as_deref(), Some("x@y"));
+        assert_eq!(i.arguments, ["user", "-o"]); // I18
+        let i = read(&[
+            "sendmail",
+            "-f",
+            "",
+            "-odq",
+            "-Nsuccess,delay",
+            "-oem",
+            "-O",
+            "DeliveryMode=i",
+        ])
+        .unwrap();
+        assert_eq!(
+            (i.sender.as_deref(), i.delivery),
+            (Some(""), Delivery::Foreground)
+        );
+        assert_eq!(
+            i.notify,
+            Some(Notify {
+                success: true,
+                failure: false,
+                delay: true
+            })
+        );
+    }
+
+    #[test]
+    fn what_no_sendmail_ever_had_is_refused_with_a_sentence() {
+        let rows = [
+            (
+                &["sendmail", "-Z"][..],
+                "there is no option -Z; minimta --help lists them",
+            ),
+            (
+                &["sendmail", "-tiZ"],
+                "there is no option -Z; minimta --help lists them",
+            ),
+            (
+                &["sendmail", "--frob"],
+                "there is no option --frob; minimta --help lists them",
+            ),
+            (&["sendmail", "--json=1"], "option --json takes no value"),
+            (&["sendmail", "--show"], "option --show needs an ID"),
+            (
+                &["sendmail", "-bx"],
+                "there is no mode -bx; minimta has -bm -bs -bd -bp -bi -bv -bq",
+            ),
+            (
+                &["sendmail", "-qX"],
+                "there is no option -qX; minimta has -q, -qI, -qR, -qS and -q15m",
+            ),
+            (
+                &["sendmail", "-N", "x"],
+                "option -N takes never, or a list of success, failure and delay, not x",
+            ),
+            (
+                &["sendmail", "-R", "x"],
+                "option -R takes full or hdrs, not x",
+            ),
+            (
+                &["sendmail", "-B", "x"],
+                "option -B takes 7BIT or 8BITMIME, not x",
+            ),
+        ];
+        for (line, sentence) in rows {
+            assert_eq!(
+                read(line),
+                Err(Error::Usage(sentence.to_owned())),
+                "{line:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn help_fits_a_screen() {
+        assert!(HELP.lines().count() <= 24);
+        assert!(HELP.lines().all(|l| l.chars().count() < 80));
+        for long in LONGS {
+            assert!(
+                HELP.contains(&format!("--{}", long.name)),
+                "--{}",
+                long.name
+            );
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The vocabulary of the log: one function an event, one line an event, the queue id first, then `key=value`.
+//!
+//! Values that a stranger chose are quoted, with control characters escaped, so that no line can be forged
+//! and `grep` and fail2ban can rely on the shape. No password, no message text.
+
+use std::fmt::Display;
+
+use log::{info, warn};
+
+use crate::proto::envelope::{Envelope, Outcome, Verdict};
+
+/// A message was accepted and is on the disk.
+pub fn queued(id: &str, envelope: &Envelope, size: u64, message_id: &str) {
+    info!(
+        "{id} queued from={} recipients={} size={size} client={} protocol={} message-id={}",
+        quoted(&envelope.sender),
+        envelope.recipients.len(),
+        quoted(&envelope.client),
+        envelope.protocol,
+        quoted(&message_id),
+    );
+}
+
+/// A message was not accepted.
+pub fn rejected(client: &str, sender: &dyn Display, reason: &dyn Display) {
+    warn!(
+        "- reject client={} from={} reason={}",
+        quoted(&client),
+        quoted(sender),
+        quoted(reason)
+    );
+}
+
+/// An attempt for one recipient ended.
+pub fn attempt(id: &str, to: &dyn Display, outcome: &Outcome, delay: i64) {
+    let word = match outcome.verdict {
+        Verdict::Delivered => "delivered",
+        Verdict::Deferred => "deferred",
+        Verdict::Failed => "failed",
+    };
+    let line = format!(
+        "{id} {word} to={} host={} delay={delay}s said={}",
+        quoted(to),
+        quoted(&outcome.host),
+        quoted(&outcome.words())
+    );
+    if outcome.verdict == Verdict::Failed {
+        warn!("{line}")
+    } else {
+        info!("{line}")
+    }
+}
+
+/// A report was queued.
+pub fn bounced(id: &str, report: &str, to: &dyn Display, action: &str) {
+    info!(
+        "{id} bounced report={report} to={} action={action}",
+        quoted(to)
+    );
+}
+
+/// Nothing is left to do for a message.
+pub fn removed(id: &str, why: &str) {
+    info!("{id} removed why={why}");
+}
+
+/// A message or file was set aside in hold/.
+pub fn held(id: &str, reason: &dyn Display) {
+    warn!("{} held reason={}", one_word(id), quoted(reason));
+}
+
+/// A half-written file that was promised to nobody was swept.
+pub fn swept(id: &str, reason: &str) {
+    info!("{} removed why=\"{reason}\"", one_word(id));
+}
+
+/// Something else went wrong with a message.
+pub fn trouble(id: &str, what: &dyn Display) {
+    warn!("{} trouble what={}", one_word(id), quoted(what));
+}
+
+/// A queue run ended.
+pub fn queue_run(delivered: usize, deferred: usize, failed: usize) {
+    info!("- queue-run delivered={delivered} deferred={deferred} failed={failed}");
+}
+
+/// In double quotes, with quotes, backslashes and control characters escaped.
+fn quoted(value: &dyn Display) -> String {
+    let mut text = String::from("\"");
+    for c in value.to_string().chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            c if c.is_control() => text.extend(c.escape_default()),
+            c => text.push(c),
+        }
+    }
+    text.push('"');
+    text
+}
+
+/// A file name as the first word of a line.
+fn one_word(id: &str) -> String {
+    id.chars()
+        .map(|c| {
+            if c.is_control() || c.is_whitespace() {
+                '?'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strangers_value_stays_one_quoted_value() {
+        let rows = [
+            ("a@b.example", "\"a@b.example\""),
+            ("x\nNov 1 host sshd: ok", "\"x\\nNov 1 host sshd: ok\""), // D20
+            ("a\" said=\"b\\", "\"a\\\" said=\\\"b\\\\\""),
+            ("\u{1b}[2J", "\"\\u{1b}[2J\""), // F21
+        ];
+        for (value, expected) in rows {
+            assert_eq!(quoted(&value), expected);
+        }
+        assert_eq!(one_word("a b\nc"), "a?b?c");
+    }
+}

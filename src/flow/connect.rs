@@ -1,0 +1,385 @@
+//! From a host's name to a server that takes mail.
+//!
+//! 1. the host's addresses, from the system's resolver; each in turn, until one greets us
+//! 2. EHLO, or HELO for a server too old for it, when nothing is needed that only EHLO offers
+//! 3. STARTTLS, and EHLO again: what was offered in the clear is forgotten (RFC 3207 4.2)
+//! 4. AUTH, with the password read now
+//!
+//! Nothing that goes wrong here is the mail's fault: each failure is an outcome that defers, with a text for the
+//! person who has to act.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+
+use super::dialogue::{BROKEN, Dialogue, Outgoing, Trouble};
+use crate::config::{self, Login, Password, Smarthost, Tls};
+use crate::host::tls::{self, Trust};
+use crate::host::wire::Wire;
+use crate::host::{clock, password, words};
+use crate::proto::address::Domain;
+use crate::proto::client::{self, Capabilities};
+use crate::proto::envelope::{Outcome, Verdict};
+use crate::proto::reply::{Enhanced, Reply};
+use crate::proto::sasl::{self, Mechanism};
+
+/// Where to connect to, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// A name, or an address with or without brackets.
+    pub host: &'a str,
+    /// The port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub tls: Tls,
+    /// Whether the certificate is checked; never with [`Tls::Opportunistic`].
+    pub verify: bool,
+    /// Authorities to trust instead of the system's.
+    pub ca_file: Option<&'a Path>,
+    /// The one certificate to trust.
+    pub fingerprint: Option<[u8; 32]>,
+    /// Who logs in.
+    pub login: Option<&'a Login>,
+}
+
+impl<'a> From<&'a Smarthost> for Target<'a> {
+    fn from(smarthost: &'a Smarthost) -> Self {
+        Self {
+            host: &smarthost.host,
+            port: smarthost.port,
+            tls: smarthost.tls,
+            verify: smarthost.verify,
+            ca_file: smarthost.ca_file.as_deref(),
+            fingerprint: smarthost.fingerprint,
+            login: smarthost.login.as_ref(),
+        }
+    }
+}
+
+impl Target<'_> {
+    fn trust(&self) -> Trust {
+        match (self.fingerprint, self.ca_file) {
+            _ if self.tls == Tls::Opportunistic => Trust::Anything,
+            (Some(fingerprint), _) => Trust::Fingerprint(fingerprint),
+            _ if !self.verify => Trust::Anything,
+            (None, Some(path)) => Trust::File(path.to_owned()),
+            (None, None) => Trust::System,
+        }
+    }
+
+    /// Not now, in our own words.
+    pub fn deferred(&self, enhanced: Enhanced, text: &str) -> Outcome {
+        Outcome::new(Verdict::Deferred, None, enhanced, self.host, text)
+    }
+
+    /// Not now, in the server's words, with what it was asked before them.
+    fn refused(&self, asked: &str, reply: &Reply) -> Outcome {
+        let said = client::said(Verdict::Deferred, reply, self.host);
+        let text = format!("{asked}: {}", said.text);
+        Outcome::new(said.verdict, said.code, said.enhanced, self.host, &text)
+    }
+}
+
+/// Status of a host that cannot be reached, or does not greet us.
+const NO_ANSWER: Enhanced = Enhanced(4, 4, 1);
+/// Status of trouble with TLS or login that is not the server's (RFC 3463 3.8).
+const SECURITY: Enhanced = Enhanced(4, 7, 0);
+/// Connects, and does all that comes before MAIL.
+pub fn connect<'a>(
+    target: &Target<'_>,
+    outgoing: &'a Outgoing<'a>,
+) -> Result<(Dialogue<'a>, Capabilities), Outcome> {
+    match establish(target, outgoing, target.tls) {
+        // A server that offers STARTTLS and cannot do it is still one that takes mail (RFC 7435); but this
+        // connection cannot be used any more.
+        Err(Failure::Handshake(why)) if target.tls == Tls::Opportunistic => {
+            outgoing.trace(&format!("= {}; once more without TLS", why.text));
+            establish(target, outgoing, Tls::None)
+        }
+        done => done,
+    }
+    .map_err(|(Failure::Handshake(outcome) | Failure::Other(outcome))| outcome)
+}
+
+enum Failure {
+    Handshake(Outcome),
+    Other(Outcome),
+}
+
+fn establish<'a>(
+    target: &Target<'_>,
+    outgoing: &'a Outgoing<'a>,
+    tls: Tls,
+) -> Result<(Dialogue<'a>, Capabilities), Failure> {
+    let mut dialogue = reach(target, outgoing).map_err(Failure::Other)?;
+    match prepare(&mut dialogue, target, tls) {
+        Ok(capabilities) => Ok((dialogue, capabilities)),
+        Err(failure) => {
+            dialogue.quit();
+            Err(failure)
+        }
+    }
+}
+
+/// The most addresses of one host that are tried (K40; RFC 5321 5.1 asks for two).
+const MAX_ADDRESSES: usize = 5;
+
+/// Connects to the first address of the host that greets us.
+fn reach<'a>(target: &Target<'_>, outgoing: &'a Outgoing<'a>) -> Result<Dialogue<'a>, Outcome> {
+    let (host, port) = (without_brackets(target.host), target.port);
+    let addresses = (host, port).to_socket_addrs().map_err(|e| {
+        let why = words(&e);
+        let why = why.trim_start_matches("failed to lookup address information: ");
+        let text = format!(
+            "cannot find the address of {host}: {why}; check the name and /etc/resolv.conf"
+        );
+        target.deferred(Enhanced(4, 4, 3), &text)
+    })?;
+    let mut worst: Option<Outcome> = None;
+    for address in addresses.take(MAX_ADDRESSES) {
+        match greet(target, outgoing, &address) {
+            Ok(dialogue) => return Ok(dialogue),
+            // What a server said tells more than that another address is dead.
+            Err(outcome) if outcome.code.is_some() => worst = Some(outcome),
+            Err(outcome) => worst = worst.filter(|w| w.code.is_some()).or(Some(outcome)),
+        }
+    }
+    Err(worst.unwrap_or_else(|| {
+        let text = format!("{host} has no address; check the name and /etc/resolv.conf");
+        target.deferred(Enhanced(4, 4, 3), &text)
+    }))
+}
+
+/// Connects to one address and waits for its greeting.
+fn greet<'a>(
+    target: &Target<'_>,
+    outgoing: &'a Outgoing<'a>,
+    address: &SocketAddr,
+) -> Result<Dialogue<'a>, Outcome> {
+    outgoing.trace(&format!("= connecting to {} ({address})", target.host));
+    let wire = Wire::connect(address, outgoing.timeouts.connect).map_err(|e| {
+        let (ip, port) = (address.ip(), address.port());
+        let text = format!("cannot connect to {ip} port {port}: {}", words(&e));
+        target.deferred(NO_ANSWER, &text)
+    })?;
+    let mut dialogue = Dialogue::new(wire, outgoing);
+    if target.tls == Tls::Implicit {
+        encrypt(&mut dialogue, target)?;
+    }
+    let heard = dialogue.hear(outgoing.timeouts.greeting);
+    let outcome = match heard {
+        Err(trouble) => {
+            let hint = match (target.tls, target.port) {
+                (Tls::Implicit, _) | (_, 25 | 587) => "",
+                _ => "; does the port want tls = \"implicit\"?",
+            };
+            let text = format!("waiting for the greeting: {}{hint}", trouble.text);
+            let enhanced = if trouble.enhanced == BROKEN {
+                NO_ANSWER
+            } else {
+                trouble.enhanced
+            };
+            target.deferred(enhanced, &text)
+        }
+        Ok(greeting) if greeting.class() != 2 => target.refused("greeting", &greeting),
+        Ok(greeting) if is_named(&greeting, outgoing.hostname) => {
+            let name = outgoing.hostname;
+            let text = format!(
+                "the server greets as {name}, which is this machine: the mail would go in a circle; set hostname or \
+                 host to another name"
+            );
+            target.deferred(Enhanced(4, 4, 6), &text)
+        }
+        Ok(_) => return Ok(dialogue),
+    };
+    dialogue.quit();
+    Err(outcome)
+}
+
+/// Whether a reply's first word is a name of ours (RFC 5321 4.2: greeting and EHLO reply begin with a name).
+fn is_named(reply: &Reply, name: &Domain) -> bool {
+    let text = reply.text();
+    let first = text.split_ascii_whitespace().next().unwrap_or_default();
+    first.eq_ignore_ascii_case(name.as_str())
+}
+
+/// EHLO, STARTTLS, EHLO, AUTH.
+fn prepare(
+    dialogue: &mut Dialogue<'_>,
+    target: &Target<'_>,
+    tls: Tls,
+) -> Result<Capabilities, Failure> {
+    let mut capabilities = hello(dialogue, target, tls).map_err(Failure::Other)?;
+    if matches!(tls, Tls::Starttls | Tls::Opportunistic)
+        && start_tls(dialogue, target, &capabilities)?
+    {
+        capabilities = hello(dialogue, target, tls).map_err(Failure::Other)?;
+    }
+    if let Some(login) = target.login {
+        log_in(dialogue, target, login, &capabilities).map_err(Failure::Other)?;
+    }
+    Ok(capabilities)
+}
+
+fn hello(
+    dialogue: &mut Dialogue<'_>,
+    target: &Target<'_>,
+    tls: Tls,
+) -> Result<Capabilities, Outcome> {
+    let name = own_name(dialogue);
+    let mut word = "EHLO";
+    let mut reply = ask(dialogue, target, word, &format!("{word} {name}"))?;
+    let needs_ehlo = target.login.is_some() || tls == Tls::Starttls;
+    if matches!(reply.code, 500 | 502) && !needs_ehlo {
+        word = "HELO";
+        reply = ask(dialogue, target, word, &format!("{word} {name}"))?;
+    }
+    match (reply.class(), word) {
+        (2, "EHLO") => Ok(Capabilities::parse(&reply)),
+        (2, _) => Ok(Capabilities::default()),
+        _ => Err(target.refused(word, &reply)),
+    }
+}
+
+/// What EHLO says: our name, or our address where no server would understand the name (RFC 5321 4.1.1.1).
+fn own_name(dialogue: &Dialogue<'_>) -> String {
+    let name = dialogue.outgoing.hostname.as_str();
+    if name.is_ascii() {
+        return name.to_owned();
+    }
+    match dialogue.wire.local_address() {
+        Some(SocketAddr::V6(address)) => format!("[IPv6:{}]", address.ip()),
+        Some(SocketAddr::V4(address)) => format!("[{}]", address.ip()),
+        None => "localhost".to_owned(),
+    }
+}
+
+/// Whether the connection is encrypted now. Opportunistic TLS goes on without, when the server says that it
+/// cannot.
+fn start_tls(
+    dialogue: &mut Dialogue<'_>,
+    target: &Target<'_>,
+    capabilities: &Capabilities,
+) -> Result<bool, Failure> {
+    let required = target.tls == Tls::Starttls;
+    if !capabilities.starttls {
+        let text = "the server does not offer STARTTLS, and without it nothing is sent; if it has a port for TLS \
+                    (465), set tls = \"implicit\"";
+        let outcome = target.deferred(Enhanced(4, 7, 4), text);
+        return if required {
+            Err(Failure::Other(outcome))
+        } else {
+            Ok(false)
+        };
+    }
+    let reply = ask(dialogue, target, "STARTTLS", "STARTTLS").map_err(Failure::Other)?;
+    if reply.class() != 2 {
+        let outcome = target.refused("STARTTLS", &reply);
+        return if required {
+            Err(Failure::Other(outcome))
+        } else {
+            Ok(false)
+        };
+    }
+    encrypt(dialogue, target).map_err(Failure::Handshake)?;
+    Ok(true)
+}
+
+fn encrypt(dialogue: &mut Dialogue<'_>, target: &Target<'_>) -> Result<(), Outcome> {
+    let failed = |why: &str| target.deferred(SECURITY, &format!("TLS failed: {why}"));
+    let host = without_brackets(target.host);
+    let session = dialogue.outgoing.tls.session(&target.trust(), host);
+    let session = session.map_err(|sentence| failed(&sentence))?;
+    let done = dialogue.start_tls(session);
+    done.map_err(|e| failed(&tls::explain(&e, clock::now())))
+}
+
+fn log_in(
+    dialogue: &mut Dialogue<'_>,
+    target: &Target<'_>,
+    login: &Login,
+    capabilities: &Capabilities,
+) -> Result<(), Outcome> {
+    let deferred = |text: &str| target.deferred(SECURITY, text);
+    // TLS with just anybody keeps no password safe.
+    let authentic = dialogue.wire.is_tls() && target.tls != Tls::Opportunistic;
+    let protected = authentic || dialogue.wire.is_local();
+    let mechanism =
+        sasl::choose(wanted(login.mechanism), &capabilities.auth, protected).map_err(|why| {
+            deferred(&format!(
+                "cannot log in as {}: the server {why}",
+                login.user
+            ))
+        })?;
+    let secret = match &login.password {
+        Password::File(path) => password::from_file(path),
+        Password::Command(command) => {
+            password::from_command(command, dialogue.outgoing.timeouts.password)
+        }
+    };
+    // 4.3.5: this system is not set up right (RFC 3463 3.4).
+    let secret = secret.map_err(|sentence| target.deferred(Enhanced(4, 3, 5), &sentence))?;
+    let nonce = format!("{:016x}{:016x}", clock::random(), clock::random());
+    let mut client = sasl::Client::new(mechanism, &login.user, &secret, &nonce);
+    let step = format!("AUTH {}", mechanism.name());
+    let broken =
+        |trouble: Trouble| target.deferred(trouble.enhanced, &format!("{step}: {}", trouble.text));
+    let wrong = |refused: sasl::Refused| deferred(&format!("{step}: the server {}", refused.0));
+    let mut said = client.command();
+    let mut reply = dialogue
+        .ask_secretly(&said, &format!("{step} ..."))
+        .map_err(broken)?;
+    // However often the server asks, the client has an answer three times at most (K12).
+    while reply.class() == 3 {
+        let challenge = reply.lines.last().map(String::as_str).unwrap_or_default();
+        said = client.answer(challenge).map_err(wrong)?;
+        reply = dialogue.ask_secretly(&said, "...").map_err(broken)?;
+    }
+    if reply.class() != 2 {
+        let step = format!("{step} as {}", login.user);
+        let reply = without_secrets(reply, &[&said, &String::from_utf8_lossy(&secret)]);
+        return Err(target.refused(&step, &reply));
+    }
+    client.finish().map_err(wrong)
+}
+
+/// Some servers quote what they were sent, and their words go to logs and reports.
+fn without_secrets(mut reply: Reply, secrets: &[&str]) -> Reply {
+    for secret in secrets {
+        let secret = secret.rsplit(' ').next().unwrap_or_default();
+        if !secret.is_empty() {
+            for line in &mut reply.lines {
+                *line = line.replace(secret, "...");
+            }
+        }
+    }
+    reply
+}
+
+/// The configuration's word for a mechanism as the protocol's.
+fn wanted(mechanism: config::Mechanism) -> Option<Mechanism> {
+    match mechanism {
+        config::Mechanism::Auto => None,
+        config::Mechanism::Plain => Some(Mechanism::Plain),
+        config::Mechanism::Login => Some(Mechanism::Login),
+        config::Mechanism::CramMd5 => Some(Mechanism::CramMd5),
+        config::Mechanism::ScramSha256 => Some(Mechanism::ScramSha256),
+        config::Mechanism::Xoauth2 => Some(Mechanism::Xoauth2),
+        config::Mechanism::Oauthbearer => Some(Mechanism::Oauthbearer),
+    }
+}
+
+fn ask(
+    dialogue: &mut Dialogue<'_>,
+    target: &Target<'_>,
+    word: &str,
+    command: &str,
+) -> Result<Reply, Outcome> {
+    dialogue
+        .ask(command)
+        .map_err(|trouble| target.deferred(trouble.enhanced, &format!("{word}: {}", trouble.text)))
+}
+
+fn without_brackets(host: &str) -> &str {
+    let inner = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    inner.unwrap_or(host)
+}

@@ -1,0 +1,230 @@
+//! The two sides of an SMTP connection, taking turns: what is said, what is heard, how long that may take, and what
+//! `-v` shows of it.
+
+use std::io::{self, BufRead, Write};
+use std::time::Duration;
+
+use crate::host::tls;
+use crate::host::wire::Wire;
+use crate::host::words;
+use crate::proto::address::Domain;
+use crate::proto::reply::{Enhanced, Reply, ReplyReader};
+
+/// The two sides of a connection, taking turns.
+pub struct Dialogue<'a> {
+    /// The connection.
+    pub wire: Wire,
+    reader: ReplyReader,
+    /// What it shares with all others.
+    pub outgoing: &'a Outgoing<'a>,
+    broken: bool,
+}
+
+impl<'a> Dialogue<'a> {
+    /// On a connection that was just made.
+    pub fn new(wire: Wire, outgoing: &'a Outgoing<'a>) -> Self {
+        Self {
+            wire,
+            reader: ReplyReader::default(),
+            outgoing,
+            broken: false,
+        }
+    }
+
+    /// Sends commands, with their line ends. When that fails, what the server said before it closed is still
+    /// there: the next [`Dialogue::hear`] tells.
+    pub fn say(&mut self, commands: &[u8]) {
+        self.wire.set_limit(self.outgoing.timeouts.block);
+        self.broken |= self
+            .wire
+            .write_all(commands)
+            .and_then(|()| self.wire.flush())
+            .is_err();
+    }
+
+    /// Waits for one reply.
+    pub fn hear(&mut self, limit: Duration) -> Result<Reply, Trouble> {
+        let heard = self.read_reply(limit);
+        match &heard {
+            Ok(reply) => self.trace_reply(reply),
+            Err(_) => self.broken = true,
+        }
+        heard
+    }
+
+    fn read_reply(&mut self, limit: Duration) -> Result<Reply, Trouble> {
+        self.wire.set_limit(limit);
+        loop {
+            let received = self.wire.fill_buf().map_err(|e| match e.kind() {
+                io::ErrorKind::TimedOut => {
+                    let seconds = limit.as_secs();
+                    Trouble::new(BROKEN, format!("no answer within {seconds} seconds"))
+                }
+                _ => Trouble::new(BROKEN, format!("the connection broke: {}", words(&e))),
+            })?;
+            if received.is_empty() {
+                return Err(Trouble::new(BROKEN, "the server closed the connection"));
+            }
+            let (taken, reply) = self.reader.feed(received).map_err(|malformed| {
+                Trouble::new(PROTOCOL, format!("the server's answer {malformed}"))
+            })?;
+            self.wire.consume(taken);
+            if let Some(reply) = reply {
+                return Ok(reply);
+            }
+        }
+    }
+
+    /// Whether the server has said something that it was not asked: the two sides are out of step, and nobody
+    /// knows what its next reply is about (K11).
+    pub fn is_out_of_step(&self) -> bool {
+        !self.wire.received().is_empty()
+    }
+
+    /// Shows commands, unless they are secret.
+    pub fn trace_commands(&self, commands: &[u8]) {
+        if self.outgoing.trace.is_some() {
+            for line in String::from_utf8_lossy(commands).lines() {
+                self.outgoing.trace(&format!("> {line}"));
+            }
+        }
+    }
+
+    fn trace_reply(&self, reply: &Reply) {
+        for (number, line) in reply.lines.iter().enumerate() {
+            let last = number + 1 == reply.lines.len();
+            let (code, dash) = (reply.code, if last { ' ' } else { '-' });
+            self.outgoing.trace(&format!("< {code}{dash}{line}"));
+        }
+    }
+
+    /// One command and its reply.
+    pub fn ask(&mut self, command: &str) -> Result<Reply, Trouble> {
+        self.ask_secretly(command, command)
+    }
+
+    /// As [`Dialogue::ask`], with other words to show than are said.
+    pub fn ask_secretly(&mut self, command: &str, shown: &str) -> Result<Reply, Trouble> {
+        if self.is_out_of_step() {
+            self.broken = true;
+            return Err(Trouble::out_of_step());
+        }
+        self.trace_commands(shown.as_bytes());
+        self.say(format!("{command}\r\n").as_bytes());
+        self.hear(self.outgoing.timeouts.command)
+    }
+
+    /// Goes on with TLS, or never again.
+    pub fn start_tls(&mut self, session: tls::Session) -> io::Result<()> {
+        self.wire.set_limit(self.outgoing.timeouts.handshake);
+        let done = self.wire.start_tls(session);
+        self.broken |= done.is_err();
+        if done.is_ok() {
+            self.outgoing.trace("= TLS begins");
+        }
+        done
+    }
+
+    /// Says QUIT, and waits a moment for the reply (RFC 5321 4.1.1.10).
+    pub fn quit(mut self) {
+        if !self.broken && !self.is_out_of_step() {
+            self.trace_commands(b"QUIT");
+            self.say(b"QUIT\r\n");
+            // Whatever it says, nothing more is wanted of it.
+            let _ = self.hear(self.outgoing.timeouts.quit);
+        }
+        self.wire.close();
+    }
+}
+
+/// Why a dialogue cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Its status, of class 4.
+    pub enhanced: Enhanced,
+    /// A sentence's end, after what was waited for.
+    pub text: String,
+}
+
+impl Trouble {
+    /// The server has answered what was not asked.
+    pub fn out_of_step() -> Self {
+        let text = "the server broke the protocol: it answered what was not asked";
+        Self::new(PROTOCOL, text)
+    }
+
+    fn new(enhanced: Enhanced, text: impl Into<String>) -> Self {
+        Self {
+            enhanced,
+            text: text.into(),
+        }
+    }
+}
+
+/// Status of a connection that broke or fell silent (RFC 3463 3.5).
+pub const BROKEN: Enhanced = Enhanced(4, 4, 2);
+/// Status of a server that breaks the protocol.
+const PROTOCOL: Enhanced = Enhanced(4, 5, 0);
+
+/// How long each step may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Connecting to one address.
+    pub connect: Duration,
+    /// The TLS handshake.
+    pub handshake: Duration,
+    /// The greeting.
+    pub greeting: Duration,
+    /// The reply to EHLO, AUTH, MAIL, RCPT and the like.
+    pub command: Duration,
+    /// The reply to DATA.
+    pub data: Duration,
+    /// The sending of one block of the message.
+    pub block: Duration,
+    /// The reply to the final dot.
+    pub dot: Duration,
+    /// The reply to QUIT, and what a server that has closed said before.
+    pub quit: Duration,
+    /// `password_command`.
+    pub password: Duration,
+}
+
+impl Default for Timeouts {
+    /// Those of RFC 5321 4.5.3.2, where it has one.
+    fn default() -> Self {
+        const MINUTE: Duration = Duration::from_secs(60);
+        Self {
+            connect: MINUTE / 2,
+            handshake: MINUTE,
+            greeting: 5 * MINUTE,
+            command: 5 * MINUTE,
+            data: 2 * MINUTE,
+            block: 3 * MINUTE,
+            dot: 10 * MINUTE, // shorter ones make duplicates (RFC 1047)
+            quit: MINUTE / 12,
+            password: MINUTE / 2,
+        }
+    }
+}
+
+/// What all connections of a run share.
+#[derive(Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// What this machine calls itself.
+    pub hostname: &'a Domain,
+    /// How long each step may take.
+    pub timeouts: Timeouts,
+    /// What TLS needs, made when it is needed.
+    pub tls: &'a tls::Clients,
+    /// Is shown each line of the dialogue, without passwords (`-v`).
+    pub trace: Option<&'a (dyn Fn(&str) + Sync)>,
+}
+
+impl Outgoing<'_> {
+    /// Shows a line.
+    pub fn trace(&self, line: &str) {
+        if let Some(trace) = self.trace {
+            trace(line);
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Letters over one connection to another host, with an outcome for each recipient.
+//!
+//! For each letter:
+//!
+//! 1. when the server could not take the message as it is, a first look at it: what is to be converted
+//! 2. a transaction (`proto/client.rs`), with the message streamed from where it is kept
+//! 3. another one at once for those whom the server did not take at the same time
+//!
+//! A message that cannot be read to its end never gets its final dot: the connection is broken off, and the
+//! server forgets what it has seen (RFC 5321 4.1.1.4). A connection that was idle and is found closed is made
+//! anew; nobody is deferred for that.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use super::connect::{Target, connect};
+use super::dialogue::{BROKEN, Dialogue, Outgoing, Timeouts, Trouble};
+use crate::host::wire::Wire;
+use crate::host::words;
+use crate::proto::address::Mailbox;
+use crate::proto::client::{Capabilities, Command, Letter, Next, Settled, Transaction};
+use crate::proto::data::DotStuffer;
+use crate::proto::envelope::Outcome;
+use crate::proto::mime::{self, Converter, Plan, Survey};
+use crate::proto::reply::Enhanced;
+
+/// A message that can be read more than once: hands it out in chunks to the function it is given, from its first
+/// octet to its last, and stops with the error that function returns.
+pub type Source<'s> = dyn FnMut(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> + 's;
+
+/// A server that takes mail.
+pub struct Connection<'a> {
+    target: Target<'a>,
+    outgoing: &'a Outgoing<'a>,
+    dialogue: Dialogue<'a>,
+    capabilities: Capabilities,
+    /// The server holds a transaction that the next one has to reset.
+    left_open: bool,
+    usable: bool,
+    /// It has carried something, and may have been closed since.
+    used: bool,
+}
+
+impl<'a> Connection<'a> {
+    /// Connects, encrypts and logs in.
+    ///
+    /// # Errors
+    /// Why not, as the outcome for each recipient: always deferred.
+    pub fn open(target: Target<'a>, outgoing: &'a Outgoing<'a>) -> Result<Self, Outcome> {
+        let (dialogue, capabilities) = connect(&target, outgoing)?;
+        Ok(Self {
+            target,
+            outgoing,
+            dialogue,
+            capabilities,
+            left_open: false,
+            usable: true,
+            used: false,
+        })
+    }
+
+    /// Delivers one letter: an outcome for each of its recipients, in their order.
+    pub fn deliver(&mut self, letter: &Letter<'_>, source: &mut Source<'_>) -> Vec<Outcome> {
+        let forgotten = "the delivery was not brought to its end";
+        let forgotten = self.target.deferred(Enhanced(4, 3, 0), forgotten);
+        let mut outcomes = vec![forgotten; letter.recipients.len()];
+        let mut left: Vec<usize> = (0..outcomes.len()).collect();
+        // Each transaction but the last delivers to somebody, or was the first on a connection found closed.
+        while !left.is_empty() {
+            let stopped = match self.transact(letter, &left, source) {
+                Ok(settled) => {
+                    left = record(&mut outcomes, settled);
+                    continue;
+                }
+                Err(Stopped::Closed) => match self.reopen() {
+                    Ok(()) => continue,
+                    Err(outcome) => outcome,
+                },
+                Err(Stopped::Unreadable(outcome)) => outcome,
+            };
+            let all = left
+                .drain(..)
+                .map(|index| (index, Settled::Now(stopped.clone())));
+            record(&mut outcomes, all);
+        }
+        outcomes
+    }
+
+    /// Whether it may carry another letter. If not, the next letter finds a new connection made for it.
+    pub fn is_usable(&self) -> bool {
+        self.usable
+    }
+
+    /// How it is protected, in words.
+    pub fn protection(&self) -> String {
+        self.dialogue
+            .wire
+            .tls_words()
+            .unwrap_or_else(|| "connected without TLS".to_owned())
+    }
+
+    /// Asks whether the server would take mail from `sender` to `recipient`, and sends none.
+    ///
+    /// # Errors
+    /// What the server said against it.
+    pub fn ask(&mut self, sender: Option<&Mailbox>, recipient: &Mailbox) -> Result<String, String> {
+        let sender = sender.map(ToString::to_string).unwrap_or_default();
+        let mut said = String::new();
+        for command in [
+            format!("MAIL FROM:<{sender}>"),
+            format!("RCPT TO:<{recipient}>"),
+        ] {
+            let reply = self
+                .dialogue
+                .ask(&command)
+                .map_err(|trouble| trouble.text)?;
+            said = format!("{} {}", reply.code, reply.text());
+            if reply.class() != 2 {
+                return Err(said);
+            }
+        }
+        Ok(said)
+    }
+
+    /// Says QUIT and closes.
+    pub fn close(self) {
+        self.dialogue.quit();
+    }
+
+    fn reopen(&mut self) -> Result<(), Outcome> {
+        *self = Self::open(self.target, self.outgoing)?;
+        Ok(())
+    }
+
+    /// One transaction: what became of each of its recipients.
+    fn transact(
+        &mut self,
+        letter: &Letter<'_>,
+        recipients: &[usize],
+        source: &mut Source<'_>,
+    ) -> Result<Vec<(usize, Settled)>, Stopped> {
+        if !self.usable {
+            return Err(Stopped::Closed);
+        }
+        let plan = self.survey(letter, source).map_err(|e| {
+            let text = format!("the message cannot be read from the spool: {}", words(&e));
+            Stopped::Unreadable(self.target.deferred(UNREADABLE, &text))
+        })?;
+        let host = self.target.host;
+        let mut transaction =
+            Transaction::new(letter, recipients, &self.capabilities, host, self.left_open);
+        let mut message = Message { source, plan };
+        run(
+            &mut self.dialogue,
+            &mut transaction,
+            &mut message,
+            &self.outgoing.timeouts,
+        );
+        self.usable = transaction.is_usable();
+        self.left_open = transaction.left_open();
+        if self.used && transaction.is_untouched() {
+            return Err(Stopped::Closed);
+        }
+        self.used = true;
+        Ok(transaction.finish())
+    }
+
+    /// The first look at a message that the server may not be able to take as it is; `None`: it is.
+    fn survey(&self, letter: &Letter<'_>, source: &mut Source<'_>) -> io::Result<Option<Plan>> {
+        let (facts, eight_bit_ok) = (&letter.facts, self.capabilities.eight_bit_mime);
+        let long = facts.longest_line > mime::MAX_LINE as u64;
+        if !long && (eight_bit_ok || !facts.eight_bit) {
+            return Ok(None);
+        }
+        let mut survey = Survey::new(mime::Need { eight_bit_ok });
+        source(&mut |chunk| {
+            survey.feed(chunk);
+            Ok(())
+        })?;
+        Ok(Some(survey.finish()).filter(Plan::changes))
+    }
+}
+
+/// Why there was no transaction.
+enum Stopped {
+    /// The connection was idle, and the server has closed it.
+    Closed,
+    /// The message is not to be read; the outcome for all.
+    Unreadable(Outcome),
+}
+
+/// Status of a message that we cannot read (RFC 3463 3.4: other or undefined mail system status).
+const UNREADABLE: Enhanced = Enhanced(4, 3, 0);
+
+/// Notes what became of recipients, and returns those who may be tried again at once.
+fn record(
+    outcomes: &mut [Outcome],
+    settled: impl IntoIterator<Item = (usize, Settled)>,
+) -> Vec<usize> {
+    let mut again = Vec::new();
+    for (index, settled) in settled {
+        let outcome = match settled {
+            Settled::Now(outcome) => outcome,
+            Settled::Again(outcome) => {
+                again.push(index);
+                outcome
+            }
+        };
+        if let Some(place) = outcomes.get_mut(index) {
+            *place = outcome;
+        }
+    }
+    again
+}
+
+/// The message, and how it is to be converted.
+struct Message<'m, 's> {
+    source: &'m mut Source<'s>,
+    plan: Option<Plan>,
+}
+
+/// Brings a transaction to its end.
+fn run(
+    dialogue: &mut Dialogue<'_>,
+    transaction: &mut Transaction<'_>,
+    message: &mut Message<'_, '_>,
+    timeouts: &Timeouts,
+) {
+    let mut commands = Vec::new();
+    loop {
+        commands.clear();
+        let next = transaction.next(&mut commands);
+        // Between two groups nothing is awaited; so whatever is there was said out of turn.
+        let our_turn = !commands.is_empty() || matches!(next, Next::Message | Next::NoMessage);
+        if our_turn && dialogue.is_out_of_step() {
+            let trouble = Trouble::out_of_step();
+            transaction.lost(trouble.enhanced, &trouble.text);
+            continue;
+        }
+        match next {
+            Next::Done => return,
+            Next::Reply(command) => {
+                if !commands.is_empty() {
+                    dialogue.trace_commands(&commands);
+                    dialogue.say(&commands);
+                }
+                match dialogue.hear(limit(command, timeouts)) {
+                    Ok(reply) => transaction.take(&reply),
+                    Err(trouble) => {
+                        let text = format!("after {}: {}", command.word(), trouble.text);
+                        transaction.lost(trouble.enhanced, &text);
+                    }
+                }
+            }
+            Next::NoMessage => {
+                dialogue.trace_commands(b".");
+                dialogue.say(b".\r\n");
+                transaction.sent();
+            }
+            Next::Message => send(dialogue, transaction, message, timeouts),
+        }
+    }
+}
+
+fn limit(command: Command, timeouts: &Timeouts) -> Duration {
+    match command {
+        Command::Reset | Command::Mail | Command::Rcpt(_) => timeouts.command,
+        Command::Data => timeouts.data,
+        Command::Dot => timeouts.dot,
+    }
+}
+
+/// Sends message and final dot.
+fn send(
+    dialogue: &mut Dialogue<'_>,
+    transaction: &mut Transaction<'_>,
+    message: &mut Message<'_, '_>,
+    timeouts: &Timeouts,
+) {
+    dialogue.trace_commands(b"(the message)\n.");
+    match stream(&mut dialogue.wire, message, timeouts.block) {
+        Ok(()) => transaction.sent(),
+        Err(Cut::Unreadable(error)) => {
+            // Without its dot, and at once: nothing of it may look like a whole message.
+            dialogue.wire.abandon();
+            let text = format!(
+                "the message cannot be read from the spool: {}; the connection was broken off before its end",
+                words(&error)
+            );
+            transaction.lost(UNREADABLE, &text);
+        }
+        Err(Cut::Broken(error)) if error.kind() == io::ErrorKind::TimedOut => {
+            dialogue.wire.abandon();
+            let text = "in the message: the server took nothing more for too long";
+            transaction.lost(BROKEN, text);
+        }
+        // A server that refuses in the middle says so before it closes (K16).
+        Err(Cut::Broken(error)) => match dialogue.hear(timeouts.quit) {
+            Ok(reply) => transaction.take_early(&reply),
+            Err(_) => {
+                let text = format!("in the message: the connection broke: {}", words(&error));
+                transaction.lost(BROKEN, &text);
+            }
+        },
+    }
+}
+
+/// Why a message did not go out whole.
+enum Cut {
+    /// It could not be read.
+    Unreadable(io::Error),
+    /// It could not be written.
+    Broken(io::Error),
+}
+
+/// Streams the message, converted and with its dots stuffed, and the final dot. Each block has its own time.
+fn stream(wire: &mut Wire, message: &mut Message<'_, '_>, block: Duration) -> Result<(), Cut> {
+    let mut converter = message.plan.clone().map(Converter::new);
+    let mut stuffer = DotStuffer::new();
+    let (mut converted, mut stuffed) = (Vec::new(), Vec::new());
+    let mut broken = None;
+    let read = (message.source)(&mut |chunk| {
+        stuffed.clear();
+        match &mut converter {
+            Some(converter) => {
+                converted.clear();
+                converter.feed(chunk, &mut converted);
+                stuffer.feed(&converted, &mut stuffed);
+            }
+            None => stuffer.feed(chunk, &mut stuffed),
+        }
+        wire.set_limit(block);
+        wire.write_all(&stuffed).map_err(|e| {
+            broken = Some(e);
+            io::ErrorKind::BrokenPipe.into()
+        })
+    });
+    if let Some(error) = broken {
+        return Err(Cut::Broken(error));
+    }
+    read.map_err(Cut::Unreadable)?;
+    // Read to its end, and whole: only now may the dot follow.
+    stuffed.clear();
+    if let Some(converter) = converter {
+        converted.clear();
+        converter.finish(&mut converted);
+        stuffer.feed(&converted, &mut stuffed);
+    }
+    stuffer.finish(&mut stuffed);
+    wire.set_limit(block);
+    let written = wire.write_all(&stuffed).and_then(|()| wire.flush());
+    written.map_err(Cut::Broken)
+}

@@ -1,0 +1,842 @@
+//! The spool: a flat Maildir-style folder in which one message is one file, and a queue file is a log.
+//!
+//! ```text
+//! tmp/ID    being written, locked by its writer
+//! new/ID    accepted, not tried yet
+//! cur/ID    tried, deferred; its mtime is when it is due
+//! hold/ID   set aside by an admin, or unreadable: never deleted by the program
+//! ```
+//!
+//! A message is committed in these steps; what a crash leaves after each is swept or held by the next queue run:
+//!
+//! 1. create tmp/ID exclusively, lock it: a file nobody locks and nobody was promised, swept
+//! 2. write envelope, message, then the message line with length and checksum: the same
+//! 3. rename to new/ID, still locked: perhaps a name without all its bytes; shorter than its message line says
+//!    (or without one): swept; full length and a wrong checksum: hold/
+//! 4. sync the file: the same, or the whole message; delivered then, though nobody was told, which is allowed
+//! 5. sync new/: SAFE. Only after this "250" or exit 0, and the lock goes
+//!
+//! Renaming before the first sync lets a journalling file system do it all in one commit. Removal is one unlink.
+//!
+//! A claim is a lock on the file (the kernel's, so it dies with its holder), then a look whether the file still
+//! stands under its name: two queue runs never deliver the same message twice. Nothing but the journal is
+//! written after the commit, so no crash can harm a message; a torn last line of the journal is cut off at the
+//! next claim. Whoever reads the message learns at its end whether the checksum was right, and must not have
+//! let go of the last octet before ([`Claim::read`]).
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::error::{Error, Result};
+use crate::host::{clock, durable, words};
+use crate::proto::data::Meter;
+use crate::proto::envelope::{Entry, Envelope, Facts, Parsed, Progress, Unreadable, Verdict};
+
+/// Octets gathered before they are written, and read at a time.
+const BLOCK: usize = 64 * 1024;
+/// The longest head of a queue file: 1,000 recipients with all their parameters are a fifth of it.
+const MAX_HEAD: usize = 4 * 1024 * 1024;
+/// The longest journal that is read.
+const MAX_JOURNAL: u64 = 8 * 1024 * 1024;
+
+/// Where a queue file stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Folder {
+    /// Being written.
+    Tmp,
+    /// Accepted, not tried yet.
+    New,
+    /// Tried, deferred.
+    Cur,
+    /// Set aside.
+    Hold,
+}
+
+impl Folder {
+    /// The folder's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tmp => "tmp",
+            Self::New => "new",
+            Self::Cur => "cur",
+            Self::Hold => "hold",
+        }
+    }
+}
+
+/// A queue file as a folder shows it, without being opened.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Item {
+    /// The queue id: it sorts by arrival.
+    pub id: String,
+    /// Where it stands.
+    pub folder: Folder,
+    /// When it is due, seconds since 1970; 0 when it was never tried.
+    pub due: i64,
+}
+
+/// The folder of the queue.
+#[derive(Debug, Clone)]
+pub struct Spool {
+    root: PathBuf,
+    /// Octets of the file system that are left alone.
+    min_free: u64,
+    /// How many messages may wait.
+    max_messages: u64,
+}
+
+impl Spool {
+    /// The spool in `root`; nothing is looked at yet.
+    pub fn new(root: &Path, min_free: u64, max_messages: u64) -> Self {
+        Self {
+            root: root.to_owned(),
+            min_free,
+            max_messages,
+        }
+    }
+
+    /// The spool's own folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn path(&self, folder: Folder, id: &str) -> PathBuf {
+        self.root.join(folder.name()).join(id)
+    }
+
+    /// Starts a message. Nothing is created before there is more than a block of it, or its commit.
+    ///
+    /// # Errors
+    /// `TempFail` when the disk or the queue is too full ([`Spool::has_room`]).
+    pub fn begin(&self, envelope: &Envelope) -> Result<Draft> {
+        self.has_room(0)?;
+        let mut buffer = Vec::with_capacity(4096);
+        buffer.extend_from_slice(envelope.to_text().as_bytes());
+        let facts_at = buffer.len();
+        buffer.extend_from_slice(Facts::default().line().as_bytes());
+        buffer.push(b'\n');
+        Ok(Draft {
+            spool: self.clone(),
+            envelope: envelope.clone(),
+            id: fresh_id(),
+            facts_at,
+            message_at: buffer.len() as u64,
+            buffer,
+            meter: Meter::new(),
+            file: None,
+        })
+    }
+
+    /// Whether a message of `size` octets may come: the disk keeps its reserve, and the queue its bound.
+    ///
+    /// # Errors
+    /// `TempFail`, with a sentence that names the bound.
+    pub fn has_room(&self, size: u64) -> Result<()> {
+        if let Ok(disk) = nix::sys::statvfs::statvfs(&self.root) {
+            let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+            if free < self.min_free.saturating_add(size) {
+                return Err(Error::TempFail(format!(
+                    "the file system of the spool {} is nearly full: {} KiB are free and [queue] min_free keeps {} KiB",
+                    self.root.display(),
+                    free / 1024,
+                    self.min_free / 1024
+                )));
+            }
+        }
+        let waiting = self
+            .at_most_waiting(Folder::New)
+            .saturating_add(self.at_most_waiting(Folder::Cur));
+        if waiting >= self.max_messages {
+            return Err(Error::TempFail(format!(
+                "{waiting} messages wait in the spool {} and [queue] max_messages is {}",
+                self.root.display(),
+                self.max_messages
+            )));
+        }
+        Ok(())
+    }
+
+    /// How many messages a folder holds. A small folder is not counted: no file system has room for that many
+    /// names in so few octets, and a count would cost every submission a look at every name.
+    fn at_most_waiting(&self, folder: Folder) -> u64 {
+        /// No file system keeps a name of ours in less.
+        const LEAST_PER_NAME: u64 = 20;
+        let path = self.root.join(folder.name());
+        let size = fs::metadata(&path).map_or(0, |m| m.size());
+        if size / LEAST_PER_NAME < self.max_messages / 2 {
+            return 0;
+        }
+        fs::read_dir(&path).map_or(0, |names| names.count() as u64)
+    }
+
+    /// Creates the folders of a spool that has none yet.
+    ///
+    /// # Errors
+    /// `CannotCreate` or `NoPermission`.
+    pub fn create(&self) -> Result<()> {
+        let folders = [Folder::Tmp, Folder::New, Folder::Cur, Folder::Hold];
+        for path in
+            std::iter::once(self.root.clone()).chain(folders.map(|f| self.root.join(f.name())))
+        {
+            match durable::create_folder(&path, if path == self.root { 0o710 } else { 0o770 }) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(cannot("create the spool folder", &path, &e));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The queue files of a folder, oldest first. Names that are no queue ids are passed over.
+    ///
+    /// # Errors
+    /// As for every read; an absent folder is an empty one.
+    pub fn scan(&self, folder: Folder) -> Result<Vec<Item>> {
+        let path = self.root.join(folder.name());
+        let names = match fs::read_dir(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(|e| cannot("read the spool folder", &path, &e))?,
+        };
+        let mut items = Vec::new();
+        for name in names {
+            let name = name.map_err(|e| cannot("read the spool folder", &path, &e))?;
+            let Some(id) = name
+                .file_name()
+                .to_str()
+                .filter(|n| is_id(n))
+                .map(str::to_owned)
+            else {
+                continue;
+            };
+            let due = match folder {
+                Folder::Cur => match name.metadata() {
+                    Ok(m) => m.mtime(),
+                    // Gone since the folder was read: another run had it.
+                    Err(_) => continue,
+                },
+                _ => 0,
+            };
+            items.push(Item { id, folder, due });
+        }
+        items.sort_unstable();
+        Ok(items)
+    }
+
+    /// Removes what crashed writers left in tmp/, each with a line through `tell`.
+    pub fn sweep(&self, tell: &mut dyn FnMut(&str)) {
+        for item in self.scan(Folder::Tmp).unwrap_or_default() {
+            let path = self.path(Folder::Tmp, &item.id);
+            let Ok(file) = open(&path) else { continue };
+            // A writer that lives holds the lock; and one that has just created the file will have it at once,
+            // so a file is left alone for its first minute.
+            let age = file
+                .metadata()
+                .ok()
+                .and_then(|m| m.modified().ok())
+                .and_then(|m| m.elapsed().ok());
+            let settled = age.is_none_or(|a| a > Duration::from_secs(60));
+            if settled && file.try_lock().is_ok() && durable::remove(&path).is_ok() {
+                tell(&item.id);
+            }
+        }
+    }
+
+    /// Takes a message for this process.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub fn claim(&self, folder: Folder, id: &str) -> Result<Claim, Refusal> {
+        let path = self.path(folder, id);
+        let file = match open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Refusal::Gone),
+            // O_NOFOLLOW on a link, O_RDWR on a folder or a socket: nothing of ours.
+            Err(e) if matches!(e.raw_os_error(), Some(ELOOP | EISDIR | ENXIO)) => {
+                return Err(Refusal::Bad("it is no regular file".to_owned()));
+            }
+            other => {
+                other.map_err(|e| Refusal::Trouble(cannot("open the queue file", &path, &e)))?
+            }
+        };
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(Refusal::Busy),
+            Err(TryLockError::Error(e)) => {
+                return Err(Refusal::Trouble(cannot("lock the queue file", &path, &e)));
+            }
+            Ok(()) => {}
+        }
+        let trouble = |e: io::Error| Refusal::Trouble(cannot("read the queue file", &path, &e));
+        let meta = file.metadata().map_err(trouble)?;
+        let named = fs::symlink_metadata(&path).map_err(|_| Refusal::Gone)?;
+        if (meta.dev(), meta.ino()) != (named.dev(), named.ino()) {
+            return Err(Refusal::Gone);
+        }
+        if !meta.is_file() || meta.nlink() != 1 {
+            return Err(Refusal::Bad(
+                "it is no regular file with a single name".to_owned(),
+            ));
+        }
+        let parsed = read_head(&file).map_err(trouble)?;
+        let length = meta.size();
+        let Parsed {
+            envelope,
+            facts,
+            message_at,
+        } = match parsed {
+            Ok(parsed) if message_at_end(&parsed).is_some_and(|end| end <= length) => parsed,
+            Ok(_) | Err(Unreadable::Unfinished | Unreadable::MoreNeeded)
+                if folder == Folder::New =>
+            {
+                return Err(Refusal::Unfinished);
+            }
+            Ok(_) => {
+                return Err(Refusal::Bad(
+                    "it is shorter than its message line says".to_owned(),
+                ));
+            }
+            Err(Unreadable::Damaged(what)) => {
+                return Err(Refusal::Bad(format!("its envelope has {what}")));
+            }
+            Err(_) => {
+                return Err(Refusal::Bad(
+                    "it is no queue file of this version".to_owned(),
+                ));
+            }
+        };
+        if envelope.recipients.is_empty() {
+            return Err(Refusal::Bad("its envelope names no recipient".to_owned()));
+        }
+        let journal_at = message_at + facts.size;
+        if length - journal_at > MAX_JOURNAL {
+            return Err(Refusal::Bad("its journal is too long".to_owned()));
+        }
+        let journal = read_at(&file, journal_at, length - journal_at).map_err(trouble)?;
+        let (progress, whole) = Progress::parse(&journal, envelope.recipients.len());
+        let end = journal_at + whole as u64;
+        if end < length {
+            durable::truncate(&file, end).map_err(trouble)?;
+        }
+        let state = Mutex::new(State {
+            folder,
+            progress,
+            end,
+        });
+        Ok(Claim {
+            spool: self.clone(),
+            id: id.to_owned(),
+            envelope,
+            facts,
+            file,
+            message_at,
+            state,
+        })
+    }
+
+    /// What a queue file says, without a claim: for lists. `None` when it is gone or unreadable.
+    pub fn look(&self, item: &Item) -> Option<(Parsed, Progress)> {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(durable::NO_FOLLOW)
+            .open(self.path(item.folder, &item.id));
+        let file = file.ok()?;
+        let meta = file.metadata().ok().filter(fs::Metadata::is_file)?;
+        let parsed = read_head(&file).ok()?.ok()?;
+        let journal_at = message_at_end(&parsed)?;
+        let length = meta.size().checked_sub(journal_at)?.min(MAX_JOURNAL);
+        let journal = read_at(&file, journal_at, length).ok()?;
+        let (progress, _) = Progress::parse(&journal, parsed.envelope.recipients.len());
+        Some((parsed, progress))
+    }
+
+    /// Finds a message by its id; `None` when there is none.
+    pub fn find(&self, id: &str) -> Option<Item> {
+        if !is_id(id) {
+            return None;
+        }
+        [Folder::New, Folder::Cur, Folder::Hold]
+            .into_iter()
+            .find_map(|folder| {
+                let meta = fs::symlink_metadata(self.path(folder, id)).ok()?;
+                let due = if folder == Folder::Cur {
+                    meta.mtime()
+                } else {
+                    0
+                };
+                Some(Item {
+                    id: id.to_owned(),
+                    folder,
+                    due,
+                })
+            })
+    }
+
+    /// Opens a queue file to be shown.
+    ///
+    /// # Errors
+    /// As for every read.
+    pub fn open(&self, item: &Item) -> Result<File> {
+        let path = self.path(item.folder, &item.id);
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(durable::NO_FOLLOW)
+            .open(&path);
+        file.map_err(|e| cannot("open the queue file", &path, &e))
+    }
+
+    /// Moves a queue file between folders: set aside, or back into the queue, due at once.
+    ///
+    /// # Errors
+    /// `TempFail` when another process works on it, or as for every write.
+    pub fn shift(&self, item: &Item, to: Folder) -> Result<()> {
+        let (from, new) = (self.path(item.folder, &item.id), self.path(to, &item.id));
+        let lock = self.lock(item)?;
+        if let (Folder::Cur, Some(file)) = (to, &lock) {
+            file.set_modified(UNIX_EPOCH)
+                .map_err(|e| cannot("set the time of", &from, &e))?;
+        }
+        // The folder of the other name may be younger than the spool.
+        self.create()?;
+        durable::rename(&from, &new).map_err(|e| cannot("move the queue file", &from, &e))
+    }
+
+    /// Removes a message for good.
+    ///
+    /// # Errors
+    /// `TempFail` when another process works on it, or as for every write.
+    pub fn remove(&self, item: &Item) -> Result<()> {
+        let path = self.path(item.folder, &item.id);
+        let _lock = self.lock(item)?;
+        durable::remove(&path).map_err(|e| cannot("remove the queue file", &path, &e))
+    }
+
+    /// The lock of a queue file, whatever its content; a file that cannot even be opened has none.
+    fn lock(&self, item: &Item) -> Result<Option<File>> {
+        let Ok(file) = open(&self.path(item.folder, &item.id)) else {
+            return Ok(None);
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(_) => Err(Error::TempFail(format!(
+                "message {} is being delivered just now; try again",
+                item.id
+            ))),
+        }
+    }
+
+    /// One of `slots` places for processes that deliver in the background; `None` when all are taken.
+    pub fn slot(&self, slots: usize) -> Option<File> {
+        for number in 0..slots {
+            let path = self.root.join(format!("slot.{number}"));
+            let mut options = OpenOptions::new();
+            options
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o660)
+                .custom_flags(durable::NO_FOLLOW);
+            // Where no such file can be made, the bound is not worth a message's delay.
+            let file = options.open(&path).ok()?;
+            if file.try_lock().is_ok() {
+                return Some(file);
+            }
+        }
+        None
+    }
+}
+
+/// A message on its way into the spool.
+#[derive(Debug)]
+pub struct Draft {
+    spool: Spool,
+    /// Its queue id; the file gets it as its name.
+    pub id: String,
+    envelope: Envelope,
+    facts_at: usize,
+    message_at: u64,
+    buffer: Vec<u8>,
+    meter: Meter,
+    /// Its file in tmp/ and the path of it, once there is one.
+    file: Option<(File, PathBuf)>,
+}
+
+impl Draft {
+    /// Octets of the message so far.
+    pub fn size(&self) -> u64 {
+        self.meter.facts().size
+    }
+
+    /// Takes the next octets of the message, in its canonical form.
+    ///
+    /// # Errors
+    /// As for every write; nothing then stays behind.
+    pub fn write(&mut self, octets: &[u8]) -> Result<()> {
+        self.meter.feed(octets);
+        self.buffer.extend_from_slice(octets);
+        if self.buffer.len() < BLOCK {
+            return Ok(());
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let (file, path) = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(self.spool.create_draft(&self.id)?),
+        };
+        durable::write(file, &self.buffer).map_err(|e| cannot("write the queue file", path, &e))?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Makes the message safe. It is ours from here on: the claim is the lock under which it was written.
+    ///
+    /// # Errors
+    /// As for every write. Nothing was promised then, and nothing stays behind.
+    pub fn commit(mut self) -> Result<Claim> {
+        let facts = self.meter.facts();
+        let line = facts.line();
+        let whole = self.file.is_none();
+        if whole {
+            // The commonest case: one write, with the message line already filled in.
+            let place = self
+                .buffer
+                .get_mut(self.facts_at..self.facts_at + Facts::WIDTH);
+            if let Some(place) = place {
+                place.copy_from_slice(line.as_bytes());
+            }
+        }
+        self.flush()?;
+        let Some((file, tmp)) = self.file.take() else {
+            return Err(Error::Internal(
+                "a message was flushed to no file".to_owned(),
+            ));
+        };
+        let mut unlink = Unlink {
+            path: Some(tmp.clone()),
+        };
+        if !whole {
+            let written = durable::write_at(&file, line.as_bytes(), self.facts_at as u64);
+            written.map_err(|e| cannot("write the queue file", &tmp, &e))?;
+        }
+        let new = self.spool.path(Folder::New, &self.id);
+        durable::rename(&tmp, &new).map_err(|e| cannot("commit the queue file", &tmp, &e))?;
+        unlink.path = Some(new.clone());
+        durable::sync(&file).map_err(|e| cannot("sync the queue file", &new, &e))?;
+        let folder = self.spool.root.join(Folder::New.name());
+        durable::sync_folder(&folder).map_err(|e| cannot("sync the spool folder", &folder, &e))?;
+        // From here on the mail is safe.
+        unlink.path = None;
+        let recipients = self.envelope.recipients.len();
+        let end = self.message_at + facts.size;
+        Ok(Claim {
+            spool: self.spool.clone(),
+            id: self.id.clone(),
+            envelope: self.envelope.clone(),
+            facts,
+            file,
+            message_at: self.message_at,
+            state: Mutex::new(State {
+                folder: Folder::New,
+                progress: Progress::new(recipients),
+                end,
+            }),
+        })
+    }
+}
+
+impl Drop for Draft {
+    /// A message that was not committed leaves nothing behind.
+    fn drop(&mut self) {
+        if let Some((_, path)) = &self.file {
+            let _ = durable::remove(path);
+        }
+    }
+}
+
+/// Removes a name unless it is told not to.
+struct Unlink {
+    path: Option<PathBuf>,
+}
+
+impl Drop for Unlink {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            let _ = durable::remove(path);
+        }
+    }
+}
+
+impl Spool {
+    /// A new file in tmp/, locked. The id stands in the message already, so a clash is no reason for another one:
+    /// it would need the same microsecond, random part and counter, and the caller comes again.
+    fn create_draft(&self, id: &str) -> Result<(File, PathBuf)> {
+        let path = self.path(Folder::Tmp, id);
+        let made = match durable::create(&path, 0o660) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.create()?;
+                durable::create(&path, 0o660)
+            }
+            made => made,
+        };
+        let file = made.map_err(|e| cannot("create the queue file", &path, &e))?;
+        if let Err(e) = file.lock() {
+            let _ = durable::remove(&path);
+            return Err(cannot("lock the queue file", &path, &e));
+        }
+        Ok((file, path))
+    }
+}
+
+/// Why a message could not be taken.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Another process works on it.
+    Busy,
+    /// It is not there any more.
+    Gone,
+    /// Its writer died before it was promised to anybody: to be swept.
+    Unfinished,
+    /// It cannot be used: to be held. Why, as the end of a sentence about the file.
+    Bad(String),
+    /// The system would not let us.
+    Trouble(Error),
+}
+
+/// A message that this process alone works on, until the claim is dropped.
+#[derive(Debug)]
+pub struct Claim {
+    spool: Spool,
+    /// Its queue id.
+    pub id: String,
+    /// Who sends it to whom.
+    pub envelope: Envelope,
+    /// Its size, checksum and shape.
+    pub facts: Facts,
+    file: File,
+    message_at: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    folder: Folder,
+    progress: Progress,
+    /// Where the next line of the journal goes.
+    end: u64,
+}
+
+impl Claim {
+    /// What the journal says.
+    pub fn progress(&self) -> Progress {
+        self.state().progress.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is changed only after the file was; a panic in between leaves it as it was.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, state: &State) -> PathBuf {
+        self.spool.path(state.folder, &self.id)
+    }
+
+    /// The message, from its first octet on. Its end is an `InvalidData` error instead when what was read is not
+    /// what was accepted: whoever takes it must be able to throw it away until then.
+    pub fn message(&self) -> Message<'_> {
+        Message {
+            claim: self,
+            left: self.facts.size,
+            meter: Meter::new(),
+        }
+    }
+
+    /// Writes down what happened. When nothing waits any more, the message is removed instead: that is what the
+    /// journal would say, in one step. What is done is on the disk when this returns; what is deferred need not
+    /// be, for a forgotten attempt harms nothing.
+    ///
+    /// # Errors
+    /// As for every write. The recipients then count as not done on the disk: twice rather than never.
+    pub fn record(&self, now: i64, entries: &[Entry]) -> Result<()> {
+        let mut state = self.state();
+        for entry in entries {
+            state.progress.apply(now, entry);
+        }
+        let path = self.path(&state);
+        if state.progress.waiting().is_empty() && durable::remove(&path).is_ok() {
+            return Ok(());
+        }
+        let text: String = entries.iter().map(|e| e.line(now)).collect();
+        let written = durable::write_at(&self.file, text.as_bytes(), state.end);
+        written.map_err(|e| cannot("write the journal of", &path, &e))?;
+        state.end += text.len() as u64;
+        let done = |e: &Entry| matches!(e, Entry::Attempt(_, o) if o.verdict != Verdict::Deferred);
+        if entries.iter().any(done) {
+            durable::sync_data(&self.file).map_err(|e| cannot("sync the journal of", &path, &e))?;
+        }
+        Ok(())
+    }
+
+    /// Puts the message back into the queue until `due`.
+    ///
+    /// # Errors
+    /// As for every write; the message is then due at once, which harms nothing.
+    pub fn defer_until(&self, due: i64) -> Result<()> {
+        let mut state = self.state();
+        let from = self.path(&state);
+        let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(due).unwrap_or(0));
+        self.file
+            .set_modified(time)
+            .map_err(|e| cannot("set the time of", &from, &e))?;
+        if state.folder != Folder::Cur {
+            let to = self.spool.path(Folder::Cur, &self.id);
+            durable::rename(&from, &to).map_err(|e| cannot("move the queue file", &from, &e))?;
+            state.folder = Folder::Cur;
+        }
+        Ok(())
+    }
+
+    /// Sets the message aside.
+    ///
+    /// # Errors
+    /// As for every write.
+    pub fn hold(&self) -> Result<()> {
+        let mut state = self.state();
+        let (from, to) = (self.path(&state), self.spool.path(Folder::Hold, &self.id));
+        self.spool.create()?;
+        durable::rename(&from, &to).map_err(|e| cannot("set aside the queue file", &from, &e))?;
+        state.folder = Folder::Hold;
+        Ok(())
+    }
+}
+
+/// A message on its way out of the spool.
+#[derive(Debug)]
+pub struct Message<'a> {
+    claim: &'a Claim,
+    left: u64,
+    meter: Meter,
+}
+
+impl Read for Message<'_> {
+    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        let most = block
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if self.left == 0 {
+            return match self.meter.facts().crc32 == self.claim.facts.crc32 {
+                true => Ok(0),
+                false => Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the checksum of the queue file is wrong",
+                )),
+            };
+        }
+        let at = self.claim.message_at + (self.claim.facts.size - self.left);
+        // most is at most the block's length.
+        let n = self.claim.file.read_at(&mut block[..most], at)?;
+        if n == 0 && most > 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the queue file is shorter than it was",
+            ));
+        }
+        self.meter.feed(&block[..n]);
+        self.left -= n as u64;
+        Ok(n)
+    }
+}
+
+const ELOOP: i32 = nix::libc::ELOOP;
+const EISDIR: i32 = nix::libc::EISDIR;
+const ENXIO: i32 = nix::libc::ENXIO;
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(durable::NO_FOLLOW)
+        .open(path)
+}
+
+/// Where the message ends and the journal begins; `None` for a length no file can have.
+fn message_at_end(parsed: &Parsed) -> Option<u64> {
+    parsed.message_at.checked_add(parsed.facts.size)
+}
+
+fn read_head(file: &File) -> io::Result<Result<Parsed, Unreadable>> {
+    let mut most = 4096;
+    loop {
+        let head = read_at(file, 0, most)?;
+        match Envelope::parse(&head) {
+            Err(Unreadable::MoreNeeded) if head.len() as u64 == most && head.len() < MAX_HEAD => {
+                most *= 8
+            }
+            parsed => return Ok(parsed),
+        }
+    }
+}
+
+/// Up to `most` octets of a file, from `at` on.
+fn read_at(file: &File, at: u64, most: u64) -> io::Result<Vec<u8>> {
+    let mut octets = vec![0; usize::try_from(most).unwrap_or(MAX_HEAD)];
+    let mut filled = 0;
+    while let Some(rest) = octets.get_mut(filled..).filter(|r| !r.is_empty()) {
+        match file.read_at(rest, at + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    octets.truncate(filled);
+    Ok(octets)
+}
+
+/// Digits that sort as their values do, without those that people mix up.
+const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// Digits of the time in microseconds, the random part and the counter.
+const ID: [usize; 3] = [11, 4, 2];
+
+/// An id that sorts by arrival, and that neither another process nor a clock set back will make again.
+fn fresh_id() -> String {
+    static RANDOM: OnceLock<u64> = OnceLock::new();
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    let micros = u64::try_from(clock::since_1970().as_micros()).unwrap_or(u64::MAX);
+    let parts = [
+        micros,
+        *RANDOM.get_or_init(clock::random),
+        u64::from(COUNTER.fetch_add(1, Ordering::Relaxed)),
+    ];
+    let mut id = String::with_capacity(ID.iter().sum());
+    for (value, width) in parts.into_iter().zip(ID) {
+        for digit in (0..width).rev() {
+            // Five bits are less than 32.
+            id.push(char::from(
+                DIGITS[usize::try_from(value >> (5 * digit) & 31).unwrap_or(0)],
+            ));
+        }
+    }
+    id
+}
+
+/// Whether a name is a queue id; a name that is none never becomes a path.
+pub fn is_id(name: &str) -> bool {
+    name.len() == ID.iter().sum::<usize>() && name.bytes().all(|b| DIGITS.contains(&b))
+}
+
+/// The sentence for a step the system refused.
+fn cannot(what: &str, path: &Path, error: &io::Error) -> Error {
+    let sentence = format!("cannot {what} {}: {}", path.display(), words(error));
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Error::NoPermission(format!(
+            "{sentence}; the spool must be writable for whoever runs minimta ([queue] spool in the configuration)"
+        )),
+        io::ErrorKind::NotFound => Error::CannotCreate(sentence),
+        _ => Error::TempFail(sentence),
+    }
+}

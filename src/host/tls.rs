@@ -1,0 +1,385 @@
+//! TLS 1.2 and 1.3, the client's side: what makes a server's certificate good, one session over any stream, and
+//! each way it can fail as a sentence with its remedy. The only file with rustls.
+//!
+//! Nothing here is touched before a handshake begins: the system's list of authorities alone takes longer to read
+//! than a message to send. What was made for a [`Trust`] is kept, so that a second connection resumes the
+//! first one's session.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ring::digest;
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, ring as provider, verify_tls12_signature,
+    verify_tls13_signature,
+};
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, Connection,
+    DigitallySignedStruct, Error, InvalidMessage, RootCertStore, SignatureScheme,
+};
+
+use super::words;
+use crate::proto::date::Stamp;
+
+/// What makes a server's certificate good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// One of the system's authorities has signed it, for the name we connect to.
+    System,
+    /// One of the authorities in this PEM file has.
+    File(PathBuf),
+    /// It has this SHA-256 fingerprint, whatever else is in it.
+    Fingerprint([u8; 32]),
+    /// It is there. Whoever sits on the way can read and change everything.
+    Anything,
+}
+
+/// Where the system's authorities are, in the order in which systems are likely. SSL_CERT_FILE has no say: the
+/// caller of a set-group-id program sets it.
+const SYSTEM_ROOTS: [&str; 7] = [
+    "/etc/ssl/certs/ca-certificates.crt", // Debian, Alpine, OpenWrt, Arch
+    "/etc/pki/tls/certs/ca-bundle.crt",   // Fedora
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // newer Fedora
+    "/etc/ssl/ca-bundle.pem",             // openSUSE
+    "/etc/ssl/cert.pem",                  // OpenBSD, macOS
+    "/usr/local/share/certs/ca-root-nss.crt", // FreeBSD
+    "/usr/local/etc/ssl/cert.pem",
+];
+
+/// Sessions kept to be resumed; a run of the queue speaks to a handful of hosts.
+const RESUMABLE: usize = 16;
+
+/// What was made for each trust, once.
+#[derive(Debug, Default)]
+pub struct Clients {
+    made: Mutex<Vec<(Trust, Arc<ClientConfig>)>>,
+}
+
+impl Clients {
+    /// Nothing made yet.
+    pub const fn new() -> Self {
+        Self {
+            made: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// A session with the host of this name or address, not begun yet. An error is a sentence.
+    pub fn session(&self, trust: &Trust, host: &str) -> Result<Session, String> {
+        let name = host.strip_suffix('.').unwrap_or(host).to_owned();
+        let name = ServerName::try_from(name)
+            .map_err(|_| format!("\"{host}\" is no name that a certificate could have"))?;
+        let config = self.config(trust)?;
+        let connection = ClientConnection::new(config, name)
+            .map_err(|e| format!("TLS cannot be set up: {e}"))?;
+        Ok(Session {
+            connection: connection.into(),
+        })
+    }
+
+    fn config(&self, trust: &Trust) -> Result<Arc<ClientConfig>, String> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, config)) = made.iter().find(|(t, _)| t == trust) {
+            return Ok(Arc::clone(config));
+        }
+        let config = Arc::new(client_config(trust)?);
+        made.push((trust.clone(), Arc::clone(&config)));
+        Ok(config)
+    }
+}
+
+fn client_config(trust: &Trust) -> Result<ClientConfig, String> {
+    let provider = Arc::new(provider::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(|e| format!("TLS cannot be set up: {e}"))?;
+    let builder = match trust {
+        Trust::System => builder.with_root_certificates(system_roots()?),
+        Trust::File(path) => builder.with_root_certificates(own_roots(path)?),
+        Trust::Fingerprint(pin) => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Unchained::new(Some(*pin), &provider)),
+        Trust::Anything => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Unchained::new(None, &provider)),
+    };
+    let mut config = builder.with_no_client_auth();
+    config.resumption = Resumption::in_memory_sessions(RESUMABLE);
+    Ok(config)
+}
+
+fn system_roots() -> Result<RootCertStore, String> {
+    for path in SYSTEM_ROOTS {
+        match roots(Path::new(path)) {
+            Ok(roots) if !roots.is_empty() => return Ok(roots),
+            _ => {}
+        }
+    }
+    Err(format!(
+        "this system has no list of certificate authorities (looked for {} and others); install the package \
+         ca-certificates, or set ca_file or fingerprint",
+        SYSTEM_ROOTS[0] // there are seven
+    ))
+}
+
+fn own_roots(path: &Path) -> Result<RootCertStore, String> {
+    let shown = path.display();
+    let roots = roots(path).map_err(|e| format!("cannot read ca_file {shown}: {}", words(&e)))?;
+    if roots.is_empty() {
+        return Err(format!(
+            "ca_file {shown} has no certificate in it; it must be in PEM form"
+        ));
+    }
+    Ok(roots)
+}
+
+/// The authorities in a PEM file. One that cannot be read is passed over: the others still work.
+fn roots(path: &Path) -> io::Result<RootCertStore> {
+    let file = BufReader::new(File::open(path)?);
+    let read = CertificateDer::pem_reader_iter(file);
+    let read = read.take_while(|r| !matches!(r, Err(pem::Error::Io(_))));
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(read.flatten());
+    Ok(roots)
+}
+
+/// Takes a certificate without a chain. The handshake's signature is still verified: it proves that the server
+/// has the certificate's key, without which a copy of the certificate would do.
+#[derive(Debug)]
+struct Unchained {
+    pin: Option<[u8; 32]>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Unchained {
+    fn new(pin: Option<[u8; 32]>, provider: &CryptoProvider) -> Arc<Self> {
+        let algorithms = provider.signature_verification_algorithms;
+        Arc::new(Self { pin, algorithms })
+    }
+}
+
+impl ServerCertVerifier for Unchained {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let found = digest::digest(&digest::SHA256, leaf);
+        match self.pin {
+            Some(pin) if found.as_ref() != pin => {
+                let hex: String = found.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+                Err(Error::General(format!(
+                    "its certificate has another fingerprint than the one configured, sha256:{hex}; if it was \
+                     renewed, set fingerprint to this"
+                )))
+            }
+            _ => Ok(ServerCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// One TLS session. It has no stream of its own: each step is given the one it runs over, so that the stream's
+/// deadlines hold here too.
+#[derive(Debug)]
+pub struct Session {
+    connection: Connection,
+}
+
+impl Session {
+    /// Brings the handshake to its end. [`explain`] makes a sentence of an error.
+    pub fn handshake(&mut self, stream: &mut (impl Read + Write)) -> io::Result<()> {
+        while self.connection.is_handshaking() {
+            self.connection.complete_io(stream)?;
+        }
+        // A TLS 1.3 client's last words may still be here.
+        self.flush(stream)
+    }
+
+    /// Version and cipher, `TLSv1.3 TLS13_AES_256_GCM_SHA384`, once the handshake is over.
+    pub fn words(&self) -> String {
+        let version = self.connection.protocol_version().and_then(|v| v.as_str());
+        let suite = self
+            .connection
+            .negotiated_cipher_suite()
+            .and_then(|s| s.suite().as_str());
+        [version, suite]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    /// Reads what there is. 0: the other side has closed, politely or not; who needs to know whether something
+    /// is missing sees it in what came.
+    pub fn read(
+        &mut self,
+        stream: &mut (impl Read + Write),
+        buffer: &mut [u8],
+    ) -> io::Result<usize> {
+        loop {
+            match self.connection.reader().read(buffer) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+                done => return done,
+            }
+            self.connection.read_tls(stream)?;
+            if let Err(error) = self.connection.process_new_packets() {
+                // The alert is a courtesy: the session is over either way.
+                let _ = self.flush(stream);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            }
+            if self.connection.wants_write() {
+                // An answer to a change of keys. When it cannot be sent there may still be something to read.
+                let _ = self.flush(stream);
+            }
+        }
+    }
+
+    /// Writes all octets.
+    pub fn write(&mut self, stream: &mut (impl Read + Write), octets: &[u8]) -> io::Result<()> {
+        let mut rest = octets;
+        while !rest.is_empty() {
+            let taken = self.connection.writer().write(rest)?;
+            rest = rest.get(taken..).unwrap_or_default();
+            self.flush(stream)?;
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more will come.
+    pub fn close(&mut self, stream: &mut (impl Read + Write)) -> io::Result<()> {
+        self.connection.send_close_notify();
+        self.flush(stream)
+    }
+
+    fn flush(&mut self, stream: &mut (impl Read + Write)) -> io::Result<()> {
+        while self.connection.wants_write() {
+            if self.connection.write_tls(stream)? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Before this second of 1970 and later, a clock was never set: minimta is younger.
+const CLOCK_IS_SET: i64 = 1_704_067_200; // 2024-01-01
+
+/// Why a handshake failed and what to do about it, for the words after "TLS failed: ". `now`: seconds since
+/// 1970, by the clock that the certificate was compared with.
+pub fn explain(error: &io::Error, now: i64) -> String {
+    let inner = error.get_ref().and_then(|e| e.downcast_ref::<Error>());
+    match inner {
+        Some(Error::InvalidCertificate(e)) => explain_certificate(e, now),
+        Some(Error::General(sentence)) => sentence.clone(),
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            "it does not answer with TLS; is the port right, or does it want tls = \"starttls\"?"
+                .to_owned()
+        }
+        Some(Error::PeerIncompatible(_)) => TOO_OLD.to_owned(),
+        Some(Error::AlertReceived(alert)) => match alert {
+            AlertDescription::ProtocolVersion
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::InsufficientSecurity => TOO_OLD.to_owned(),
+            AlertDescription::CertificateRequired => {
+                "it wants a certificate of ours, and minimta has none to show".to_owned()
+            }
+            _ => "it broke off the handshake with an alert".to_owned(),
+        },
+        Some(other) => other.to_string(),
+        None => match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                "it closed the connection during the handshake".to_owned()
+            }
+            io::ErrorKind::TimedOut => "it did not finish the handshake in time".to_owned(),
+            _ => words(error),
+        },
+    }
+}
+
+const TOO_OLD: &str = "it refused the handshake; perhaps it knows no TLS as new as 1.2, or none of its ciphers is safe";
+
+fn explain_certificate(error: &CertificateError, now: i64) -> String {
+    let date = |time: &UnixTime| {
+        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        Stamp::utc(seconds).iso8601()
+    };
+    let clock = if now < CLOCK_IS_SET {
+        let now = Stamp::utc(now).iso8601();
+        format!("; but the clock here says {now}: set it, and try again")
+    } else {
+        String::new()
+    };
+    match error {
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("its certificate has expired on {}{clock}", date(not_after))
+        }
+        CertificateError::Expired => format!("its certificate has expired{clock}"),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            let from = date(not_before);
+            format!("its certificate is not valid before {from}{clock}")
+        }
+        CertificateError::NotValidYet => format!("its certificate is not valid yet{clock}"),
+        CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
+            format!(
+                "its certificate is for another name ({}); set host to a name that it has",
+                names(presented)
+            )
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its certificate is for another name; set host to a name that it has".to_owned()
+        }
+        CertificateError::UnknownIssuer => {
+            "no authority that is trusted here has signed its certificate; set ca_file to its authority's \
+             certificate, or fingerprint to its own"
+                .to_owned()
+        }
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "it shows the certificate of an authority as its own; set fingerprint to trust just this one".to_owned()
+        }
+        other => format!("its certificate is not good: {other}{clock}"),
+    }
+}
+
+/// The first few names of a certificate, as they may be shown.
+fn names(presented: &[String]) -> String {
+    const MAX: usize = 3;
+    let shown = presented.iter().take(MAX);
+    let shown: Vec<&str> = shown
+        .map(|name| name.strip_prefix("DnsName(\"").unwrap_or(name))
+        .map(|name| name.strip_suffix("\")").unwrap_or(name))
+        .collect();
+    let more = if presented.len() > MAX { ", ..." } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
