@@ -15,7 +15,8 @@ use std::ops::Range;
 use crate::proto::command::HANDSHAKE;
 use crate::proto::data::{DataFault, DataReader};
 use crate::proto::replies::{self, Reply};
-use crate::proto::session::{Policy, Session, Then, Transaction};
+use crate::proto::session::{Policy, Session, Then};
+use crate::proto::transaction::Transaction;
 
 /// Where a message goes, piece by piece. A refusal is the reply to the client.
 ///

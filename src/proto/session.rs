@@ -12,9 +12,12 @@
 
 use super::address::{Domain, ReversePath};
 use super::authenticate::{Credentials, Exchange, Mechanism, Turn};
-use super::command::{self, ClientName, Command, Grammar, MailParameters, Rcpt};
-use super::envelope::{Envelope, Recipient};
+use super::command::{self, ClientName, Command, Grammar, Rcpt};
+use super::envelope::Recipient;
+use super::parameters::{MailParameters, Offered};
 use super::replies::{self, Reply};
+use super::tally::Tally;
+use super::transaction::{Client, Transaction};
 
 /// What a session offers and allows.
 #[derive(Debug, Clone)]
@@ -78,69 +81,6 @@ pub enum Then {
     HangUp,
 }
 
-/// A message on its way: what is known before its first octet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transaction {
-    /// Who sends it.
-    pub client: Client,
-    /// MAIL.
-    pub sender: ReversePath,
-    /// MAIL's parameters.
-    pub parameters: MailParameters,
-    /// RCPT, the accepted ones, each address once.
-    pub recipients: Vec<Recipient>,
-    /// How often RCPT was accepted, the same address again included: LMTP answers each.
-    accepted: usize,
-}
-
-/// What a client said and showed of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Client {
-    /// The name it gave; nobody checked it.
-    pub name: ClientName,
-    /// EHLO or LHLO, not HELO.
-    pub extended: bool,
-    /// LMTP.
-    pub lmtp: bool,
-    /// TLS is on.
-    pub tls: bool,
-    /// Who authenticated.
-    pub user: Option<String>,
-}
-
-impl Transaction {
-    /// The word after `with` in the Received field (RFC 3848, RFC 6531 4.3).
-    pub fn protocol(&self) -> String {
-        let utf8 = self.parameters.smtputf8;
-        let client = &self.client;
-        let base = match (client.lmtp, utf8) {
-            (true, true) => "UTF8LMTP",
-            (true, false) => "LMTP",
-            (false, true) => "UTF8SMTP",
-            (false, false) if client.extended => "ESMTP",
-            (false, false) => return "SMTP".to_owned(),
-        };
-        let tls = if client.tls { "S" } else { "" };
-        let auth = if client.user.is_some() { "A" } else { "" };
-        format!("{base}{tls}{auth}")
-    }
-
-    /// What the spool keeps of it; `address`: where the client is, as the flow knows it.
-    pub fn envelope(&self, received_at: i64, address: &str) -> Envelope {
-        Envelope {
-            sender: self.sender.clone(),
-            recipients: self.recipients.clone(),
-            received_at,
-            client: address.to_owned(),
-            protocol: self.protocol(),
-            auth: self.client.user.clone(),
-            smtputf8: self.parameters.smtputf8,
-            ret: self.parameters.ret,
-            envid: self.parameters.envid.clone(),
-        }
-    }
-}
-
 /// One connection's session.
 #[derive(Debug)]
 pub struct Session {
@@ -178,34 +118,19 @@ enum Stage {
     Recipients,
 }
 
-/// What a client did that led nowhere.
-#[derive(Debug, Default)]
-struct Tally {
-    /// Bad commands since the last message.
-    errors: u32,
-    /// Idle or untimely commands since the last message.
-    idle: u32,
-    /// Refused senders, recipients and messages.
-    refused: u32,
-    /// Recipients over the limit.
-    surplus: usize,
-}
-
-/// Idle commands, NOOP and RSET and the like, before 421: who sends a thousand messages needs none in between.
-const MAX_IDLE: u32 = 100;
-/// Refusals by the policy before 421: who tries names until one exists is to find few.
-const MAX_REFUSED: u32 = 100;
-
 impl Session {
     /// A session on a new connection.
     pub fn new(settings: Settings) -> Self {
+        let tally = Tally::new(settings.max_errors, settings.max_recipients);
         Self {
             grammar: Grammar {
                 hostname: settings.hostname.clone(),
                 qualify: settings.qualify,
-                smtputf8: settings.smtputf8,
-                dsn: settings.dsn,
-                auth: !settings.mechanisms.is_empty(),
+                offered: Offered {
+                    smtputf8: settings.smtputf8,
+                    dsn: settings.dsn,
+                    auth: !settings.mechanisms.is_empty(),
+                },
             },
             greeted: false,
             tls: settings.tls,
@@ -215,7 +140,7 @@ impl Session {
             exchange: None,
             transaction: None,
             data_refused: None,
-            tally: Tally::default(),
+            tally,
         }
     }
 
@@ -296,11 +221,11 @@ impl Session {
         self.reset();
         let reply = match verdict {
             Ok(id) => {
-                (self.tally.errors, self.tally.idle) = (0, 0);
+                self.tally.accepted();
                 replies::ACCEPTED.with_text(format!("queued as {id}"))
             }
             Err(reply) => {
-                self.tally.refused += 1;
+                self.tally.replied(&reply);
                 reply
             }
         };
@@ -334,7 +259,7 @@ impl Session {
             (_, C::StartTls) if self.tls => self.untimely(replies::ALREADY_DONE),
             (_, C::StartTls) if behind => (replies::INPUT_BEHIND_STARTTLS, Then::HangUp),
             (_, ref c) if self.lacks_tls(c) => say(replies::TLS_REQUIRED),
-            (_, C::Auth { .. }) if !self.grammar.auth => say(replies::NOT_IMPLEMENTED),
+            (_, C::Auth { .. }) if !self.grammar.offered.auth => say(replies::NOT_IMPLEMENTED),
             (New, C::Mail(..) | C::Rcpt(_) | C::Data | C::Auth { .. }) => {
                 self.untimely(replies::HELLO_FIRST)
             }
@@ -398,7 +323,7 @@ impl Session {
     }
 
     fn auth_possible(&self) -> bool {
-        self.grammar.auth && (self.tls || self.settings.auth_in_clear)
+        self.grammar.offered.auth && (self.tls || self.settings.auth_in_clear)
     }
 
     fn hello(&mut self, name: ClientName, extended: bool) -> (Reply, Then) {
@@ -548,36 +473,21 @@ impl Session {
 
     /// Counts a command that leads to no message, for itself or because of its place.
     fn untimely(&mut self, reply: Reply) -> (Reply, Then) {
-        self.tally.idle += 1;
+        self.tally.idle();
         say(reply)
     }
 
-    /// Counts what was refused, and ends the session when it is too much.
+    /// Counts what leads nowhere, and ends the session when it is enough.
     fn count(&mut self, (reply, then): (Reply, Then)) -> (Reply, Then) {
-        let tally = &mut self.tally;
-        // A bad address is not the client's fault, but of whoever wrote to it.
-        let address = reply.enhanced().is_some_and(|e| e.1 == 1);
-        match reply.code() {
-            421 => return (reply, Then::HangUp),
-            503 | ..400 => {}
-            500..=504 | 530 | 535 | 538 | 555 if !address => tally.errors += 1,
-            _ if reply == replies::TOO_MANY_RECIPIENTS => tally.surplus += 1,
-            _ => tally.refused += 1,
+        self.tally.replied(&reply);
+        match self.tally.enough() {
+            _ if reply.code() == 421 || then == Then::HangUp => (reply, Then::HangUp),
+            None => (reply, then),
+            Some(enough) => {
+                self.reset();
+                (enough, Then::HangUp)
+            }
         }
-        let too_much = if tally.errors > self.settings.max_errors {
-            replies::TOO_MANY_ERRORS
-        } else if tally.idle > MAX_IDLE {
-            replies::TOO_MANY_COMMANDS
-        } else if tally.refused > MAX_REFUSED || tally.surplus > self.settings.max_recipients {
-            replies::TOO_MANY_REFUSED
-        } else {
-            return (reply, then);
-        };
-        if then == Then::HangUp {
-            return (reply, then);
-        }
-        self.reset();
-        (too_much, Then::HangUp)
     }
 }
 
