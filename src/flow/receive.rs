@@ -902,4 +902,88 @@ mod tests {
         // The greeting before the first read, all up to the message's answer, and QUIT's.
         assert_eq!(stream.1, 3);
     }
+
+    /// Pieces of sessions, put together at random: nothing of it may stop the server, leave half a message, or
+    /// make it say what is no reply. The same seed always, so that a fault comes again.
+    #[test]
+    fn no_input_breaks_the_session() {
+        const PIECES: &[&[u8]] = &[
+            b"EHLO x\r\n",
+            b"LHLO x\r\n",
+            b"MAIL FROM:<a@b.example>",
+            b"MAIL FROM:<> SIZE=9 BODY=8BITMIME\r\n",
+            b"RCPT TO:<alice@test.example>\r\n",
+            b"RCPT TO:<\"a\\",
+            b" ORCPT=rfc822;+41 NOTIFY=NEVER",
+            b"DATA\r\n",
+            b"text\r\n",
+            b".\r\n",
+            b"..",
+            b"\r\n.\r\n",
+            b"\r",
+            b"\n",
+            b"\0",
+            b"\xff\xc3\xa9",
+            b"<@a,@b:c@d>",
+            b"[IPv6:::1]",
+            b"=+,;:<>@\"\\ ",
+            b"AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n",
+            b"AUTH LOGIN\r\n",
+            b"YWxpY2U=\r\n",
+            b"STARTTLS\r\n",
+            b"RSET\r\n",
+            b"BDAT 1\r\n",
+            &[b'x'; 3000],
+        ];
+        let mut seed = 0x9e37_79b9_u32;
+        let mut random = |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 17;
+            seed ^= seed << 5;
+            usize::try_from(seed).unwrap() % below
+        };
+        for round in 0..3000 {
+            let mut transcript = Transcript::default();
+            for name in ["auth", "starttls", "lmtp", "local", "relay"] {
+                if random(3) == 0 {
+                    transcript.settings.push((name.to_owned(), String::new()));
+                }
+            }
+            let mut input = b"EHLO x\r\nMAIL FROM:<>\r\n".repeat(random(2));
+            for _ in 0..random(40) {
+                input.extend_from_slice(PIECES[random(PIECES.len())]);
+            }
+            let store = Rc::new(RefCell::new(Store::default()));
+            let mut stream = Failing {
+                input: &input,
+                read: ErrorKind::ConnectionReset,
+                write: None,
+                said: Vec::new(),
+            };
+            let mut session = Session::new(settings(&transcript));
+            let mut world = World {
+                relay: transcript.setting("relay").is_some(),
+                space: u64::MAX,
+            };
+            let mut disk = Disk {
+                fail: String::new(),
+                store: Rc::clone(&store),
+            };
+            while let Ok(Ended::StartTls) = serve(&mut stream, &mut session, &mut world, &mut disk)
+            {
+                session.tls_started();
+            }
+            assert!(store.borrow().coming.is_none(), "round {round}");
+            let said = String::from_utf8(stream.said).unwrap();
+            for line in said.split_terminator("\r\n") {
+                let (code, rest) = line.split_at(3);
+                assert!(code.parse::<u16>().is_ok(), "round {round}: {line:?}");
+                let shape = rest.starts_with([' ', '-']) && line.len() <= 510;
+                assert!(
+                    shape && !line.contains(char::is_control),
+                    "round {round}: {line:?}"
+                );
+            }
+        }
+    }
 }
