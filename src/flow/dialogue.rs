@@ -207,6 +207,23 @@ impl Default for Timeouts {
     }
 }
 
+impl Timeouts {
+    /// No step longer than `command` or, where the message itself is on its way, `data`.
+    pub fn capped(self, command: Duration, data: Duration) -> Self {
+        Self {
+            connect: self.connect.min(command),
+            handshake: self.handshake.min(command),
+            greeting: self.greeting.min(command),
+            command: self.command.min(command),
+            data: self.data.min(command),
+            block: self.block.min(data),
+            dot: self.dot.min(data),
+            quit: self.quit.min(command),
+            password: self.password.min(command),
+        }
+    }
+}
+
 /// What all connections of a run share.
 #[derive(Clone, Copy)]
 pub struct Outgoing<'a> {

@@ -40,9 +40,10 @@ impl<'a> Shared<'a> {
 
     /// For a connection of this run.
     pub fn outgoing(&self) -> Outgoing<'_> {
+        let limits = &self.context.config.limits;
         Outgoing {
             hostname: &self.context.config.hostname,
-            timeouts: Timeouts::default(),
+            timeouts: Timeouts::default().capped(limits.command_timeout, limits.data_timeout),
             tls: &self.tls,
             trace: self.context.verbose.then_some(&*self.trace),
         }

@@ -231,6 +231,9 @@ impl<'a> Run<'a> {
             let Some((hops, progress)) = self.look(item) else {
                 continue;
             };
+            if progress.waiting().is_empty() {
+                self.finish(item);
+            }
             for hop in wanted(&hops, &progress) {
                 by_hop.entry(hop).or_default().push(item.clone());
             }
@@ -251,6 +254,20 @@ impl<'a> Run<'a> {
             }
         };
         by_hop.into_iter().map(group).collect()
+    }
+
+    /// Removes a message that is done, which an earlier run could not.
+    fn finish(&self, item: &Item) {
+        let Some(claim) = self.claim(item) else {
+            return;
+        };
+        if claim.progress().waiting().is_empty() {
+            match claim.remove() {
+                Ok(()) => events::removed(&claim.id, "done"),
+                Err(error) => events::trouble(&claim.id, &error),
+            }
+        }
+        self.release(claim);
     }
 
     /// Where a message goes and what waits. A file that cannot be read is claimed, which says why: another process

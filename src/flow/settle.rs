@@ -244,10 +244,10 @@ impl Settlement<'_> {
             .into_values()
             .map(|(to, o)| Entry::Attempt(to, o.clone()))
             .collect();
-        if let Err(error) = self.claim.record(self.now, &entries) {
-            events::trouble(&self.claim.id, &error);
-        } else if self.claim.progress().waiting().is_empty() {
-            events::removed(&self.claim.id, "done");
+        match self.claim.record(self.now, &entries) {
+            Ok(true) => events::removed(&self.claim.id, "done"),
+            Ok(false) => {}
+            Err(error) => events::trouble(&self.claim.id, &error),
         }
     }
 
@@ -278,7 +278,9 @@ impl Settlement<'_> {
             return;
         }
         let told = self.report(&sender, Action::Delayed, about);
-        if let Err(error) = told.and_then(|()| self.claim.record(self.now, &[Entry::Warned])) {
+        if let Err(error) =
+            told.and_then(|()| self.claim.record(self.now, &[Entry::Warned]).map(drop))
+        {
             events::trouble(&self.claim.id, &error);
         }
     }

@@ -44,6 +44,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     let mut input = standard_input()?;
     let mut text = LocalText::new(call.dot_ends);
     let (mut block, mut canonical) = (vec![0; BLOCK], Vec::new());
+    let mut is_empty = true;
     loop {
         let n = match input.read(&mut block) {
             Ok(n) => n,
@@ -57,6 +58,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
         };
         // n is at most the block's length.
         let ended = n == 0 || text.feed(&block[..n], &mut canonical).ended;
+        is_empty &= n == 0;
         if n == 0 {
             text.finish(&mut canonical);
         }
@@ -65,6 +67,11 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
         if ended {
             break;
         }
+    }
+    if is_empty {
+        return Err(Error::Data(
+            "standard input is empty: there is no message to send".to_owned(),
+        ));
     }
     if text.nuls() > 0 {
         complain(

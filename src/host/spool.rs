@@ -524,7 +524,15 @@ impl Draft {
             written.map_err(|e| cannot("write the queue file", &tmp, &e))?;
         }
         let new = self.spool.path(Folder::New, &self.id);
-        durable::rename(&tmp, &new).map_err(|e| cannot("commit the queue file", &tmp, &e))?;
+        let renamed = match durable::rename(&tmp, &new) {
+            // A spool that was not brought to its end when it was made.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.spool.create()?;
+                durable::rename(&tmp, &new)
+            }
+            renamed => renamed,
+        };
+        renamed.map_err(|e| cannot("commit the queue file", &tmp, &e))?;
         unlink.path = Some(new.clone());
         durable::sync(&file).map_err(|e| cannot("sync the queue file", &new, &e))?;
         let folder = self.spool.root.join(Folder::New.name());
@@ -657,18 +665,18 @@ impl Claim {
 
     /// Writes down what happened. When nothing waits any more, the message is removed instead: that is what the
     /// journal would say, in one step. What is done is on the disk when this returns; what is deferred need not
-    /// be, for a forgotten attempt harms nothing.
+    /// be, for a forgotten attempt harms nothing. Returned is whether the message was removed.
     ///
     /// # Errors
     /// As for every write. The recipients then count as not done on the disk: twice rather than never.
-    pub fn record(&self, now: i64, entries: &[Entry]) -> Result<()> {
+    pub fn record(&self, now: i64, entries: &[Entry]) -> Result<bool> {
         let mut state = self.state();
         for entry in entries {
             state.progress.apply(now, entry);
         }
         let path = self.path(&state);
         if state.progress.waiting().is_empty() && durable::remove(&path).is_ok() {
-            return Ok(());
+            return Ok(true);
         }
         let text: String = entries.iter().map(|e| e.line(now)).collect();
         let written = durable::write_at(&self.file, text.as_bytes(), state.end);
@@ -678,7 +686,7 @@ impl Claim {
         if entries.iter().any(done) {
             durable::sync_data(&self.file).map_err(|e| cannot("sync the journal of", &path, &e))?;
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Puts the message back into the queue until `due`.
@@ -698,6 +706,15 @@ impl Claim {
             state.folder = Folder::Cur;
         }
         Ok(())
+    }
+
+    /// Removes a message for which the journal says that nothing is left to do: what an earlier run could not.
+    ///
+    /// # Errors
+    /// As for every write.
+    pub fn remove(&self) -> Result<()> {
+        let path = self.path(&self.state());
+        durable::remove(&path).map_err(|e| cannot("remove the queue file", &path, &e))
     }
 
     /// Sets the message aside.

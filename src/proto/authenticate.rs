@@ -4,10 +4,8 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::replies::{self, Reply};
+use super::sasl::decode_base64;
 
 /// What is offered to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +83,7 @@ impl Exchange {
         if line == b"*" {
             return Err(replies::AUTH_CANCELLED);
         }
-        let message = STANDARD.decode(line).map_err(|_| replies::BAD_AUTH)?;
+        let message = decode_base64(line).ok_or(replies::BAD_AUTH)?;
         self.take(message)
     }
 
@@ -132,7 +130,7 @@ mod tests {
     use super::*;
 
     fn b64(octets: &[u8]) -> String {
-        STANDARD.encode(octets)
+        crate::proto::sasl::encode_base64(octets)
     }
 
     fn found(user: &str, password: &[u8]) -> Result<Turn, Reply> {

@@ -292,6 +292,16 @@ fn hmac_md5(key: &[u8], text: &[u8]) -> [u8; 16] {
     md5::compute([&mask(0x5c), inner.0.as_slice()].concat()).0
 }
 
+/// What base64 stands for (RFC 4648 4); `None` for anything that is not exactly that.
+pub fn decode_base64(text: impl AsRef<[u8]>) -> Option<Vec<u8>> {
+    BASE64.decode(text).ok()
+}
+
+/// Octets as base64.
+pub fn encode_base64(octets: impl AsRef<[u8]>) -> String {
+    BASE64.encode(octets)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
