@@ -150,7 +150,8 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("password");
         // What is in the file, its mode; the password, or a part of the refusal.
-        let rows: &[(&[u8], u32, Result<&[u8], &str>)] = &[
+        type Row = (&'static [u8], u32, Result<&'static [u8], &'static str>);
+        let rows: &[Row] = &[
             (b"secret\n", 0o600, Ok(b"secret")),
             (b"secret", 0o640, Ok(b"secret")),
             (b" s\xff\0# e \r\nmore\n", 0o600, Ok(b" s\xff\0# e ")),
@@ -207,7 +208,11 @@ mod tests {
                 .contains("did not end")
         );
         // One that prints for ever.
-        assert!(run("exec cat /dev/zero", 30_000).unwrap_err().contains("failed"));
+        assert!(
+            run("exec cat /dev/zero", 30_000)
+                .unwrap_err()
+                .contains("failed")
+        );
         assert!(from_command(&["/nowhere/x".to_owned()], Duration::ZERO).is_err());
         assert!(from_command(&[], Duration::ZERO).is_err());
     }

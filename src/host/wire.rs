@@ -301,9 +301,12 @@ impl Write for Channel {
         let octets = slices.iter().map(|s| s.len()).sum();
         loop {
             self.before_write(octets)?;
-            let done = match &mut self.end {
-                End::Tcp(stream) => stream.write_vectored(slices),
-                End::Files { output, .. } => output.write_vectored(slices),
+            // A plain write to a socket never raises SIGPIPE; the vectored one needs it to be ignored, as Rust's
+            // start-up has it.
+            let done = match (&mut self.end, slices) {
+                (End::Tcp(stream), [one]) => stream.write(one),
+                (End::Tcp(stream), _) => stream.write_vectored(slices),
+                (End::Files { output, .. }, _) => output.write_vectored(slices),
             };
             match done {
                 Err(e) if is_early(&e, &self.end) => {}
