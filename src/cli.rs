@@ -32,11 +32,19 @@ struct Letter {
 }
 
 const fn acts(letter: char, arity: Arity, act: fn(&mut Invocation, &str) -> Result<()>) -> Letter {
-    Letter { letter, arity, act: Some(act) }
+    Letter {
+        letter,
+        arity,
+        act: Some(act),
+    }
 }
 
 const fn ignored(letter: char, arity: Arity) -> Letter {
-    Letter { letter, arity, act: None }
+    Letter {
+        letter,
+        arity,
+        act: None,
+    }
 }
 
 const LETTERS: &[Letter] = &[
@@ -84,16 +92,56 @@ struct Long {
 }
 
 const LONGS: &[Long] = &[
-    Long { name: "help", value: None, act: |i, _| to_mode(i, Mode::Help) },
-    Long { name: "version", value: None, act: |i, _| to_mode(i, Mode::Version) },
-    Long { name: "check", value: None, act: |i, _| to_mode(i, Mode::Check) },
-    Long { name: "test", value: Some("ADDRESS"), act: |i, v| to_mode(i, Mode::Test(v.to_owned())) },
-    Long { name: "json", value: None, act: |i, _| to(&mut i.json, true) },
-    Long { name: "due", value: None, act: |i, _| to(&mut i.due, true) },
-    Long { name: "show", value: Some("ID"), act: |i, v| to_mode(i, Mode::Show(v.to_owned())) },
-    Long { name: "remove", value: None, act: |i, _| to_mode(i, Mode::Remove) },
-    Long { name: "hold", value: None, act: |i, _| to_mode(i, Mode::Hold) },
-    Long { name: "release", value: None, act: |i, _| to_mode(i, Mode::Release) },
+    Long {
+        name: "help",
+        value: None,
+        act: |i, _| to_mode(i, Mode::Help),
+    },
+    Long {
+        name: "version",
+        value: None,
+        act: |i, _| to_mode(i, Mode::Version),
+    },
+    Long {
+        name: "check",
+        value: None,
+        act: |i, _| to_mode(i, Mode::Check),
+    },
+    Long {
+        name: "test",
+        value: Some("ADDRESS"),
+        act: |i, v| to_mode(i, Mode::Test(v.to_owned())),
+    },
+    Long {
+        name: "json",
+        value: None,
+        act: |i, _| to(&mut i.json, true),
+    },
+    Long {
+        name: "due",
+        value: None,
+        act: |i, _| to(&mut i.due, true),
+    },
+    Long {
+        name: "show",
+        value: Some("ID"),
+        act: |i, v| to_mode(i, Mode::Show(v.to_owned())),
+    },
+    Long {
+        name: "remove",
+        value: None,
+        act: |i, _| to_mode(i, Mode::Remove),
+    },
+    Long {
+        name: "hold",
+        value: None,
+        act: |i, _| to_mode(i, Mode::Hold),
+    },
+    Long {
+        name: "release",
+        value: None,
+        act: |i, _| to_mode(i, Mode::Release),
+    },
 ];
 
 /// What minimta is called to do.
@@ -194,7 +242,8 @@ pub struct Invocation {
 /// `Usage`, with the sentence to show.
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Invocation> {
     let mut words = arguments.map(|word| {
-        word.into_string().map_err(|w| Error::Usage(format!("the argument {} is not UTF-8", w.to_string_lossy())))
+        word.into_string()
+            .map_err(|w| Error::Usage(format!("the argument {} is not UTF-8", w.to_string_lossy())))
     });
     let program = words.next().transpose()?.unwrap_or_default();
     let mut invocation = Invocation::named(program.rsplit('/').next().unwrap_or_default());
@@ -248,9 +297,13 @@ fn long_option(
     text: &str,
     words: &mut impl Iterator<Item = Result<String>>,
 ) -> Result<()> {
-    let (name, joined) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+    let (name, joined) = text
+        .split_once('=')
+        .map_or((text, None), |(name, value)| (name, Some(value)));
     let Some(long) = LONGS.iter().find(|l| l.name == name) else {
-        return Err(Error::Usage(format!("there is no option --{name}; minimta --help lists them")));
+        return Err(Error::Usage(format!(
+            "there is no option --{name}; minimta --help lists them"
+        )));
     };
     let value = match (long.value, joined) {
         (None, None) => String::new(),
@@ -269,7 +322,9 @@ fn single_letters(
     let mut rest = letters.chars();
     while let Some(c) = rest.next() {
         let Some(letter) = LETTERS.iter().find(|l| l.letter == c) else {
-            return Err(Error::Usage(format!("there is no option -{c}; minimta --help lists them")));
+            return Err(Error::Usage(format!(
+                "there is no option -{c}; minimta --help lists them"
+            )));
         };
         let value = match letter.arity {
             Flag => String::new(),
@@ -287,23 +342,38 @@ fn single_letters(
     Ok(())
 }
 
-fn next(words: &mut impl Iterator<Item = Result<String>>, option: &str, what: &str) -> Result<String> {
-    words.next().unwrap_or_else(|| Err(Error::Usage(format!("option {option} needs {what}"))))
+fn next(
+    words: &mut impl Iterator<Item = Result<String>>,
+    option: &str,
+    what: &str,
+) -> Result<String> {
+    words
+        .next()
+        .unwrap_or_else(|| Err(Error::Usage(format!("option {option} needs {what}"))))
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "one signature for all that options do")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "one signature for all that options do"
+)]
 fn set<T>(place: &mut Option<T>, value: T) -> Result<()> {
     *place = Some(value);
     Ok(())
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "one signature for all that options do")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "one signature for all that options do"
+)]
 fn to(place: &mut bool, value: bool) -> Result<()> {
     *place = value;
     Ok(())
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "one signature for all that options do")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "one signature for all that options do"
+)]
 fn to_mode(invocation: &mut Invocation, mode: Mode) -> Result<()> {
     invocation.mode = mode;
     Ok(())
@@ -322,7 +392,11 @@ fn mode(invocation: &mut Invocation, value: &str) -> Result<()> {
             invocation.delivery = Delivery::Queue;
             Mode::Submit
         }
-        _ => return Err(Error::Usage(format!("there is no mode -b{value}; minimta has -bm -bs -bd -bp -bi -bv -bq"))),
+        _ => {
+            return Err(Error::Usage(format!(
+                "there is no mode -b{value}; minimta has -bm -bs -bd -bp -bi -bv -bq"
+            )));
+        }
     };
     Ok(())
 }
@@ -331,13 +405,22 @@ fn mode(invocation: &mut Invocation, value: &str) -> Result<()> {
 fn body_type(_: &mut Invocation, value: &str) -> Result<()> {
     match value.to_ascii_uppercase().as_str() {
         "7BIT" | "8BITMIME" => Ok(()),
-        _ => Err(Error::Usage(format!("option -B takes 7BIT or 8BITMIME, not {value}"))),
+        _ => Err(Error::Usage(format!(
+            "option -B takes 7BIT or 8BITMIME, not {value}"
+        ))),
     }
 }
 
 fn notify(invocation: &mut Invocation, value: &str) -> Result<()> {
-    let wrong = || Error::Usage(format!("option -N takes never, or a list of success, failure and delay, not {value}"));
-    set(&mut invocation.notify, Notify::parse(value).ok_or_else(wrong)?)
+    let wrong = || {
+        Error::Usage(format!(
+            "option -N takes never, or a list of success, failure and delay, not {value}"
+        ))
+    };
+    set(
+        &mut invocation.notify,
+        Notify::parse(value).ok_or_else(wrong)?,
+    )
 }
 
 fn ret(invocation: &mut Invocation, value: &str) -> Result<()> {
@@ -379,7 +462,11 @@ fn queue(invocation: &mut Invocation, value: &str) -> Result<()> {
         (Some('R'), text) => invocation.select.push(Select::Recipient(text.to_owned())),
         (Some('S'), text) => invocation.select.push(Select::Sender(text.to_owned())),
         (Some(c), _) if c.is_ascii_digit() => return to_mode(invocation, Mode::Daemon),
-        _ => return Err(Error::Usage(format!("there is no option -q{value}; minimta has -q, -qI, -qR, -qS and -q15m"))),
+        _ => {
+            return Err(Error::Usage(format!(
+                "there is no option -q{value}; minimta has -q, -qI, -qR, -qS and -q15m"
+            )));
+        }
     }
     // `-bp -qRfoo` lists a part of the queue; -bd -q keeps the daemon.
     if !matches!(invocation.mode, Mode::List | Mode::Daemon) {
@@ -392,23 +479,26 @@ fn queue(invocation: &mut Invocation, value: &str) -> Result<()> {
 pub const HELP: &str = "\
 minimta, a small and complete mail transfer agent
 
-  sendmail [-t] [-i] [-f SENDER] [RECIPIENT...] < MESSAGE   take a message
-      -t       recipients from To, Cc and Bcc     -i    a lone dot does not end it
-      -f ADDR  envelope sender ('<>': nobody)     -F    full name of the sender
-      -odb     deliver in the background          -odi  in the foreground  -odq  queue only
-      -N LIST  notify: never, success, failure, delay   -R full|hdrs   -V ENVID
-  minimta -q [--due]       run the queue: everything now, or what is due
-      -qI ID  -qR RECIPIENT  -qS SENDER           only what contains this
-  minimta -bs              speak SMTP on standard input and output
-  minimta -bv ADDRESS...   say where mail would go, deliver nothing
-  mailq [--json]           list the queue
+  sendmail [OPTIONS] [RECIPIENT...] < MESSAGE      take a message
+      -t       recipients from To, Cc, Bcc    -i   a lone dot does not end it
+      -f ADDR  envelope sender, '<>': nobody  -F   full name of the sender
+      -odb     deliver in the background      -odi in the foreground
+      -odq     leave it to the queue run      -V   ENVID     -R full|hdrs
+      -N LIST  report: never, or success,failure,delay
+  minimta -q [--due]      run the queue: all of it now, or what is due
+      -qI ID  -qR RECIPIENT  -qS SENDER       only what contains this
+  minimta -bs             speak SMTP on standard input and output
+  minimta -bv ADDRESS...  say where mail would go, deliver nothing
+  mailq [--json]          list the queue
   minimta --show ID | --remove ID...|ALL | --hold ID... | --release ID...
-  minimta --check          look over configuration and system
-  minimta --test ADDRESS   try the way to an address, send nothing
-      -C FILE  another configuration              -v    say what is done
-      --help  --version    other letters of sendmail are accepted
+  minimta --check         look over the configuration and the system
+  minimta --test ADDRESS  go the way to an address, send nothing
 
-Manual: minimta(8), minimta.toml(5). Configuration: /etc/minimta/minimta.toml
+      -C FILE  another configuration          -v   say what is done
+      --help   --version   other letters of sendmail are accepted
+
+Manual: minimta(8), minimta.toml(5), minimta-queue(5)
+Configuration: /etc/minimta/minimta.toml
 ";
 
 /// Prints to standard output. A reader who has gone away is no error of ours.
@@ -419,7 +509,9 @@ pub fn say(text: &str) {
 
 /// Prints a line to standard error, in one piece.
 pub fn complain(program: &str, text: &str) {
-    let _ = std::io::stderr().lock().write_all(format!("{program}: {text}\n").as_bytes());
+    let _ = std::io::stderr()
+        .lock()
+        .write_all(format!("{program}: {text}\n").as_bytes());
 }
 
 #[cfg(test)]
@@ -440,14 +532,23 @@ mod tests {
                 'R' => "hdrs",
                 _ => "value",
             };
-            for words in [vec![format!("-{}{value}", letter.letter)], vec![format!("-{}", letter.letter), value.into()]] {
+            for words in [
+                vec![format!("-{}{value}", letter.letter)],
+                vec![format!("-{}", letter.letter), value.into()],
+            ] {
                 let mut line = vec!["sendmail"];
                 line.extend(words.iter().map(String::as_str));
                 line.push("a@b.example");
                 assert_eq!(read(&line).unwrap().arguments, ["a@b.example"], "{line:?}");
             }
             let alone = read(&["sendmail", "a@b.example", &format!("-{}", letter.letter)]);
-            assert_eq!(alone, Err(Error::Usage(format!("option -{} needs a value", letter.letter))));
+            assert_eq!(
+                alone,
+                Err(Error::Usage(format!(
+                    "option -{} needs a value",
+                    letter.letter
+                )))
+            );
         }
     }
 
@@ -488,36 +589,88 @@ mod tests {
         assert!(i.extract && !i.dot_ends);
         assert_eq!(i.sender.as_deref(), Some("x@y"));
         assert_eq!(i.arguments, ["user", "-o"]); // I18
-        let i = read(&["sendmail", "-f", "", "-odq", "-Nsuccess,delay", "-oem", "-O", "DeliveryMode=i"]).unwrap();
-        assert_eq!((i.sender.as_deref(), i.delivery), (Some(""), Delivery::Foreground));
-        assert_eq!(i.notify, Some(Notify { success: true, failure: false, delay: true }));
+        let i = read(&[
+            "sendmail",
+            "-f",
+            "",
+            "-odq",
+            "-Nsuccess,delay",
+            "-oem",
+            "-O",
+            "DeliveryMode=i",
+        ])
+        .unwrap();
+        assert_eq!(
+            (i.sender.as_deref(), i.delivery),
+            (Some(""), Delivery::Foreground)
+        );
+        assert_eq!(
+            i.notify,
+            Some(Notify {
+                success: true,
+                failure: false,
+                delay: true
+            })
+        );
     }
 
     #[test]
     fn what_no_sendmail_ever_had_is_refused_with_a_sentence() {
         let rows = [
-            (&["sendmail", "-Z"][..], "there is no option -Z; minimta --help lists them"),
-            (&["sendmail", "-tiZ"], "there is no option -Z; minimta --help lists them"),
-            (&["sendmail", "--frob"], "there is no option --frob; minimta --help lists them"),
+            (
+                &["sendmail", "-Z"][..],
+                "there is no option -Z; minimta --help lists them",
+            ),
+            (
+                &["sendmail", "-tiZ"],
+                "there is no option -Z; minimta --help lists them",
+            ),
+            (
+                &["sendmail", "--frob"],
+                "there is no option --frob; minimta --help lists them",
+            ),
             (&["sendmail", "--json=1"], "option --json takes no value"),
             (&["sendmail", "--show"], "option --show needs an ID"),
-            (&["sendmail", "-bx"], "there is no mode -bx; minimta has -bm -bs -bd -bp -bi -bv -bq"),
-            (&["sendmail", "-qX"], "there is no option -qX; minimta has -q, -qI, -qR, -qS and -q15m"),
-            (&["sendmail", "-N", "x"], "option -N takes never, or a list of success, failure and delay, not x"),
-            (&["sendmail", "-R", "x"], "option -R takes full or hdrs, not x"),
-            (&["sendmail", "-B", "x"], "option -B takes 7BIT or 8BITMIME, not x"),
+            (
+                &["sendmail", "-bx"],
+                "there is no mode -bx; minimta has -bm -bs -bd -bp -bi -bv -bq",
+            ),
+            (
+                &["sendmail", "-qX"],
+                "there is no option -qX; minimta has -q, -qI, -qR, -qS and -q15m",
+            ),
+            (
+                &["sendmail", "-N", "x"],
+                "option -N takes never, or a list of success, failure and delay, not x",
+            ),
+            (
+                &["sendmail", "-R", "x"],
+                "option -R takes full or hdrs, not x",
+            ),
+            (
+                &["sendmail", "-B", "x"],
+                "option -B takes 7BIT or 8BITMIME, not x",
+            ),
         ];
         for (line, sentence) in rows {
-            assert_eq!(read(line), Err(Error::Usage(sentence.to_owned())), "{line:?}");
+            assert_eq!(
+                read(line),
+                Err(Error::Usage(sentence.to_owned())),
+                "{line:?}"
+            );
         }
     }
 
     #[test]
     fn help_fits_a_screen() {
         assert!(HELP.lines().count() <= 24);
-        assert!(HELP.lines().all(|l| l.chars().count() <= 90));
+        assert!(HELP.lines().all(|l| l.chars().count() < 80));
         for long in LONGS {
-            assert!(HELP.contains(&format!("--{}", long.name)), "--{}", long.name);
+            assert!(
+                HELP.contains(&format!("--{}", long.name)),
+                "--{}",
+                long.name
+            );
         }
     }
 }

@@ -1,12 +1,42 @@
-//! The configuration: interface of the file `/etc/minimta/minimta.toml`, key by key.
+//! The configuration: the file `/etc/minimta/minimta.toml`, key by key.
+//!
+//! Read once, whole and bounded; every key has a default; whatever is not understood is refused, so that nothing
+//! starts half-configured. The types stand here; `config/keys.rs` has the table of keys, from which all else
+//! follows; `config/reader.rs` goes through a text, `config/value.rs` reads single values, `config/smarthost.rs`
+//! sees that the keys of a smarthost fit together, `config/report.rs` says what is wrong,
+//! `config/warnings.rs` what is foolish, and `config/document.rs` alone knows TOML.
 
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::error::{Error, Result};
 use crate::proto::address::{Domain, Mailbox};
 
+mod document;
+mod keys;
+mod reader;
+mod report;
+mod smarthost;
+mod value;
+mod warnings;
+
+/// The file that is read when none is named.
+pub const DEFAULT_FILE: &str = "/etc/minimta/minimta.toml";
+
+/// The largest file that is read. A configuration is a few KiB.
+const MAX_FILE: u64 = 1 << 20;
+
+/// What the system says of itself, for the defaults that follow from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct System {
+    /// The fully qualified name of this host, or the best there is.
+    pub hostname: String,
+}
+
 /// Everything a run of minimta may need to know. Every key has a default.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The file it came from; `None`: there is none, and all is at its default.
     pub file: Option<PathBuf>,
@@ -26,6 +56,128 @@ pub struct Config {
     pub limits: Limits,
     /// `[log]`.
     pub log: Log,
+}
+
+impl Config {
+    /// Reads a configuration. A file that is named must be there; the default one may be absent, and all is then
+    /// at its default. The error is the whole text for the user, with up to ten findings.
+    pub fn load(path: Option<&Path>, system: &System) -> Result<Self> {
+        let name = path.unwrap_or(Path::new(DEFAULT_FILE));
+        match read_file(name)? {
+            Some(octets) => Self::parse(&octets, Some(name), system),
+            None if path.is_none() => Self::parse(&[], None, system),
+            None => Err(Error::Config(format!(
+                "cannot read the configuration {}: there is no such file; make it, or name another with -C",
+                name.display()
+            ))),
+        }
+    }
+
+    /// The configuration that some octets are; `file` is where they come from.
+    pub fn parse(octets: &[u8], file: Option<&Path>, system: &System) -> Result<Self> {
+        let name = file.unwrap_or(Path::new(DEFAULT_FILE));
+        let text = std::str::from_utf8(octets).map_err(|error| not_utf8(name, octets, &error))?;
+        // Some editors put a byte order mark before UTF-8.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        match reader::read(text, system) {
+            Ok(config) => Ok(Self {
+                file: file.map(Path::to_owned),
+                ..config
+            }),
+            Err(reader::Refusal::Fault(error)) => Err(error),
+            Err(reader::Refusal::Problems(problems)) => {
+                Err(Error::Config(report::render(name, text, problems)))
+            }
+        }
+    }
+
+    /// A configuration before its defaults are applied.
+    fn blank(system: &System) -> Result<Self> {
+        Ok(Self {
+            file: None,
+            hostname: default_hostname(system)?,
+            domains: Vec::new(),
+            smarthosts: Vec::new(),
+            rewrite: Rewrite::default(),
+            local: Local::default(),
+            queue: Queue::default(),
+            limits: Limits::default(),
+            log: Log {
+                to: LogTo::Auto,
+                level: log::LevelFilter::Info,
+            },
+        })
+    }
+}
+
+/// The host name when the system's own cannot be one: by old custom, that of a machine without a name.
+const UNKNOWN_HOST: &str = "localhost.localdomain";
+
+/// The system's name as it is, qualified or not, unless it is empty or has characters that no domain has.
+fn default_hostname(system: &System) -> Result<Domain> {
+    Domain::parse(&system.hostname)
+        .or_else(|_| Domain::parse(UNKNOWN_HOST))
+        .map_err(|error| Error::Internal(format!("{UNKNOWN_HOST} is no host name: {error}")))
+}
+
+/// A whole file, bounded. `None`: there is none of this name.
+fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
+    let refuse = |why: &str| {
+        Error::Config(format!(
+            "cannot read the configuration {}: {why}",
+            path.display()
+        ))
+    };
+    // Looked at before it is opened: to open a FIFO is to wait for its writer.
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // A link whose disk is not there must not look like a wish for defaults.
+            return match fs::symlink_metadata(path) {
+                Ok(_) => Err(refuse("it is a link to a file that is not there")),
+                Err(_) => Ok(None),
+            };
+        }
+        Err(error) => return Err(refuse(&reason(&error))),
+    };
+    if metadata.is_dir() {
+        return Err(refuse("it is a folder; name the file in it"));
+    }
+    if !metadata.is_file() {
+        return Err(refuse("it is not an ordinary file; name one that is"));
+    }
+    let length = usize::try_from(metadata.len().min(MAX_FILE)).unwrap_or_default();
+    let mut octets = Vec::with_capacity(length + 1);
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut octets))
+        .map_err(|error| refuse(&reason(&error)))?;
+    if octets.len() as u64 > MAX_FILE {
+        return Err(refuse(
+            "it is larger than 1 MiB, which no configuration is; name the right file",
+        ));
+    }
+    Ok(Some(octets))
+}
+
+/// What the system says of a failure, and what to do about it.
+fn reason(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return "permission denied; it must be readable for the group minimta, or for you when you name it with -C"
+            .to_owned();
+    }
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    format!("{}; check its path and its disk", text.to_lowercase())
+}
+
+fn not_utf8(file: &Path, octets: &[u8], error: &std::str::Utf8Error) -> Error {
+    let (good, bad) = octets.split_at(error.valid_up_to().min(octets.len()));
+    let (line, column) = report::position(&String::from_utf8_lossy(good), good.len());
+    Error::Config(format!(
+        "{}:{line}:{column}: expected UTF-8 text, found the octet 0x{:02x}\n    save the file as UTF-8",
+        file.display(),
+        bad.first().copied().unwrap_or_default()
+    ))
 }
 
 /// A host that takes all mail that is not for here.
@@ -102,21 +254,21 @@ pub enum Mechanism {
 }
 
 /// `[rewrite]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rewrite {
     /// `add_domain`: bare names in From, To, Cc and the envelope get the host name.
     pub add_domain: bool,
 }
 
 /// `[local]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Local {
     /// `mailbox`: `~/Maildir/` (a Maildir) or `~/mbox` (an mbox); `~` is the home, `%u` the user's name.
     pub mailbox: String,
 }
 
 /// `[queue]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Queue {
     /// `spool`: the folder of the queue.
     pub spool: PathBuf,
@@ -139,7 +291,7 @@ pub struct Queue {
 }
 
 /// `[limits]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Limits {
     /// `message_size`, octets.
     pub message_size: u64,
@@ -176,3 +328,6 @@ pub enum LogTo {
     /// A file.
     File(PathBuf),
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,20 +10,25 @@ use log::{info, warn};
 use crate::proto::envelope::{Envelope, Outcome, Verdict};
 
 /// A message was accepted and is on the disk.
-pub fn queued(id: &str, envelope: &Envelope, size: u64, message_id: Option<&str>) {
+pub fn queued(id: &str, envelope: &Envelope, size: u64, message_id: &str) {
     info!(
         "{id} queued from={} recipients={} size={size} client={} protocol={} message-id={}",
         quoted(&envelope.sender),
         envelope.recipients.len(),
         quoted(&envelope.client),
         envelope.protocol,
-        quoted(&message_id.unwrap_or_default()),
+        quoted(&message_id),
     );
 }
 
 /// A message was not accepted.
 pub fn rejected(client: &str, sender: &dyn Display, reason: &dyn Display) {
-    warn!("- reject client={} from={} reason={}", quoted(&client), quoted(sender), quoted(reason));
+    warn!(
+        "- reject client={} from={} reason={}",
+        quoted(&client),
+        quoted(sender),
+        quoted(reason)
+    );
 }
 
 /// An attempt for one recipient ended.
@@ -39,12 +44,19 @@ pub fn attempt(id: &str, to: &dyn Display, outcome: &Outcome, delay: i64) {
         quoted(&outcome.host),
         quoted(&outcome.words())
     );
-    if outcome.verdict == Verdict::Failed { warn!("{line}") } else { info!("{line}") }
+    if outcome.verdict == Verdict::Failed {
+        warn!("{line}")
+    } else {
+        info!("{line}")
+    }
 }
 
 /// A report was queued.
 pub fn bounced(id: &str, report: &str, to: &dyn Display, action: &str) {
-    info!("{id} bounced report={report} to={} action={action}", quoted(to));
+    info!(
+        "{id} bounced report={report} to={} action={action}",
+        quoted(to)
+    );
 }
 
 /// Nothing is left to do for a message.
@@ -88,7 +100,15 @@ fn quoted(value: &dyn Display) -> String {
 
 /// A file name as the first word of a line.
 fn one_word(id: &str) -> String {
-    id.chars().map(|c| if c.is_control() || c.is_whitespace() { '?' } else { c }).collect()
+    id.chars()
+        .map(|c| {
+            if c.is_control() || c.is_whitespace() {
+                '?'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,1 +1,14 @@
-fn main() {}
+//! The real program in systems of its own: one binary, a file a theme. `harness/` is what they stand on.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod architecture;
+mod bounce;
+mod callers;
+mod cli;
+mod crash;
+mod deliver;
+mod docs;
+mod harness;
+mod queue;
+mod send;
+mod submit;

@@ -1,8 +1,9 @@
-//! The story of a message, in reading order: submitted, queued, delivered or sent, reported. Glue only: what is
+//! The story of a message, in reading order: received or submitted, queued, delivered or sent, reported. Glue only: what is
 //! decided is decided in `proto/`, what is touched is touched in `host/`.
 
 use crate::config::Config;
 use crate::host::spool::Spool;
+use crate::proto::envelope::Outcome;
 
 pub mod admin;
 pub mod bounce;
@@ -10,9 +11,14 @@ pub mod check;
 pub mod connect;
 pub mod deliver;
 pub mod dialogue;
+pub mod links;
 pub mod queue;
+pub mod receive;
 pub mod send;
+pub mod settle;
+pub mod stdio;
 pub mod submit;
+mod text;
 
 /// What every part of the story needs.
 #[derive(Debug)]
@@ -26,3 +32,10 @@ pub struct Context {
     /// `-v`: say on standard error what is done.
     pub verbose: bool,
 }
+
+/// How it went, by index into the envelope's recipients.
+pub type Outcomes = Vec<(usize, Outcome)>;
+
+/// The message is not what was accepted: its checksum is wrong. Nobody was given it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Damaged;

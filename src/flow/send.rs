@@ -17,6 +17,7 @@ use super::connect::{Target, connect};
 use super::dialogue::{BROKEN, Dialogue, Outgoing, Timeouts, Trouble};
 use crate::host::wire::Wire;
 use crate::host::words;
+use crate::proto::address::Mailbox;
 use crate::proto::client::{Capabilities, Command, Letter, Next, Settled, Transaction};
 use crate::proto::data::DotStuffer;
 use crate::proto::envelope::Outcome;
@@ -88,6 +89,37 @@ impl<'a> Connection<'a> {
     /// Whether it may carry another letter. If not, the next letter finds a new connection made for it.
     pub fn is_usable(&self) -> bool {
         self.usable
+    }
+
+    /// How it is protected, in words.
+    pub fn protection(&self) -> String {
+        self.dialogue
+            .wire
+            .tls_words()
+            .unwrap_or_else(|| "connected without TLS".to_owned())
+    }
+
+    /// Asks whether the server would take mail from `sender` to `recipient`, and sends none.
+    ///
+    /// # Errors
+    /// What the server said against it.
+    pub fn ask(&mut self, sender: Option<&Mailbox>, recipient: &Mailbox) -> Result<String, String> {
+        let sender = sender.map(ToString::to_string).unwrap_or_default();
+        let mut said = String::new();
+        for command in [
+            format!("MAIL FROM:<{sender}>"),
+            format!("RCPT TO:<{recipient}>"),
+        ] {
+            let reply = self
+                .dialogue
+                .ask(&command)
+                .map_err(|trouble| trouble.text)?;
+            said = format!("{} {}", reply.code, reply.text());
+            if reply.class() != 2 {
+                return Err(said);
+            }
+        }
+        Ok(said)
     }
 
     /// Says QUIT and closes.

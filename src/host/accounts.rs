@@ -24,9 +24,18 @@ impl From<User> for Account {
         if let Some(first) = capital.get_mut(..1) {
             first.make_ascii_uppercase();
         }
-        let full_name = gecos.split(',').next().unwrap_or_default().replace('&', &capital);
+        let full_name = gecos
+            .split(',')
+            .next()
+            .unwrap_or_default()
+            .replace('&', &capital);
         let full_name = Some(full_name.trim().to_owned()).filter(|n| !n.is_empty());
-        Self { name: user.name, uid: user.uid.as_raw(), full_name, home: user.dir }
+        Self {
+            name: user.name,
+            uid: user.uid.as_raw(),
+            full_name,
+            home: user.dir,
+        }
     }
 }
 
@@ -34,7 +43,12 @@ impl From<User> for Account {
 pub fn caller() -> Account {
     let uid = Uid::current();
     User::from_uid(uid).ok().flatten().map_or_else(
-        || Account { name: format!("uid{uid}"), uid: uid.as_raw(), full_name: None, home: PathBuf::from("/") },
+        || Account {
+            name: format!("uid{uid}"),
+            uid: uid.as_raw(),
+            full_name: None,
+            home: PathBuf::from("/"),
+        },
         Account::from,
     )
 }
@@ -47,34 +61,56 @@ pub fn caller_uid() -> u32 {
 /// The user of that name, also when it was written with other capitals; an error means the user database did
 /// not answer, which says nothing about the user.
 pub fn find(name: &str) -> Result<Option<Account>, String> {
-    let look_up = |name: &str| User::from_name(name).map_err(|e| format!("cannot look up the user {name}: {}", e.desc()));
+    let look_up = |name: &str| {
+        User::from_name(name).map_err(|e| format!("cannot look up the user {name}: {}", e.desc()))
+    };
     // A name with a NUL or a slash cannot be a user, whatever the database would make of it.
     if name.is_empty() || name.contains(['\0', '/', ':']) || name == "." || name == ".." {
         return Ok(None);
     }
     let exact = look_up(name)?;
     let lower = name.to_lowercase();
-    let user = if exact.is_none() && lower != name { look_up(&lower)? } else { exact };
+    let user = if exact.is_none() && lower != name {
+        look_up(&lower)?
+    } else {
+        exact
+    };
     Ok(user.map(Account::from))
 }
 
 /// The system's name, fully qualified where /etc/hosts knows it; no look-up that could wait for a network.
 pub fn system_name() -> String {
-    let name = nix::unistd::gethostname().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = nix::unistd::gethostname()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
     if name.contains('.') {
         return name;
     }
     // A hosts file longer than this is a block list, and our own line stands at its top.
-    let hosts = super::read_bounded(std::path::Path::new("/etc/hosts"), 64 * 1024).unwrap_or_default();
-    qualified_in(&String::from_utf8_lossy(&hosts), &name).unwrap_or(if name.is_empty() { "localhost".to_owned() } else { name })
+    let hosts =
+        super::read_bounded(std::path::Path::new("/etc/hosts"), 64 * 1024).unwrap_or_default();
+    qualified_in(&String::from_utf8_lossy(&hosts), &name).unwrap_or(if name.is_empty() {
+        "localhost".to_owned()
+    } else {
+        name
+    })
 }
 
 /// The name with a dot on the line of a hosts file that names this host.
 fn qualified_in(hosts: &str, name: &str) -> Option<String> {
     hosts.lines().find_map(|line| {
-        let names: Vec<&str> = line.split('#').next()?.split_ascii_whitespace().skip(1).collect();
-        let ours = names.iter().any(|n| n.eq_ignore_ascii_case(name) || n.split('.').next() == Some(name));
-        let full = names.iter().find(|n| n.contains('.') && !n.starts_with("localhost"));
+        let names: Vec<&str> = line
+            .split('#')
+            .next()?
+            .split_ascii_whitespace()
+            .skip(1)
+            .collect();
+        let ours = names
+            .iter()
+            .any(|n| n.eq_ignore_ascii_case(name) || n.split('.').next() == Some(name));
+        let full = names
+            .iter()
+            .find(|n| n.contains('.') && !n.starts_with("localhost"));
         full.filter(|_| ours).map(|n| (*n).to_owned())
     })
 }
@@ -86,8 +122,16 @@ mod tests {
     #[test]
     fn the_full_name_of_the_system_comes_from_its_hosts_file() {
         let rows = [
-            ("127.0.0.1 localhost\n127.0.1.1 pi.example.org pi\n", "pi", Some("pi.example.org")),
-            ("127.0.1.1 pi pi.example.org # pi.other.org\n", "pi", Some("pi.example.org")),
+            (
+                "127.0.0.1 localhost\n127.0.1.1 pi.example.org pi\n",
+                "pi",
+                Some("pi.example.org"),
+            ),
+            (
+                "127.0.1.1 pi pi.example.org # pi.other.org\n",
+                "pi",
+                Some("pi.example.org"),
+            ),
             ("127.0.1.1 pi.example.org\n", "pi", Some("pi.example.org")),
             ("127.0.0.1 localhost.localdomain localhost pi\n", "pi", None),
             ("127.0.1.1 other.example.org other\n", "pi", None),

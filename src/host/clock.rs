@@ -7,7 +7,9 @@ use crate::proto::date::Stamp;
 
 /// Time since 1970; a clock set before that counts as 1970.
 pub fn since_1970() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// Seconds since 1970.
@@ -22,7 +24,8 @@ pub fn stamp() -> Stamp {
 
 /// A point in time in the zone people here live in.
 pub fn local(unix: i64) -> Stamp {
-    let utc = time::OffsetDateTime::from_unix_timestamp(unix).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    let utc =
+        time::OffsetDateTime::from_unix_timestamp(unix).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
     let offset = time::UtcOffset::local_offset_at(utc).map_or(0, time::UtcOffset::whole_seconds);
     Stamp { unix, offset }
 }

@@ -3,16 +3,20 @@
 //! Nothing is opened before the first line is logged, and no line that cannot be written stops any mail.
 
 use std::fs::OpenOptions;
+use std::io::LineWriter;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use simplelog::{ConfigBuilder, WriteLogger};
+use simplelog::{ConfigBuilder, FormatItem, WriteLogger, format_description};
 
 use crate::config::{Log as Target, LogTo};
 
+/// A line's time: UTC, to the second, always of the same width.
+const SECONDS: &[FormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
 /// The socket of the system's log.
 const SYSLOG: &str = "/dev/log";
 
@@ -21,12 +25,19 @@ const SYSLOG: &str = "/dev/log";
 pub fn start(target: &Target, name: &str) -> Result<(), String> {
     match &target.to {
         LogTo::Stderr => to_stderr(target.level),
-        LogTo::File(path) => to_file(target.level, path).inspect_err(|_| to_stderr(LevelFilter::Warn))?,
+        LogTo::File(path) => {
+            to_file(target.level, path).inspect_err(|_| to_stderr(LevelFilter::Warn))?
+        }
         // Without a system log, a person or a supervisor reads what goes wrong, and cron stays quiet.
-        LogTo::Auto if !Path::new(SYSLOG).exists() => to_stderr(target.level.min(LevelFilter::Warn)),
+        LogTo::Auto if !Path::new(SYSLOG).exists() => {
+            to_stderr(target.level.min(LevelFilter::Warn))
+        }
         LogTo::Auto | LogTo::Syslog => {
             log::set_max_level(target.level);
-            let logger = Syslog { tag: format!("{name}[{}]", std::process::id()), socket: OnceLock::new() };
+            let logger = Syslog {
+                tag: format!("{name}[{}]", std::process::id()),
+                socket: OnceLock::new(),
+            };
             // Only the first logger of a process counts.
             let _ = log::set_boxed_logger(Box::new(logger));
         }
@@ -35,20 +46,40 @@ pub fn start(target: &Target, name: &str) -> Result<(), String> {
 }
 
 fn to_stderr(level: LevelFilter) {
-    let _ = WriteLogger::init(level, plain().set_time_level(LevelFilter::Off).build(), std::io::stderr());
+    let _ = WriteLogger::init(
+        level,
+        plain().set_time_level(LevelFilter::Off).build(),
+        LineWriter::new(std::io::stderr()),
+    );
 }
 
 fn to_file(level: LevelFilter, path: &Path) -> Result<(), String> {
-    let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
-    let file = file.map_err(|e| format!("cannot write the log file {}: {e}; see [log] to", path.display()))?;
-    let _ = WriteLogger::init(level, plain().set_time_format_rfc3339().build(), file);
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(path);
+    let file = file.map_err(|e| {
+        format!(
+            "cannot write the log file {}: {e}; see [log] to",
+            path.display()
+        )
+    })?;
+    let _ = WriteLogger::init(
+        level,
+        plain().set_time_format_custom(SECONDS).build(),
+        LineWriter::new(file),
+    );
     Ok(())
 }
 
 /// Without threads, targets and source places, which say nothing to an admin.
 fn plain() -> ConfigBuilder {
     let mut config = ConfigBuilder::new();
-    config.set_thread_level(LevelFilter::Off).set_target_level(LevelFilter::Off).set_location_level(LevelFilter::Off);
+    config
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Off)
+        .set_location_level(LevelFilter::Off);
     config
 }
 
@@ -83,7 +114,8 @@ impl Log for Syslog {
             Some(socket)
         };
         if let Some(socket) = self.socket.get_or_init(connect) {
-            let _ = socket.send(format!("<{}>{}: {}", MAIL | severity, self.tag, record.args()).as_bytes());
+            let _ = socket
+                .send(format!("<{}>{}: {}", MAIL | severity, self.tag, record.args()).as_bytes());
         }
     }
 

@@ -25,7 +25,7 @@
 //! let go of the last octet before ([`Claim::read`]).
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,7 +35,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::error::{Error, Result};
 use crate::host::{clock, durable, words};
 use crate::proto::data::Meter;
-use crate::proto::envelope::{Entry, Envelope, Facts, Parsed, Progress, Unreadable};
+use crate::proto::envelope::{Entry, Envelope, Facts, Parsed, Progress, Unreadable, Verdict};
 
 /// Octets gathered before they are written, and read at a time.
 const BLOCK: usize = 64 * 1024;
@@ -93,7 +93,11 @@ pub struct Spool {
 impl Spool {
     /// The spool in `root`; nothing is looked at yet.
     pub fn new(root: &Path, min_free: u64, max_messages: u64) -> Self {
-        Self { root: root.to_owned(), min_free, max_messages }
+        Self {
+            root: root.to_owned(),
+            min_free,
+            max_messages,
+        }
     }
 
     /// The spool's own folder.
@@ -119,6 +123,7 @@ impl Spool {
         Ok(Draft {
             spool: self.clone(),
             envelope: envelope.clone(),
+            id: fresh_id(),
             facts_at,
             message_at: buffer.len() as u64,
             buffer,
@@ -143,7 +148,9 @@ impl Spool {
                 )));
             }
         }
-        let waiting = self.at_most_waiting(Folder::New).saturating_add(self.at_most_waiting(Folder::Cur));
+        let waiting = self
+            .at_most_waiting(Folder::New)
+            .saturating_add(self.at_most_waiting(Folder::Cur));
         if waiting >= self.max_messages {
             return Err(Error::TempFail(format!(
                 "{waiting} messages wait in the spool {} and [queue] max_messages is {}",
@@ -173,7 +180,9 @@ impl Spool {
     /// `CannotCreate` or `NoPermission`.
     pub fn create(&self) -> Result<()> {
         let folders = [Folder::Tmp, Folder::New, Folder::Cur, Folder::Hold];
-        for path in std::iter::once(self.root.clone()).chain(folders.map(|f| self.root.join(f.name()))) {
+        for path in
+            std::iter::once(self.root.clone()).chain(folders.map(|f| self.root.join(f.name())))
+        {
             match durable::create_folder(&path, if path == self.root { 0o710 } else { 0o770 }) {
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(cannot("create the spool folder", &path, &e));
@@ -197,7 +206,14 @@ impl Spool {
         let mut items = Vec::new();
         for name in names {
             let name = name.map_err(|e| cannot("read the spool folder", &path, &e))?;
-            let Some(id) = name.file_name().to_str().filter(|n| is_id(n)).map(str::to_owned) else { continue };
+            let Some(id) = name
+                .file_name()
+                .to_str()
+                .filter(|n| is_id(n))
+                .map(str::to_owned)
+            else {
+                continue;
+            };
             let due = match folder {
                 Folder::Cur => match name.metadata() {
                     Ok(m) => m.mtime(),
@@ -219,7 +235,11 @@ impl Spool {
             let Ok(file) = open(&path) else { continue };
             // A writer that lives holds the lock; and one that has just created the file will have it at once,
             // so a file is left alone for its first minute.
-            let age = file.metadata().ok().and_then(|m| m.modified().ok()).and_then(|m| m.elapsed().ok());
+            let age = file
+                .metadata()
+                .ok()
+                .and_then(|m| m.modified().ok())
+                .and_then(|m| m.elapsed().ok());
             let settled = age.is_none_or(|a| a > Duration::from_secs(60));
             if settled && file.try_lock().is_ok() && durable::remove(&path).is_ok() {
                 tell(&item.id);
@@ -239,11 +259,15 @@ impl Spool {
             Err(e) if matches!(e.raw_os_error(), Some(ELOOP | EISDIR | ENXIO)) => {
                 return Err(Refusal::Bad("it is no regular file".to_owned()));
             }
-            other => other.map_err(|e| Refusal::Trouble(cannot("open the queue file", &path, &e)))?,
+            other => {
+                other.map_err(|e| Refusal::Trouble(cannot("open the queue file", &path, &e)))?
+            }
         };
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => return Err(Refusal::Busy),
-            Err(TryLockError::Error(e)) => return Err(Refusal::Trouble(cannot("lock the queue file", &path, &e))),
+            Err(TryLockError::Error(e)) => {
+                return Err(Refusal::Trouble(cannot("lock the queue file", &path, &e)));
+            }
             Ok(()) => {}
         }
         let trouble = |e: io::Error| Refusal::Trouble(cannot("read the queue file", &path, &e));
@@ -253,18 +277,36 @@ impl Spool {
             return Err(Refusal::Gone);
         }
         if !meta.is_file() || meta.nlink() != 1 {
-            return Err(Refusal::Bad("it is no regular file with a single name".to_owned()));
+            return Err(Refusal::Bad(
+                "it is no regular file with a single name".to_owned(),
+            ));
         }
         let parsed = read_head(&file).map_err(trouble)?;
         let length = meta.size();
-        let Parsed { envelope, facts, message_at } = match parsed {
+        let Parsed {
+            envelope,
+            facts,
+            message_at,
+        } = match parsed {
             Ok(parsed) if message_at_end(&parsed).is_some_and(|end| end <= length) => parsed,
-            Ok(_) | Err(Unreadable::Unfinished | Unreadable::MoreNeeded) if folder == Folder::New => {
+            Ok(_) | Err(Unreadable::Unfinished | Unreadable::MoreNeeded)
+                if folder == Folder::New =>
+            {
                 return Err(Refusal::Unfinished);
             }
-            Ok(_) => return Err(Refusal::Bad("it is shorter than its message line says".to_owned())),
-            Err(Unreadable::Damaged(what)) => return Err(Refusal::Bad(format!("its envelope has {what}"))),
-            Err(_) => return Err(Refusal::Bad("it is no queue file of this version".to_owned())),
+            Ok(_) => {
+                return Err(Refusal::Bad(
+                    "it is shorter than its message line says".to_owned(),
+                ));
+            }
+            Err(Unreadable::Damaged(what)) => {
+                return Err(Refusal::Bad(format!("its envelope has {what}")));
+            }
+            Err(_) => {
+                return Err(Refusal::Bad(
+                    "it is no queue file of this version".to_owned(),
+                ));
+            }
         };
         if envelope.recipients.is_empty() {
             return Err(Refusal::Bad("its envelope names no recipient".to_owned()));
@@ -279,13 +321,28 @@ impl Spool {
         if end < length {
             durable::truncate(&file, end).map_err(trouble)?;
         }
-        let state = Mutex::new(State { folder, progress, end });
-        Ok(Claim { spool: self.clone(), id: id.to_owned(), envelope, facts, file, message_at, state })
+        let state = Mutex::new(State {
+            folder,
+            progress,
+            end,
+        });
+        Ok(Claim {
+            spool: self.clone(),
+            id: id.to_owned(),
+            envelope,
+            facts,
+            file,
+            message_at,
+            state,
+        })
     }
 
     /// What a queue file says, without a claim: for lists. `None` when it is gone or unreadable.
     pub fn look(&self, item: &Item) -> Option<(Parsed, Progress)> {
-        let file = OpenOptions::new().read(true).custom_flags(durable::NO_FOLLOW).open(self.path(item.folder, &item.id));
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(durable::NO_FOLLOW)
+            .open(self.path(item.folder, &item.id));
         let file = file.ok()?;
         let meta = file.metadata().ok().filter(fs::Metadata::is_file)?;
         let parsed = read_head(&file).ok()?.ok()?;
@@ -301,11 +358,21 @@ impl Spool {
         if !is_id(id) {
             return None;
         }
-        [Folder::New, Folder::Cur, Folder::Hold].into_iter().find_map(|folder| {
-            let meta = fs::symlink_metadata(self.path(folder, id)).ok()?;
-            let due = if folder == Folder::Cur { meta.mtime() } else { 0 };
-            Some(Item { id: id.to_owned(), folder, due })
-        })
+        [Folder::New, Folder::Cur, Folder::Hold]
+            .into_iter()
+            .find_map(|folder| {
+                let meta = fs::symlink_metadata(self.path(folder, id)).ok()?;
+                let due = if folder == Folder::Cur {
+                    meta.mtime()
+                } else {
+                    0
+                };
+                Some(Item {
+                    id: id.to_owned(),
+                    folder,
+                    due,
+                })
+            })
     }
 
     /// Opens a queue file to be shown.
@@ -314,7 +381,10 @@ impl Spool {
     /// As for every read.
     pub fn open(&self, item: &Item) -> Result<File> {
         let path = self.path(item.folder, &item.id);
-        let file = OpenOptions::new().read(true).custom_flags(durable::NO_FOLLOW).open(&path);
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(durable::NO_FOLLOW)
+            .open(&path);
         file.map_err(|e| cannot("open the queue file", &path, &e))
     }
 
@@ -326,7 +396,8 @@ impl Spool {
         let (from, new) = (self.path(item.folder, &item.id), self.path(to, &item.id));
         let lock = self.lock(item)?;
         if let (Folder::Cur, Some(file)) = (to, &lock) {
-            file.set_modified(UNIX_EPOCH).map_err(|e| cannot("set the time of", &from, &e))?;
+            file.set_modified(UNIX_EPOCH)
+                .map_err(|e| cannot("set the time of", &from, &e))?;
         }
         // The folder of the other name may be younger than the spool.
         self.create()?;
@@ -345,10 +416,15 @@ impl Spool {
 
     /// The lock of a queue file, whatever its content; a file that cannot even be opened has none.
     fn lock(&self, item: &Item) -> Result<Option<File>> {
-        let Ok(file) = open(&self.path(item.folder, &item.id)) else { return Ok(None) };
+        let Ok(file) = open(&self.path(item.folder, &item.id)) else {
+            return Ok(None);
+        };
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
-            Err(_) => Err(Error::TempFail(format!("message {} is being delivered just now; try again", item.id))),
+            Err(_) => Err(Error::TempFail(format!(
+                "message {} is being delivered just now; try again",
+                item.id
+            ))),
         }
     }
 
@@ -357,7 +433,12 @@ impl Spool {
         for number in 0..slots {
             let path = self.root.join(format!("slot.{number}"));
             let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(false).mode(0o660).custom_flags(durable::NO_FOLLOW);
+            options
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o660)
+                .custom_flags(durable::NO_FOLLOW);
             // Where no such file can be made, the bound is not worth a message's delay.
             let file = options.open(&path).ok()?;
             if file.try_lock().is_ok() {
@@ -372,13 +453,15 @@ impl Spool {
 #[derive(Debug)]
 pub struct Draft {
     spool: Spool,
+    /// Its queue id; the file gets it as its name.
+    pub id: String,
     envelope: Envelope,
     facts_at: usize,
     message_at: u64,
     buffer: Vec<u8>,
     meter: Meter,
-    /// Its file in tmp/, its path and its id, once there is one.
-    file: Option<(File, PathBuf, String)>,
+    /// Its file in tmp/ and the path of it, once there is one.
+    file: Option<(File, PathBuf)>,
 }
 
 impl Draft {
@@ -401,9 +484,9 @@ impl Draft {
     }
 
     fn flush(&mut self) -> Result<()> {
-        let (file, path, _) = match &mut self.file {
+        let (file, path) = match &mut self.file {
             Some(file) => file,
-            none => none.insert(self.spool.create_draft()?),
+            none => none.insert(self.spool.create_draft(&self.id)?),
         };
         durable::write(file, &self.buffer).map_err(|e| cannot("write the queue file", path, &e))?;
         self.buffer.clear();
@@ -420,21 +503,27 @@ impl Draft {
         let whole = self.file.is_none();
         if whole {
             // The commonest case: one write, with the message line already filled in.
-            let place = self.buffer.get_mut(self.facts_at..self.facts_at + Facts::WIDTH);
+            let place = self
+                .buffer
+                .get_mut(self.facts_at..self.facts_at + Facts::WIDTH);
             if let Some(place) = place {
                 place.copy_from_slice(line.as_bytes());
             }
         }
         self.flush()?;
-        let Some((file, tmp, id)) = self.file.take() else {
-            return Err(Error::Internal("a message was flushed to no file".to_owned()));
+        let Some((file, tmp)) = self.file.take() else {
+            return Err(Error::Internal(
+                "a message was flushed to no file".to_owned(),
+            ));
         };
-        let mut unlink = Unlink { path: Some(tmp.clone()) };
+        let mut unlink = Unlink {
+            path: Some(tmp.clone()),
+        };
         if !whole {
             let written = durable::write_at(&file, line.as_bytes(), self.facts_at as u64);
             written.map_err(|e| cannot("write the queue file", &tmp, &e))?;
         }
-        let new = self.spool.path(Folder::New, &id);
+        let new = self.spool.path(Folder::New, &self.id);
         durable::rename(&tmp, &new).map_err(|e| cannot("commit the queue file", &tmp, &e))?;
         unlink.path = Some(new.clone());
         durable::sync(&file).map_err(|e| cannot("sync the queue file", &new, &e))?;
@@ -446,12 +535,16 @@ impl Draft {
         let end = self.message_at + facts.size;
         Ok(Claim {
             spool: self.spool.clone(),
-            id,
+            id: self.id.clone(),
             envelope: self.envelope.clone(),
             facts,
             file,
             message_at: self.message_at,
-            state: Mutex::new(State { folder: Folder::New, progress: Progress::new(recipients), end }),
+            state: Mutex::new(State {
+                folder: Folder::New,
+                progress: Progress::new(recipients),
+                end,
+            }),
         })
     }
 }
@@ -459,7 +552,7 @@ impl Draft {
 impl Drop for Draft {
     /// A message that was not committed leaves nothing behind.
     fn drop(&mut self) {
-        if let Some((_, path, _)) = &self.file {
+        if let Some((_, path)) = &self.file {
             let _ = durable::remove(path);
         }
     }
@@ -479,26 +572,23 @@ impl Drop for Unlink {
 }
 
 impl Spool {
-    /// A new file in tmp/, locked, under an id nobody else has.
-    fn create_draft(&self) -> Result<(File, PathBuf, String)> {
-        /// More collisions than this are no chance.
-        const TRIES: u32 = 16;
-        let mut last = None;
-        for attempt in 0..TRIES {
-            let id = fresh_id();
-            let path = self.path(Folder::Tmp, &id);
-            match durable::create(&path, 0o660) {
-                Ok(file) => {
-                    file.lock().map_err(|e| cannot("lock the queue file", &path, &e))?;
-                    return Ok((file, path, id));
-                }
-                Err(e) if e.kind() == io::ErrorKind::NotFound && attempt == 0 => self.create()?,
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => last = Some(e),
-                Err(e) => return Err(cannot("create the queue file", &path, &e)),
+    /// A new file in tmp/, locked. The id stands in the message already, so a clash is no reason for another one:
+    /// it would need the same microsecond, random part and counter, and the caller comes again.
+    fn create_draft(&self, id: &str) -> Result<(File, PathBuf)> {
+        let path = self.path(Folder::Tmp, id);
+        let made = match durable::create(&path, 0o660) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.create()?;
+                durable::create(&path, 0o660)
             }
+            made => made,
+        };
+        let file = made.map_err(|e| cannot("create the queue file", &path, &e))?;
+        if let Err(e) = file.lock() {
+            let _ = durable::remove(&path);
+            return Err(cannot("lock the queue file", &path, &e));
         }
-        let last = last.unwrap_or_else(|| io::Error::from(io::ErrorKind::NotFound));
-        Err(cannot("create a queue file in", &self.root.join(Folder::Tmp.name()), &last))
+        Ok((file, path))
     }
 }
 
@@ -555,46 +645,37 @@ impl Claim {
         self.spool.path(state.folder, &self.id)
     }
 
-    /// Hands the message to `take`, block by block. An `InvalidData` error at the end says that what was handed
-    /// over is not what was accepted: the taker must be able to throw it away until this returns.
-    ///
-    /// # Errors
-    /// Those of `take`, of reading, and `InvalidData` for a wrong checksum.
-    pub fn read(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        let mut meter = Meter::new();
-        let mut block = vec![0; BLOCK.min(usize::try_from(self.facts.size).unwrap_or(BLOCK)).max(1)];
-        let mut at = self.message_at;
-        let mut left = self.facts.size;
-        while left > 0 {
-            let want = block.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            // want is at most the block's length.
-            let part = &mut block[..want];
-            self.file.read_exact_at(part, at)?;
-            meter.feed(part);
-            take(part)?;
-            at += want as u64;
-            left -= want as u64;
+    /// The message, from its first octet on. Its end is an `InvalidData` error instead when what was read is not
+    /// what was accepted: whoever takes it must be able to throw it away until then.
+    pub fn message(&self) -> Message<'_> {
+        Message {
+            claim: self,
+            left: self.facts.size,
+            meter: Meter::new(),
         }
-        if meter.facts().crc32 != self.facts.crc32 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the checksum of the queue file is wrong"));
-        }
-        Ok(())
     }
 
-    /// Appends to the journal; with `sync`, returns when the lines are on the disk.
+    /// Writes down what happened. When nothing waits any more, the message is removed instead: that is what the
+    /// journal would say, in one step. What is done is on the disk when this returns; what is deferred need not
+    /// be, for a forgotten attempt harms nothing.
     ///
     /// # Errors
-    /// As for every write. The recipients then count as not done: twice rather than never.
-    pub fn record(&self, now: i64, entries: &[Entry], sync: bool) -> Result<()> {
+    /// As for every write. The recipients then count as not done on the disk: twice rather than never.
+    pub fn record(&self, now: i64, entries: &[Entry]) -> Result<()> {
         let mut state = self.state();
-        let text: String = entries.iter().map(|e| e.line(now)).collect();
-        let path = self.path(&state);
-        durable::write_at(&self.file, text.as_bytes(), state.end).map_err(|e| cannot("write the journal of", &path, &e))?;
-        state.end += text.len() as u64;
         for entry in entries {
             state.progress.apply(now, entry);
         }
-        if sync {
+        let path = self.path(&state);
+        if state.progress.waiting().is_empty() && durable::remove(&path).is_ok() {
+            return Ok(());
+        }
+        let text: String = entries.iter().map(|e| e.line(now)).collect();
+        let written = durable::write_at(&self.file, text.as_bytes(), state.end);
+        written.map_err(|e| cannot("write the journal of", &path, &e))?;
+        state.end += text.len() as u64;
+        let done = |e: &Entry| matches!(e, Entry::Attempt(_, o) if o.verdict != Verdict::Deferred);
+        if entries.iter().any(done) {
             durable::sync_data(&self.file).map_err(|e| cannot("sync the journal of", &path, &e))?;
         }
         Ok(())
@@ -608,22 +689,15 @@ impl Claim {
         let mut state = self.state();
         let from = self.path(&state);
         let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(due).unwrap_or(0));
-        self.file.set_modified(time).map_err(|e| cannot("set the time of", &from, &e))?;
+        self.file
+            .set_modified(time)
+            .map_err(|e| cannot("set the time of", &from, &e))?;
         if state.folder != Folder::Cur {
             let to = self.spool.path(Folder::Cur, &self.id);
             durable::rename(&from, &to).map_err(|e| cannot("move the queue file", &from, &e))?;
             state.folder = Folder::Cur;
         }
         Ok(())
-    }
-
-    /// Removes the message: nothing is left to do for it.
-    ///
-    /// # Errors
-    /// As for every write; it may then be delivered again.
-    pub fn remove(&self) -> Result<()> {
-        let path = self.path(&self.state());
-        durable::remove(&path).map_err(|e| cannot("remove the queue file", &path, &e))
     }
 
     /// Sets the message aside.
@@ -640,12 +714,53 @@ impl Claim {
     }
 }
 
+/// A message on its way out of the spool.
+#[derive(Debug)]
+pub struct Message<'a> {
+    claim: &'a Claim,
+    left: u64,
+    meter: Meter,
+}
+
+impl Read for Message<'_> {
+    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        let most = block
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if self.left == 0 {
+            return match self.meter.facts().crc32 == self.claim.facts.crc32 {
+                true => Ok(0),
+                false => Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the checksum of the queue file is wrong",
+                )),
+            };
+        }
+        let at = self.claim.message_at + (self.claim.facts.size - self.left);
+        // most is at most the block's length.
+        let n = self.claim.file.read_at(&mut block[..most], at)?;
+        if n == 0 && most > 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the queue file is shorter than it was",
+            ));
+        }
+        self.meter.feed(&block[..n]);
+        self.left -= n as u64;
+        Ok(n)
+    }
+}
+
 const ELOOP: i32 = nix::libc::ELOOP;
 const EISDIR: i32 = nix::libc::EISDIR;
 const ENXIO: i32 = nix::libc::ENXIO;
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).custom_flags(durable::NO_FOLLOW).open(path)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(durable::NO_FOLLOW)
+        .open(path)
 }
 
 /// Where the message ends and the journal begins; `None` for a length no file can have.
@@ -658,7 +773,9 @@ fn read_head(file: &File) -> io::Result<Result<Parsed, Unreadable>> {
     loop {
         let head = read_at(file, 0, most)?;
         match Envelope::parse(&head) {
-            Err(Unreadable::MoreNeeded) if head.len() as u64 == most && head.len() < MAX_HEAD => most *= 8,
+            Err(Unreadable::MoreNeeded) if head.len() as u64 == most && head.len() < MAX_HEAD => {
+                most *= 8
+            }
             parsed => return Ok(parsed),
         }
     }
@@ -690,12 +807,18 @@ fn fresh_id() -> String {
     static RANDOM: OnceLock<u64> = OnceLock::new();
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let micros = u64::try_from(clock::since_1970().as_micros()).unwrap_or(u64::MAX);
-    let parts = [micros, *RANDOM.get_or_init(clock::random), u64::from(COUNTER.fetch_add(1, Ordering::Relaxed))];
+    let parts = [
+        micros,
+        *RANDOM.get_or_init(clock::random),
+        u64::from(COUNTER.fetch_add(1, Ordering::Relaxed)),
+    ];
     let mut id = String::with_capacity(ID.iter().sum());
     for (value, width) in parts.into_iter().zip(ID) {
         for digit in (0..width).rev() {
             // Five bits are less than 32.
-            id.push(char::from(DIGITS[usize::try_from(value >> (5 * digit) & 31).unwrap_or(0)]));
+            id.push(char::from(
+                DIGITS[usize::try_from(value >> (5 * digit) & 31).unwrap_or(0)],
+            ));
         }
     }
     id

@@ -226,6 +226,20 @@ impl Session {
         self.flush(stream)
     }
 
+    /// Version and cipher, `TLSv1.3 TLS13_AES_256_GCM_SHA384`, once the handshake is over.
+    pub fn words(&self) -> String {
+        let version = self.connection.protocol_version().and_then(|v| v.as_str());
+        let suite = self
+            .connection
+            .negotiated_cipher_suite()
+            .and_then(|s| s.suite().as_str());
+        [version, suite]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
     /// Reads what there is. 0: the other side has closed, politely or not; who needs to know whether something
     /// is missing sees it in what came.
     pub fn read(

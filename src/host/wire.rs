@@ -95,6 +95,11 @@ impl Wire {
         self.tls.is_some()
     }
 
+    /// Version and cipher, when all is encrypted.
+    pub fn tls_words(&self) -> Option<String> {
+        self.tls.as_ref().map(|session| session.words())
+    }
+
     /// The address of this end.
     pub fn local_address(&self) -> Option<SocketAddr> {
         match &self.channel.end {

@@ -73,7 +73,7 @@ impl Meter {
 /// bare CR of a progress bar) are one line end each. The last line always gets its own. NUL octets are taken out
 /// before anything else and counted: a message has none (RFC 5322 2.3) and few servers take one, but the rest of
 /// such a message is worth delivering.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct LocalText {
     dot_ends: bool,
     place: Place,
@@ -83,9 +83,10 @@ pub struct LocalText {
 }
 
 /// Where in a line a reader stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Place {
     /// Before its first octet.
+    #[default]
     Start,
     /// After a dot at its start, held back.
     Dot,
@@ -99,10 +100,7 @@ impl LocalText {
     pub fn new(dot_ends: bool) -> Self {
         Self {
             dot_ends,
-            place: Place::Start,
-            cr: false,
-            nuls: 0,
-            ended: false,
+            ..Self::default()
         }
     }
 
@@ -194,7 +192,7 @@ pub enum DataFault {
 /// The end is CRLF, dot, CRLF and nothing else; the line end of the command DATA counts as its first CRLF. A bare
 /// CR, a bare LF or a NUL is remembered, and reading goes on to the true end, where the message is refused: a
 /// refusal in the middle would leave the rest of the text to be read as commands.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct DataReader {
     limit: u64,
     size: u64,
@@ -209,11 +207,7 @@ impl DataReader {
     pub fn new(limit: u64) -> Self {
         Self {
             limit,
-            size: 0,
-            place: Place::Start,
-            cr: false,
-            fault: None,
-            ended: false,
+            ..Self::default()
         }
     }
 
@@ -297,25 +291,16 @@ impl DataReader {
 /// The client's side of DATA (RFC 5321 4.5.2): canonical text with a dot doubled where a line begins with one.
 ///
 /// Should a bare CR or LF be in the text, it goes out as CRLF: none ever leaves alone (RFC 5321 2.3.8).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct DotStuffer {
     place: Place,
     cr: bool,
 }
 
-impl Default for DotStuffer {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl DotStuffer {
     /// At the start of a message.
     pub fn new() -> Self {
-        Self {
-            place: Place::Start,
-            cr: false,
-        }
+        Self::default()
     }
 
     /// Takes a chunk of canonical text and appends what is to be sent to `out`.

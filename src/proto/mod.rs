@@ -5,12 +5,22 @@
 //! `tests/architecture.rs` keeps it so.
 
 pub mod address;
+pub mod addrlist;
+pub mod authenticate;
 pub mod client;
+pub mod command;
 pub mod data;
 pub mod date;
+pub mod dsn;
 pub mod envelope;
+pub mod fields;
+pub mod header;
+pub mod header_reader;
 pub mod mime;
-pub mod quoted;
+pub mod replies;
 pub mod reply;
+pub mod retry;
+pub mod route;
 pub mod sasl;
-pub mod structure;
+pub mod session;
+pub mod xtext;

@@ -24,7 +24,9 @@ pub fn route(address: &Mailbox, domains: &[Domain], smarthost: bool) -> Hop {
 
 /// The names that must reach a person on every system that takes mail (RFC 5321 4.5.1, RFC 2142): in any case.
 pub fn is_role(local: &str) -> bool {
-    ["postmaster", "abuse", "mailer-daemon"].iter().any(|role| role.eq_ignore_ascii_case(local))
+    ["postmaster", "abuse", "mailer-daemon"]
+        .iter()
+        .any(|role| role.eq_ignore_ascii_case(local))
 }
 
 #[cfg(test)]
@@ -33,7 +35,10 @@ mod tests {
 
     #[test]
     fn the_domain_alone_decides() {
-        let domains = [Domain::parse("pi.example").unwrap(), Domain::parse("localhost").unwrap()];
+        let domains = [
+            Domain::parse("pi.example").unwrap(),
+            Domain::parse("localhost").unwrap(),
+        ];
         let rows = [
             ("a@pi.example", true, Hop::Local),
             ("a@PI.Example.", false, Hop::Local),
@@ -44,7 +49,11 @@ mod tests {
             ("\"bob@other.example\"@pi.example", true, Hop::Local), // C4
         ];
         for (address, smarthost, hop) in rows {
-            assert_eq!(route(&Mailbox::parse(address).unwrap(), &domains, smarthost), hop, "{address}");
+            assert_eq!(
+                route(&Mailbox::parse(address).unwrap(), &domains, smarthost),
+                hop,
+                "{address}"
+            );
         }
         assert!(is_role("PostMaster") && !is_role("alice"));
     }

@@ -1,0 +1,408 @@
+//! The keys: one row each, in the order of `etc/minimta.toml` and of minimta.toml(5).
+//!
+//! A key is added by a row here, a field in `config.rs` and, because the tests ask for them, its lines in the
+//! sample and its entry in the manual.
+
+use log::LevelFilter;
+
+use super::document::Value;
+use super::reader::Draft;
+use super::value::{self, DAY, GIB, KIB, Wrong};
+use super::{Mechanism, Tls};
+
+/// A key.
+pub struct Key {
+    /// The table it stands in; empty: before the first one.
+    pub section: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// What the sample shows.
+    pub shown: Shown,
+    /// What it is for, in one sentence: the line above it in the sample.
+    pub doc: &'static str,
+    /// Reads the value and puts it in its place.
+    pub set: fn(&mut Draft, &Value) -> Result<(), Wrong>,
+}
+
+/// A value in TOML.
+pub enum Shown {
+    /// To write it is the same as to leave the key out.
+    Default(&'static str),
+    /// Without the key there is none, or it follows from something else.
+    Example(&'static str),
+}
+
+impl Shown {
+    /// The TOML text.
+    pub fn text(&self) -> &'static str {
+        match self {
+            Self::Default(text) | Self::Example(text) => text,
+        }
+    }
+}
+
+/// Every key there is.
+pub const KEYS: &[Key] = &[
+    Key {
+        section: "",
+        name: "hostname",
+        shown: Shown::Example(r#""pi.example.org""#),
+        doc: "What this machine calls itself; by default its fully qualified name.",
+        set: |draft, v| {
+            draft.config.hostname = value::domain(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "",
+        name: "domains",
+        shown: Shown::Example(r#"["pi.example.org", "localhost"]"#),
+        doc: "Mail for these is delivered here; by default the host name and localhost.",
+        set: |draft, v| {
+            draft.domains = Some(value::domains(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "smarthost",
+        name: "host",
+        shown: Shown::Example(r#""smtp.example.org""#),
+        doc: "A name or an address, tried as it is, without an MX look-up. The one key that must be there.",
+        set: |draft, v| {
+            draft.smarthost.host = Some(value::host(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "smarthost",
+        name: "port",
+        shown: Shown::Default("465"),
+        doc: r#"The port there: 465, or 587 with tls = "starttls", or 25 with "opportunistic" and "none"."#,
+        set: |draft, v| {
+            draft.smarthost.port = Some(value::number(v, 1..=65535)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "smarthost",
+        name: "tls",
+        shown: Shown::Default(r#""implicit""#),
+        doc: "How the way there is protected: implicit, starttls, opportunistic or none; by default implicit on port 465, starttls on others.",
+        set: |draft, v| {
+            draft.smarthost.tls = Some(value::choice(v, TLS)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "smarthost",
+        name: "verify",
+        shown: Shown::Default("true"),
+        doc: "Whether the name and the chain of its certificate are checked.",
+        set: |draft, v| {
+            draft.smarthost.verify = Some(value::flag(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "smarthost",
+        name: "ca_file",
+        shown: Shown::Example(r#""/etc/ssl/own-ca.pem""#),
+        doc: "The authorities to trust, in PEM; by default those of the system.",
+        set: |draft, v| {
+            draft.smarthost.ca_file = Some(value::path(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "smarthost",
+        name: "fingerprint",
+        shown: Shown::Example(
+            r#""sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff""#,
+        ),
+        doc: "The SHA-256 of the one certificate to trust, instead of any authority.",
+        set: |draft, v| {
+            draft.smarthost.fingerprint = Some(value::fingerprint(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "smarthost",
+        name: "user",
+        shown: Shown::Example(r#""me@example.org""#),
+        doc: "Who logs in there; by default nobody.",
+        set: |draft, v| {
+            draft.smarthost.user = Some(value::text(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "smarthost",
+        name: "password_file",
+        shown: Shown::Example(r#""/etc/minimta/password""#),
+        doc: "A file whose first line is the password or token; refused when others can read it.",
+        set: |draft, v| {
+            draft.smarthost.password_file = Some(value::path(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "smarthost",
+        name: "password_command",
+        shown: Shown::Example(r#"["/usr/bin/pass", "mail"]"#),
+        doc: "Or a program that prints the password or token as its first line; it is run without a shell.",
+        set: |draft, v| {
+            draft.smarthost.password_command = Some(value::words(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "smarthost",
+        name: "auth",
+        shown: Shown::Default(r#""auto""#),
+        doc: "How to log in: auto (the best that is offered), plain, login, cram-md5, scram-sha-256, xoauth2 or oauthbearer.",
+        set: |draft, v| {
+            draft.smarthost.auth = Some(value::choice(v, MECHANISMS)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "smarthost",
+        name: "from",
+        shown: Shown::Example(r#""me@example.org""#),
+        doc: "All mail leaves as this address, in the envelope and in From, whatever it was sent as.",
+        set: |draft, v| {
+            draft.smarthost.from = Some(value::address(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "rewrite",
+        name: "add_domain",
+        shown: Shown::Default("true"),
+        doc: r#"Whether names without a domain, as in "To: root", get the host name."#,
+        set: |draft, v| {
+            draft.config.rewrite.add_domain = value::flag(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "local",
+        name: "mailbox",
+        shown: Shown::Default(r#""~/Maildir/""#),
+        doc: "A path that ends in / is a Maildir, any other an mbox; ~ is the home, %u the name of the user.",
+        set: |draft, v| {
+            draft.config.local.mailbox = value::local_mailbox(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "queue",
+        name: "spool",
+        shown: Shown::Default(r#""/var/spool/minimta""#),
+        doc: "The folder of the queue; it must survive a power cut.",
+        set: |draft, v| {
+            draft.config.queue.spool = value::path(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "queue",
+        name: "retry_first",
+        shown: Shown::Default(r#""5m""#),
+        doc: "How long after a first failure the second attempt is due; then the times grow.",
+        set: |draft, v| {
+            draft.config.queue.retry_first = value::duration(v, 1..=30 * DAY)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "queue",
+        name: "retry_max",
+        shown: Shown::Default(r#""4h""#),
+        doc: "The longest time between two attempts.",
+        set: |draft, v| {
+            draft.config.queue.retry_max = value::duration(v, 1..=30 * DAY)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "queue",
+        name: "warn_after",
+        shown: Shown::Default(r#""4h""#),
+        doc: "When the sender is told of a delay; as long as give_up_after: never.",
+        set: |draft, v| {
+            draft.config.queue.warn_after = value::duration(v, 0..=365 * DAY)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "queue",
+        name: "give_up_after",
+        shown: Shown::Default(r#""5d""#),
+        doc: "When a message that cannot be delivered goes back to its sender.",
+        set: |draft, v| {
+            draft.config.queue.give_up_after = value::duration(v, 0..=365 * DAY)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "queue",
+        name: "min_free",
+        shown: Shown::Default(r#""16M""#),
+        doc: "What is left free on the file system; no message is accepted below it.",
+        set: |draft, v| {
+            draft.config.queue.min_free = value::size(v, 0..=1024 * GIB)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "queue",
+        name: "max_messages",
+        shown: Shown::Default("10000"),
+        doc: "How many messages may wait; no more are accepted then.",
+        set: |draft, v| {
+            draft.config.queue.max_messages = value::number(v, 1..=10_000_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "queue",
+        name: "workers",
+        shown: Shown::Default("4"),
+        doc: "How many deliveries run at once.",
+        set: |draft, v| {
+            draft.config.queue.workers = value::number(v, 1..=100)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "queue",
+        name: "per_destination",
+        shown: Shown::Default("2"),
+        doc: "How many connections go to one host at once.",
+        set: |draft, v| {
+            draft.config.queue.per_destination = value::number(v, 1..=100)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "limits",
+        name: "message_size",
+        shown: Shown::Default(r#""25M""#),
+        doc: "The largest message that is accepted.",
+        set: |draft, v| {
+            draft.config.limits.message_size = value::size(v, KIB..=1024 * GIB)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "limits",
+        name: "recipients",
+        shown: Shown::Default("1000"),
+        doc: "How many recipients one message may have.",
+        set: |draft, v| {
+            draft.config.limits.recipients = value::number(v, 1..=100_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "limits",
+        name: "hops",
+        shown: Shown::Default("100"),
+        doc: "How many Received lines a message may have; with more it is in a loop.",
+        set: |draft, v| {
+            draft.config.limits.hops = value::number(v, 1..=1000)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "limits",
+        name: "command_timeout",
+        shown: Shown::Default(r#""5m""#),
+        doc: "How long one command of a session may take, with the silence before it.",
+        set: |draft, v| {
+            draft.config.limits.command_timeout = value::duration(v, 1..=DAY)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "limits",
+        name: "data_timeout",
+        shown: Shown::Default(r#""10m""#),
+        doc: "How long one message of a session may take.",
+        set: |draft, v| {
+            draft.config.limits.data_timeout = value::duration(v, 1..=DAY)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "limits",
+        name: "errors",
+        shown: Shown::Default("10"),
+        doc: "How many bad commands a session may send before it is closed.",
+        set: |draft, v| {
+            draft.config.limits.errors = value::number(v, 1..=1000)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "log",
+        name: "to",
+        shown: Shown::Default(r#""auto""#),
+        doc: "Where its lines go: auto (syslog; stderr under a supervisor or at a terminal), syslog, stderr or a file.",
+        set: |draft, v| {
+            draft.config.log.to = value::log_to(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "log",
+        name: "level",
+        shown: Shown::Default(r#""info""#),
+        doc: "The least that is logged: off, error, warn, info, debug or trace.",
+        set: |draft, v| {
+            draft.config.log.level = value::choice(v, LEVELS)?;
+            Ok(())
+        },
+    },
+];
+
+/// The names of the tables, in order.
+pub fn sections() -> Vec<&'static str> {
+    let mut sections: Vec<&str> = KEYS.iter().map(|key| key.section).collect();
+    sections.dedup();
+    sections.retain(|section| !section.is_empty());
+    sections
+}
+
+/// The key of a name in a table.
+pub fn find(section: &str, name: &str) -> Option<&'static Key> {
+    KEYS.iter()
+        .find(|key| key.section == section && key.name == name)
+}
+
+const TLS: &[(&str, Tls)] = &[
+    ("implicit", Tls::Implicit),
+    ("starttls", Tls::Starttls),
+    ("opportunistic", Tls::Opportunistic),
+    ("none", Tls::None),
+];
+
+const MECHANISMS: &[(&str, Mechanism)] = &[
+    ("auto", Mechanism::Auto),
+    ("plain", Mechanism::Plain),
+    ("login", Mechanism::Login),
+    ("cram-md5", Mechanism::CramMd5),
+    ("scram-sha-256", Mechanism::ScramSha256),
+    ("xoauth2", Mechanism::Xoauth2),
+    ("oauthbearer", Mechanism::Oauthbearer),
+];
+
+const LEVELS: &[(&str, LevelFilter)] = &[
+    ("off", LevelFilter::Off),
+    ("error", LevelFilter::Error),
+    ("warn", LevelFilter::Warn),
+    ("info", LevelFilter::Info),
+    ("debug", LevelFilter::Debug),
+    ("trace", LevelFilter::Trace),
+];

@@ -1,0 +1,525 @@
+//! A value of the file -> what a key means by it, or what was expected and what was found.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::LogTo;
+use super::document::Value;
+use super::report::printable;
+use crate::proto::address::{Domain, Mailbox};
+
+/// Why a value is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// What would be right.
+    pub expected: String,
+    /// What stands there.
+    pub found: String,
+    /// What is wrong with it, where that is not plain.
+    pub because: Option<&'static str>,
+}
+
+impl Wrong {
+    fn new(expected: impl Into<String>, value: &Value) -> Self {
+        Self {
+            expected: expected.into(),
+            found: describe(value),
+            because: None,
+        }
+    }
+
+    fn because(self, reason: &'static str) -> Self {
+        Self {
+            because: Some(reason),
+            ..self
+        }
+    }
+}
+
+/// A value in words: as it is written, or what kind of thing it is.
+pub fn describe(value: &Value) -> String {
+    match value {
+        Value::Text(text) => format!("\"{}\"", printable(text)),
+        Value::Number(number) => number.to_string(),
+        Value::Flag(flag) => flag.to_string(),
+        Value::List(_) => "a list".to_owned(),
+        Value::Table(_) => "a table".to_owned(),
+        Value::Other(written) => printable(written),
+    }
+}
+
+/// `true` or `false`.
+pub fn flag(value: &Value) -> Result<bool, Wrong> {
+    match value {
+        Value::Flag(flag) => Ok(*flag),
+        _ => Err(Wrong::new("true or false, without quotes", value)),
+    }
+}
+
+/// A whole number within bounds.
+pub fn number<T: TryFrom<u64>>(value: &Value, range: RangeInclusive<u64>) -> Result<T, Wrong> {
+    let number = match value {
+        Value::Number(number) => u64::try_from(*number).ok(),
+        _ => None,
+    };
+    number
+        .filter(|number| range.contains(number))
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| {
+            let (least, most) = (range.start(), range.end());
+            Wrong::new(format!("a number from {least} to {most}"), value)
+        })
+}
+
+/// Octets, as a number or as `"25M"`; K, M, G are powers of 1024.
+pub fn size(value: &Value, range: RangeInclusive<u64>) -> Result<u64, Wrong> {
+    let size = match value {
+        Value::Number(number) => u64::try_from(*number).ok(),
+        Value::Text(text) => parse_size(text),
+        _ => None,
+    };
+    size.filter(|size| range.contains(size)).ok_or_else(|| {
+        let (least, most) = (show_size(*range.start()), show_size(*range.end()));
+        Wrong::new(
+            format!("a size such as \"25M\", from \"{least}\" to \"{most}\""),
+            value,
+        )
+    })
+}
+
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(['K', 'M', 'G']);
+    let factor = match text.get(digits.len()..)? {
+        "" => 1,
+        "K" => KIB,
+        "M" => MIB,
+        "G" => GIB,
+        _ => return None,
+    };
+    plain_number(digits)?.checked_mul(factor)
+}
+
+/// 1K, 1M, 1G.
+pub const KIB: u64 = 1 << 10;
+pub const MIB: u64 = 1 << 20;
+pub const GIB: u64 = 1 << 30;
+
+/// Digits alone: `parse` would let a plus sign through.
+fn plain_number(digits: &str) -> Option<u64> {
+    if !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+/// A size as it is written in the file.
+pub fn show_size(octets: u64) -> String {
+    for (factor, unit) in [(GIB, 'G'), (MIB, 'M'), (KIB, 'K')] {
+        if octets >= factor && octets.is_multiple_of(factor) {
+            return format!("{}{unit}", octets / factor);
+        }
+    }
+    octets.to_string()
+}
+
+/// A time such as `"90s"`, `"5m"`, `"1h30m"`, `"5d"`, in seconds; the bounds are in seconds.
+pub fn duration(value: &Value, range: RangeInclusive<u64>) -> Result<Duration, Wrong> {
+    let seconds = match value {
+        Value::Text(text) => parse_seconds(text),
+        _ => None,
+    };
+    seconds
+        .filter(|seconds| range.contains(seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(|| {
+            let least = show_duration(Duration::from_secs(*range.start()));
+            let most = show_duration(Duration::from_secs(*range.end()));
+            Wrong::new(
+                format!("a time such as \"1h30m\", from \"{least}\" to \"{most}\""),
+                value,
+            )
+        })
+}
+
+/// Each unit at most once, the largest first: what is written otherwise is more likely a slip than a wish.
+fn parse_seconds(text: &str) -> Option<u64> {
+    let mut rest = text;
+    let mut total: u64 = 0;
+    for (unit, seconds) in UNITS {
+        let Some((digits, after)) = rest.split_once(unit) else {
+            continue;
+        };
+        if digits.is_empty() {
+            return None;
+        }
+        total = total.checked_add(plain_number(digits)?.checked_mul(seconds)?)?;
+        rest = after;
+    }
+    (rest.is_empty() && !text.is_empty()).then_some(total)
+}
+
+const UNITS: [(char, u64); 4] = [('d', DAY), ('h', HOUR), ('m', MINUTE), ('s', 1)];
+
+/// Seconds in one.
+pub const MINUTE: u64 = 60;
+pub const HOUR: u64 = 60 * MINUTE;
+pub const DAY: u64 = 24 * HOUR;
+
+/// A time as it is written in the file.
+pub fn show_duration(duration: Duration) -> String {
+    let mut rest = duration.as_secs();
+    let mut out = String::new();
+    for (unit, seconds) in UNITS {
+        if rest >= seconds {
+            out.push_str(&format!("{}{unit}", rest / seconds));
+            rest %= seconds;
+        }
+    }
+    if out.is_empty() { "0s".to_owned() } else { out }
+}
+
+/// One of a few words.
+pub fn choice<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, Wrong> {
+    let found = match value {
+        Value::Text(text) => words.iter().find(|(word, _)| word == text),
+        _ => None,
+    };
+    found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+        let words: Vec<String> = words
+            .iter()
+            .map(|(word, _)| format!("\"{word}\""))
+            .collect();
+        Wrong::new(format!("one of {}", words.join(", ")), value)
+    })
+}
+
+/// A text in one line that says something.
+pub fn text(value: &Value) -> Result<String, Wrong> {
+    match value {
+        Value::Text(text) if !text.is_empty() && !text.chars().any(char::is_control) => {
+            Ok(text.clone())
+        }
+        _ => Err(Wrong::new(
+            "a text in quotes, not empty and without control characters",
+            value,
+        )),
+    }
+}
+
+/// A path from the root: the folder a program is started in is chosen by its caller.
+pub fn path(value: &Value) -> Result<PathBuf, Wrong> {
+    let wrong = || Wrong::new("a path that begins with /", value);
+    let path = text(value).map_err(|_| wrong())?;
+    if path.starts_with('~') {
+        return Err(wrong().because("~ is not expanded here"));
+    }
+    if !path.starts_with('/') {
+        return Err(wrong());
+    }
+    Ok(PathBuf::from(path))
+}
+
+/// A program and its arguments.
+pub fn words(value: &Value) -> Result<Vec<String>, Wrong> {
+    let wrong = || {
+        Wrong::new(
+            "a list of texts, the program's whole path and its arguments",
+            value,
+        )
+    };
+    let Value::List(items) = value else {
+        return Err(wrong());
+    };
+    let words = items
+        .iter()
+        .map(|(item, _)| match item {
+            // An argument may well be empty; a NUL cannot be handed to a program.
+            Value::Text(word) if !word.contains('\0') => Ok(word.clone()),
+            _ => Err(wrong()),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    match words.first() {
+        Some(program) if program.starts_with('/') => Ok(words),
+        Some(_) => Err(wrong().because("the first word does not begin with /")),
+        None => Err(wrong().because("it is empty")),
+    }
+}
+
+/// A domain, or an address literal.
+pub fn domain(value: &Value) -> Result<Domain, Wrong> {
+    let wrong = || Wrong::new("a domain such as \"pi.example.org\"", value);
+    let Value::Text(text) = value else {
+        return Err(wrong());
+    };
+    Domain::parse(text).map_err(|invalid| wrong().because(invalid.0))
+}
+
+/// A list of domains, each taken once.
+pub fn domains(value: &Value) -> Result<Vec<Domain>, Wrong> {
+    let Value::List(items) = value else {
+        return Err(Wrong::new(
+            "a list of domains such as [\"pi.example.org\", \"localhost\"]",
+            value,
+        ));
+    };
+    let mut domains = Vec::new();
+    for (item, _) in items {
+        let domain = domain(item)?;
+        if !domains.contains(&domain) {
+            domains.push(domain);
+        }
+    }
+    Ok(domains)
+}
+
+/// An address of a person.
+pub fn address(value: &Value) -> Result<Mailbox, Wrong> {
+    let wrong = || Wrong::new("an address such as \"me@example.org\"", value);
+    let Value::Text(text) = value else {
+        return Err(wrong());
+    };
+    Mailbox::parse(text).map_err(|invalid| wrong().because(invalid.0))
+}
+
+/// A host by name or address, written as a resolver takes it: no brackets, no final dot.
+pub fn host(value: &Value) -> Result<String, Wrong> {
+    let wrong = || Wrong::new("the name or address of a host", value);
+    let Value::Text(text) = value else {
+        return Err(wrong());
+    };
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|inner| inner.strip_suffix(']'))
+        .unwrap_or(text);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Ok(address.to_string());
+    }
+    if text.contains("://") {
+        return Err(wrong().because("the protocol follows from tls and port"));
+    }
+    if text.contains(':') {
+        return Err(wrong().because("the port has a key of its own"));
+    }
+    match Domain::parse(text) {
+        Ok(domain) if !text.starts_with('[') => Ok(domain.as_str().to_owned()),
+        Ok(_) => Err(wrong()),
+        Err(invalid) => Err(wrong().because(invalid.0)),
+    }
+}
+
+/// `sha256:` and the 64 digits of a certificate's SHA-256, with or without colons, as `openssl x509 -fingerprint
+/// -sha256` prints them.
+pub fn fingerprint(value: &Value) -> Result<[u8; 32], Wrong> {
+    let wrong = || Wrong::new("\"sha256:\" and 64 hexadecimal digits", value);
+    let Value::Text(text) = value else {
+        return Err(wrong());
+    };
+    let digits = text.strip_prefix("sha256:").ok_or_else(wrong)?;
+    let digits: Vec<u32> = digits
+        .chars()
+        .filter(|c| *c != ':')
+        .map(|c| c.to_digit(16))
+        .collect::<Option<_>>()
+        .ok_or_else(wrong)?;
+    let octets: Vec<u8> = digits
+        .chunks(2)
+        .filter_map(|pair| match pair {
+            [high, low] => u8::try_from(high << 4 | low).ok(),
+            _ => None,
+        })
+        .collect();
+    if digits.len() != 64 {
+        return Err(wrong().because("it has more digits or fewer"));
+    }
+    octets.try_into().map_err(|_| wrong())
+}
+
+/// A Maildir or an mbox, with `~/` for the home and `%u` for the user.
+pub fn local_mailbox(value: &Value) -> Result<String, Wrong> {
+    let wrong = || {
+        Wrong::new(
+            "a Maildir such as \"~/Maildir/\" or an mbox such as \"/var/mail/%u\"",
+            value,
+        )
+    };
+    let path = text(value).map_err(|_| wrong())?;
+    if path.starts_with('|') {
+        return Err(wrong().because("mail to a command is not known to this version of minimta"));
+    }
+    if path.starts_with("lmtp:") {
+        return Err(wrong().because("delivery by LMTP is not known to this version of minimta"));
+    }
+    if !path.starts_with('/') && !path.starts_with("~/") {
+        return Err(wrong().because("it begins with neither / nor ~/"));
+    }
+    if path.split('%').skip(1).any(|rest| !rest.starts_with('u')) {
+        return Err(wrong().because("only u may follow a %"));
+    }
+    Ok(path)
+}
+
+/// Where log lines go.
+pub fn log_to(value: &Value) -> Result<LogTo, Wrong> {
+    match value {
+        Value::Text(word) if word == "auto" => Ok(LogTo::Auto),
+        Value::Text(word) if word == "syslog" => Ok(LogTo::Syslog),
+        Value::Text(word) if word == "stderr" => Ok(LogTo::Stderr),
+        _ => path(value).map(LogTo::File).map_err(|wrong| Wrong {
+            expected: "\"auto\", \"syslog\", \"stderr\" or a path that begins with /".to_owned(),
+            ..wrong
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> Value {
+        Value::Text(text.to_owned())
+    }
+
+    #[test]
+    fn sizes_are_octets_or_have_one_unit() {
+        let rows: &[(&str, Option<u64>)] = &[
+            ("25M", Some(25 * MIB)),
+            ("512K", Some(512 * KIB)),
+            ("1G", Some(GIB)),
+            ("0", Some(0)),
+            ("100", Some(100)),
+            ("", None),
+            ("M", None),
+            ("25MB", None),
+            ("25MM", None),
+            ("25m", None), // a minute is written so
+            ("2.5M", None),
+            ("-1", None),
+            ("+1", None),
+            (" 1", None),
+            ("18446744073709551615", None), // beyond the bound
+            ("99999999999999999999999G", None),
+            ("18014398509481984K", None), // 2^64
+        ];
+        for (text, expected) in rows {
+            assert_eq!(size(&said(text), 0..=GIB).ok(), *expected, "{text:?}");
+        }
+        assert_eq!(size(&Value::Number(5), 0..=GIB).ok(), Some(5));
+        assert_eq!(size(&Value::Number(-5), 0..=GIB).ok(), None);
+    }
+
+    #[test]
+    fn times_have_units_in_order() {
+        let rows: &[(&str, Option<u64>)] = &[
+            ("0s", Some(0)),
+            ("5m", Some(300)),
+            ("4h", Some(4 * HOUR)),
+            ("5d", Some(5 * DAY)),
+            ("1h30m", Some(5400)),
+            ("1d2h3m4s", Some(DAY + 2 * HOUR + 3 * MINUTE + 4)),
+            ("90s", Some(90)),
+            ("", None),
+            ("5", None),
+            ("m", None),
+            ("5M", None),
+            ("30m1h", None),
+            ("1h1h", None),
+            ("1h30", None),
+            ("1.5h", None),
+            ("-5m", None),
+            ("5 m", None),
+            ("999999999999999999999d", None),
+            ("18446744073709551615d", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(
+                duration(&said(text), 0..=365 * DAY).ok(),
+                expected.map(Duration::from_secs),
+                "{text:?}"
+            );
+        }
+        assert!(duration(&Value::Number(300), 0..=DAY).is_err());
+    }
+
+    #[test]
+    fn sizes_and_times_are_shown_as_they_are_written() {
+        for text in ["0", "100", "1500", "512K", "25M", "1G"] {
+            assert_eq!(show_size(size(&said(text), 0..=GIB).unwrap()), text);
+        }
+        for text in ["0s", "90m", "1h30m", "5d", "1d1s"] {
+            let read = duration(&said(text), 0..=365 * DAY).unwrap();
+            assert_eq!(
+                show_duration(read),
+                if text == "90m" { "1h30m" } else { text }
+            );
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_or_addresses() {
+        let rows: &[(&str, Option<&str>)] = &[
+            ("smtp.example.org", Some("smtp.example.org")),
+            ("SMTP.Example.org.", Some("smtp.example.org")),
+            ("localhost", Some("localhost")),
+            ("192.0.2.1", Some("192.0.2.1")),
+            ("[192.0.2.1]", Some("192.0.2.1")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("[2001:DB8::1]", Some("2001:db8::1")),
+            ("smtp.example.org:587", None),
+            ("smtps://smtp.example.org", None),
+            ("[smtp.example.org]", None),
+            ("[IPv6:::1]", None),
+            ("", None),
+            ("a b", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(host(&said(text)).ok().as_deref(), *expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn fingerprints_are_32_octets() {
+        let plain = "ab".repeat(32);
+        let colons = vec!["AB"; 32].join(":");
+        assert_eq!(
+            fingerprint(&said(&format!("sha256:{plain}"))).unwrap(),
+            [0xab; 32]
+        );
+        assert_eq!(
+            fingerprint(&said(&format!("sha256:{colons}"))).unwrap(),
+            [0xab; 32]
+        );
+        for bad in [
+            plain.clone(),
+            format!("sha1:{plain}"),
+            format!("sha256:{plain}a"),
+            format!("sha256:{plain}ab"),
+            format!("sha256:{}", &plain[2..]),
+            format!("sha256:{}zz", &plain[2..]),
+            "sha256:".to_owned(),
+        ] {
+            assert!(fingerprint(&said(&bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn mailboxes_are_paths() {
+        for good in ["~/Maildir/", "~/mbox", "/var/mail/%u", "/srv/%u/%u/"] {
+            assert_eq!(local_mailbox(&said(good)).unwrap(), good);
+        }
+        for bad in [
+            "",
+            "~",
+            "Maildir/",
+            "|cat",
+            "lmtp:/run/x",
+            "/m/%",
+            "/m/%d",
+            "~x/y",
+            "/a\nb",
+        ] {
+            assert!(local_mailbox(&said(bad)).is_err(), "{bad:?}");
+        }
+    }
+}

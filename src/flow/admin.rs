@@ -1,0 +1,463 @@
+//! What an admin does with the queue: list it, show, hold, release and remove messages, ask where mail would go.
+
+use std::io::{Read, Write};
+
+use super::queue::{self, said};
+use super::settle::policy;
+use super::{Context, deliver};
+use crate::cli::{Invocation, complain, say};
+use crate::error::{Error, Result};
+use crate::events;
+use crate::host::spool::{Folder, Item, is_id};
+use crate::host::{clock, words};
+use crate::json::Json;
+use crate::proto::address::Mailbox;
+use crate::proto::date::Stamp;
+use crate::proto::envelope::{Envelope, Parsed, Progress};
+use crate::proto::route::Hop;
+
+/// A message of the queue, as a list shows it.
+struct Listed {
+    item: Item,
+    size: u64,
+    envelope: Envelope,
+    progress: Progress,
+}
+
+/// `mailq`. Returned is whether a message has waited for longer than `[queue] warn_after`: a monitor's question.
+///
+/// # Errors
+/// Those of reading the spool.
+pub fn list(context: &Context, call: &Invocation) -> Result<bool> {
+    let now = clock::now();
+    let mut listed = Vec::new();
+    let mut unreadable = Vec::new();
+    for folder in [Folder::New, Folder::Cur, Folder::Hold] {
+        for item in context.spool.scan(folder)? {
+            if !queue::is_selected(context, &item, &call.select) {
+                continue;
+            }
+            match context.spool.look(&item) {
+                Some((
+                    Parsed {
+                        envelope, facts, ..
+                    },
+                    progress,
+                )) => {
+                    listed.push(Listed {
+                        item,
+                        size: facts.size,
+                        envelope,
+                        progress,
+                    });
+                }
+                None => unreadable.push(item),
+            }
+        }
+    }
+    listed.sort_by(|a, b| a.item.id.cmp(&b.item.id));
+    say(&if call.json {
+        as_json(&listed, &unreadable)
+    } else {
+        as_text(&listed, &unreadable, now)
+    });
+    let waits = |l: &&Listed| l.item.folder != Folder::Hold;
+    let oldest = listed
+        .iter()
+        .filter(waits)
+        .map(|l| now.saturating_sub(l.envelope.received_at))
+        .max();
+    Ok(oldest
+        .is_some_and(|age| u64::try_from(age).is_ok_and(|age| age > policy(context).warn_after)))
+}
+
+/// In the form people know, with the closing line that monitors of Postfix read.
+fn as_text(listed: &[Listed], unreadable: &[Item], now: i64) -> String {
+    if listed.is_empty() && unreadable.is_empty() {
+        return "Mail queue is empty\n".to_owned();
+    }
+    let mut text = String::new();
+    for Listed {
+        item,
+        size,
+        envelope,
+        progress,
+    } in listed
+    {
+        let age = duration(now.saturating_sub(envelope.received_at));
+        let held = if item.folder == Folder::Hold {
+            "  on hold"
+        } else {
+            ""
+        };
+        text.push_str(&format!(
+            "{}  {:>6}  {age:>6}  {}{held}\n",
+            item.id,
+            octets(*size),
+            envelope.sender
+        ));
+        for index in progress.waiting() {
+            let (Some(to), Some(standing)) = (
+                envelope.recipients.get(index),
+                progress.standings.get(index),
+            ) else {
+                continue;
+            };
+            let due = if item.due <= now {
+                "now".to_owned()
+            } else {
+                clock::local(item.due).short(now)
+            };
+            let next = if item.folder == Folder::Hold {
+                String::new()
+            } else {
+                format!("; next try {due}")
+            };
+            let why = standing
+                .last
+                .as_ref()
+                .map_or_else(|| "not tried yet".to_owned(), |(_, o)| said(o));
+            text.push_str(&format!("    {}\n        {why}{next}\n", to.address));
+        }
+    }
+    for item in unreadable {
+        text.push_str(&format!(
+            "{}  unreadable, in {}/\n",
+            item.id,
+            item.folder.name()
+        ));
+    }
+    let total: u64 = listed.iter().map(|l| l.size).sum();
+    let count = listed.len() + unreadable.len();
+    let plural = if count == 1 { "" } else { "s" };
+    text.push_str(&format!(
+        "-- {} Kbytes in {count} Request{plural}.\n",
+        total.div_ceil(1024)
+    ));
+    text
+}
+
+fn as_json(listed: &[Listed], unreadable: &[Item]) -> String {
+    let messages = listed.iter().map(
+        |Listed {
+             item,
+             size,
+             envelope,
+             progress,
+         }| {
+            let waiting = progress.waiting().into_iter().filter_map(|index| {
+                let (to, standing) = (
+                    envelope.recipients.get(index)?,
+                    progress.standings.get(index)?,
+                );
+                let last = standing.last.as_ref();
+                Some(Json::Object(vec![
+                    ("address", Json::text(&to.address)),
+                    ("attempts", Json::Number(u64::from(standing.attempts))),
+                    (
+                        "last_attempt",
+                        last.map_or(Json::Null, |(at, _)| Json::text(&Stamp::utc(*at).iso8601())),
+                    ),
+                    (
+                        "reason",
+                        last.map_or(Json::Null, |(_, o)| Json::text(&said(o))),
+                    ),
+                ]))
+            });
+            let due = if item.folder == Folder::Hold {
+                Json::Null
+            } else {
+                Json::text(&Stamp::utc(item.due).iso8601())
+            };
+            Json::Object(vec![
+                ("id", Json::text(&item.id)),
+                ("state", Json::text(&item.folder.name())),
+                ("size", Json::Number(*size)),
+                (
+                    "received",
+                    Json::text(&Stamp::utc(envelope.received_at).iso8601()),
+                ),
+                ("due", due),
+                (
+                    "sender",
+                    Json::text(
+                        &envelope
+                            .sender
+                            .mailbox()
+                            .map(ToString::to_string)
+                            .unwrap_or_default(),
+                    ),
+                ),
+                ("waiting", Json::Array(waiting.collect())),
+            ])
+        },
+    );
+    let bytes = listed.iter().map(|l| l.size).sum();
+    let unreadable = unreadable.iter().map(|item| Json::text(&item.id)).collect();
+    let whole = Json::Object(vec![
+        ("count", Json::Number(listed.len() as u64)),
+        ("bytes", Json::Number(bytes)),
+        ("messages", Json::Array(messages.collect())),
+        ("unreadable", Json::Array(unreadable)),
+    ]);
+    format!("{whole}\n")
+}
+
+/// `--show ID`: the queue file as it is: envelope, message, journal.
+///
+/// # Errors
+/// `Data` for an id that is none of the queue's; those of reading.
+pub fn show(context: &Context, id: &str) -> Result<()> {
+    let mut file = context.spool.open(&find(context, id)?)?;
+    let mut block = vec![0; 64 * 1024];
+    let mut out = std::io::stdout().lock();
+    loop {
+        match file.read(&mut block) {
+            Ok(0) => return Ok(()),
+            // n is at most the block's length. A reader who has gone away is no error.
+            Ok(n) if out.write_all(&block[..n]).is_err() => return Ok(()),
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => {
+                return Err(Error::Io(format!(
+                    "cannot read message {id}: {}",
+                    words(&e)
+                )));
+            }
+        }
+    }
+}
+
+/// `--remove ID...`, or `ALL` of the queue.
+///
+/// # Errors
+/// The last one of any message; the others are removed all the same.
+pub fn remove(context: &Context, ids: &[String]) -> Result<()> {
+    each(
+        context,
+        ids,
+        &[Folder::New, Folder::Cur, Folder::Hold],
+        "removed",
+        &|item| {
+            context.spool.remove(item)?;
+            events::removed(&item.id, "by-hand");
+            Ok(())
+        },
+    )
+}
+
+/// `--hold ID...`: set aside until released.
+///
+/// # Errors
+/// As for [`remove`].
+pub fn hold(context: &Context, ids: &[String]) -> Result<()> {
+    each(
+        context,
+        ids,
+        &[Folder::New, Folder::Cur],
+        "on hold",
+        &|item| {
+            context.spool.shift(item, Folder::Hold)?;
+            events::held(&item.id, &"by hand");
+            Ok(())
+        },
+    )
+}
+
+/// `--release ID...`: back into the queue, due at once.
+///
+/// # Errors
+/// As for [`remove`].
+pub fn release(context: &Context, ids: &[String]) -> Result<()> {
+    each(context, ids, &[Folder::Hold], "released", &|item| {
+        context.spool.shift(item, Folder::Cur)
+    })
+}
+
+fn each(
+    context: &Context,
+    ids: &[String],
+    folders: &[Folder],
+    done: &str,
+    act: &dyn Fn(&Item) -> Result<()>,
+) -> Result<()> {
+    if ids.is_empty() {
+        return Err(Error::Usage(
+            "name the queue ids, as mailq shows them, or ALL".to_owned(),
+        ));
+    }
+    let mut items = Vec::new();
+    let mut result = Ok(());
+    if ids == ["ALL"] {
+        for folder in folders {
+            items.extend(context.spool.scan(*folder)?);
+        }
+    } else {
+        for id in ids {
+            match find(context, id) {
+                Ok(item) if folders.contains(&item.folder) => items.push(item),
+                Ok(item) => {
+                    result = Err(Error::Data(format!(
+                        "message {id} is in {}/ already",
+                        item.folder.name()
+                    )))
+                }
+                Err(error) => result = Err(error),
+            }
+            if let Err(error) = &result {
+                complain(&context.program, &error.to_string());
+            }
+        }
+    }
+    for item in &items {
+        match act(item) {
+            Ok(()) => say(&format!("{} {done}\n", item.id)),
+            Err(error) => {
+                complain(&context.program, &error.to_string());
+                result = Err(error);
+            }
+        }
+    }
+    result
+}
+
+fn find(context: &Context, id: &str) -> Result<Item> {
+    let why = if is_id(id) {
+        "there is no such message in the queue"
+    } else {
+        "that is no queue id"
+    };
+    context
+        .spool
+        .find(id)
+        .ok_or_else(|| Error::Data(format!("{id}: {why}; mailq lists them")))
+}
+
+/// `-bv`: where the mail of each address would go. Nothing is connected to.
+///
+/// # Errors
+/// `NoUser` or `Data` when there is an address that mail cannot go to.
+pub fn verify(context: &Context, call: &Invocation) -> Result<()> {
+    if call.arguments.is_empty() {
+        return Err(Error::Usage("-bv needs addresses to verify".to_owned()));
+    }
+    let (mut result, mut found) = (Ok(()), Vec::new());
+    for text in &call.arguments {
+        let (route, fault) = destination(context, text);
+        if call.json {
+            let deliverable = if fault.is_none() {
+                Json::True
+            } else {
+                Json::False
+            };
+            found.push(Json::Object(vec![
+                ("address", Json::text(text)),
+                ("deliverable", deliverable),
+                ("route", Json::text(&route)),
+            ]));
+        } else {
+            say(&format!("{text}: {route}\n"));
+        }
+        result = fault.map_or(result, Err);
+    }
+    if call.json {
+        say(&format!("{}\n", Json::Array(found)));
+    }
+    result
+}
+
+/// What would become of mail for an address, in words, and the error if nothing would.
+pub fn destination(context: &Context, text: &str) -> (String, Option<Error>) {
+    let address = match Mailbox::qualify(text, &context.config.hostname) {
+        Ok(address) => address,
+        Err(why) => {
+            let why = format!("not a valid address: {why}");
+            return (why.clone(), Some(Error::Data(format!("{text} is {why}"))));
+        }
+    };
+    match queue::hop(context, &address) {
+        Hop::Local => match deliver::account(context, &address) {
+            Ok(Some(account)) => {
+                let mailbox = deliver::mailbox(&context.config.local.mailbox, &account);
+                (
+                    format!("local user {}, mailbox {}", account.name, mailbox.display()),
+                    None,
+                )
+            }
+            Ok(None) => {
+                let why = format!("there is no user {} here", address.local());
+                (why.clone(), Some(Error::NoUser(why)))
+            }
+            Err(why) => (why.clone(), Some(Error::TempFail(why))),
+        },
+        Hop::Smarthost => {
+            let hosts = context
+                .config
+                .smarthosts
+                .iter()
+                .map(|s| format!("{}:{}", s.host, s.port));
+            (
+                format!("smarthost {}", hosts.collect::<Vec<_>>().join(", then ")),
+                None,
+            )
+        }
+        Hop::Nowhere => {
+            let why = "it is not for here, and the configuration names no [smarthost]".to_owned();
+            (
+                why.clone(),
+                Some(Error::Unavailable(format!("{text}: {why}"))),
+            )
+        }
+    }
+}
+
+/// A number of octets for people: `812`, `1.2K`, `25M`.
+fn octets(n: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
+    match UNITS.iter().find(|(unit, _)| n >= *unit) {
+        Some((unit, name)) if n < unit * 10 => {
+            format!("{}.{}{name}", n / unit, n % unit * 10 / unit)
+        }
+        Some((unit, name)) => format!("{}{name}", n / unit),
+        None => n.to_string(),
+    }
+}
+
+/// A time span for people: `40s`, `12m`, `3h`, `4d`.
+fn duration(seconds: i64) -> String {
+    match seconds {
+        ..60 => format!("{}s", seconds.max(0)),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        let sizes = [
+            (0, "0"),
+            (1023, "1023"),
+            (1024, "1.0K"),
+            (1843, "1.7K"),
+            (20_480, "20K"),
+            (26_214_400, "25M"),
+        ];
+        for (n, text) in sizes {
+            assert_eq!(octets(n), text);
+        }
+        for (n, text) in [
+            (-5, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (7200, "2h"),
+            (172_800, "2d"),
+        ] {
+            assert_eq!(duration(n), text);
+        }
+    }
+}

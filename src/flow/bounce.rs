@@ -1,0 +1,107 @@
+//! A report of what became of a message, spooled like any other mail.
+
+use std::io;
+
+use super::settle::policy;
+use super::{Context, text};
+use crate::error::{Error, Result};
+use crate::host::spool::{Claim, Draft};
+use crate::host::{clock, words};
+use crate::proto::address::{Mailbox, ReversePath};
+use crate::proto::dsn::{Action, Report, Returned};
+use crate::proto::envelope::{Envelope, Outcome, Recipient, Ret};
+use crate::proto::retry::retry_until;
+
+/// Octets up to which a message comes back whole when its sender did not ask for either.
+const SMALL: u64 = 32 * 1024;
+/// Octets up to which it comes back whole when its sender asked for that: a report must not fill his mailbox.
+const MOST: u64 = 1024 * 1024;
+/// Octets of a header that come back.
+const MAX_HEADER: usize = 64 * 1024;
+
+/// Commits a report on the recipients of `about` to the spool and returns its queue id.
+///
+/// # Errors
+/// Those of the spool. The message must then stay as it is.
+pub fn report(
+    context: &Context,
+    claim: &Claim,
+    to: &Mailbox,
+    action: Action,
+    about: &[(usize, Outcome)],
+    now: i64,
+) -> Result<String> {
+    let returned = match (claim.envelope.ret, claim.facts.size, action) {
+        (Some(Ret::Full), ..=MOST, Action::Failed) | (None, ..=SMALL, Action::Failed) => {
+            Returned::Full
+        }
+        _ => Returned::Headers,
+    };
+    let host = &context.config.hostname;
+    let mut draft = context.spool.begin(&Envelope {
+        sender: ReversePath::Null,
+        recipients: vec![Recipient::plain(to.clone())],
+        received_at: now,
+        client: format!("report of {}", claim.id),
+        protocol: "local".to_owned(),
+        auth: None,
+        smtputf8: claim.envelope.smtputf8,
+        ret: None,
+        envid: None,
+    })?;
+    let recipients = &claim.envelope.recipients;
+    let report = Report {
+        action,
+        reporting_mta: host,
+        to,
+        envelope: &claim.envelope,
+        queue_id: &claim.id,
+        about: about
+            .iter()
+            .filter_map(|(i, o)| recipients.get(*i).map(|r| (r, o, now)))
+            .collect(),
+        now: clock::local(now),
+        message_id: format!("<{}@{host}>", draft.id),
+        returned,
+        eight_bit: claim.facts.eight_bit,
+        retry_until: (action == Action::Delayed)
+            .then(|| retry_until(&policy(context), claim.envelope.received_at)),
+        random: clock::random(),
+    };
+    draft.write(&report.head())?;
+    match returned {
+        Returned::Full => copy(claim, &mut draft)?,
+        Returned::Headers => {
+            let header = text::header(claim).map_err(|e| unreadable(claim, &e))?;
+            let mut octets = Vec::new();
+            header.write(&mut octets);
+            // Cut between two octets, it is still a header for people to look at.
+            draft.write(octets.get(..MAX_HEADER).unwrap_or(&octets))?;
+        }
+    }
+    draft.write(&report.tail())?;
+    Ok(draft.commit()?.id.clone())
+}
+
+/// Copies the whole message into the report.
+fn copy(claim: &Claim, draft: &mut Draft) -> Result<()> {
+    let mut full = None;
+    let copied = text::copy(claim.message(), &mut |octets| {
+        draft.write(octets).map_err(|error| {
+            full = Some(error);
+            io::Error::other("the report cannot be written")
+        })
+    });
+    match full {
+        Some(error) => Err(error),
+        None => copied.map_err(|e| unreadable(claim, &e)),
+    }
+}
+
+fn unreadable(claim: &Claim, error: &io::Error) -> Error {
+    Error::TempFail(format!(
+        "cannot read message {}: {}",
+        claim.id,
+        words(error)
+    ))
+}

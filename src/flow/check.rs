@@ -1,0 +1,309 @@
+//! `--check` and `--test`: why mail would not flow, found before it does not. Nothing is changed, nothing is sent.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::admin::destination;
+use super::links::Shared;
+use super::queue::hop;
+use super::send::Connection;
+use super::{Context, deliver};
+use crate::cli::{Invocation, say};
+use crate::config::{Password, Smarthost};
+use crate::error::{Error, Result};
+use crate::host::spool::Folder;
+use crate::host::{accounts, clock, words};
+use crate::json::Json;
+use crate::proto::address::Mailbox;
+use crate::proto::route::Hop;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Grade {
+    Ok,
+    Warning,
+    Error,
+}
+
+impl Grade {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+struct Finding {
+    grade: Grade,
+    /// What was looked at.
+    thing: String,
+    /// What was found, and what to do about it.
+    text: String,
+}
+
+/// `--check`: one line a finding. The exit code is 78 when one is an error.
+///
+/// # Errors
+/// None yet: whatever cannot be looked at is a finding.
+pub fn run(context: &Context, call: &Invocation) -> Result<ExitCode> {
+    let mut findings = Vec::new();
+    configuration(context, &mut findings);
+    host_name(context, &mut findings);
+    system(&mut findings);
+    spool(context, &mut findings);
+    mailbox(context, &mut findings);
+    smarthosts(context, &mut findings);
+    if call.json {
+        let object = |f: &Finding| {
+            let grade = Json::text(&f.grade.word());
+            Json::Object(vec![
+                ("grade", grade),
+                ("thing", Json::text(&f.thing)),
+                ("text", Json::text(&f.text)),
+            ])
+        };
+        say(&format!(
+            "{}\n",
+            Json::Array(findings.iter().map(object).collect())
+        ));
+    } else {
+        for Finding { grade, thing, text } in &findings {
+            say(&format!("{:<8} {thing}: {text}\n", grade.word()));
+        }
+    }
+    let worst = findings.iter().map(|f| f.grade).max().unwrap_or(Grade::Ok);
+    Ok(if worst == Grade::Error {
+        ExitCode::from(78)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn add(
+    findings: &mut Vec<Finding>,
+    grade: Grade,
+    thing: impl Into<String>,
+    text: impl Into<String>,
+) {
+    findings.push(Finding {
+        grade,
+        thing: thing.into(),
+        text: text.into(),
+    });
+}
+
+fn configuration(context: &Context, findings: &mut Vec<Finding>) {
+    match &context.config.file {
+        Some(file) => add(
+            findings,
+            Grade::Ok,
+            file.display().to_string(),
+            "read without an error",
+        ),
+        None => add(
+            findings,
+            Grade::Warning,
+            crate::config::DEFAULT_FILE,
+            "there is no such file, so mail is delivered on this system only; see minimta.toml(5)",
+        ),
+    }
+    for warning in context.config.warnings() {
+        add(findings, Grade::Warning, "configuration", warning);
+    }
+}
+
+fn host_name(context: &Context, findings: &mut Vec<Finding>) {
+    let name = context.config.hostname.as_str();
+    if name.contains('.') {
+        add(findings, Grade::Ok, "hostname", name);
+    } else {
+        let text = format!(
+            "{name} is not fully qualified, and other servers may refuse mail from it; set hostname = \"{name}.example.org\" \
+             (with your domain), or put the full name into /etc/hosts"
+        );
+        add(findings, Grade::Warning, "hostname", text);
+    }
+}
+
+/// The clock: behind most certificate errors of small machines there is one that starts in 1970.
+fn system(findings: &mut Vec<Finding>) {
+    /// 2026-01-01, before which no minimta was made.
+    const FIRST: i64 = 1_767_225_600;
+    let now = clock::stamp();
+    let (grade, text) = match now.unix < FIRST {
+        true => (
+            Grade::Error,
+            format!(
+                "the clock says {}; set it, or no certificate can be checked",
+                now.rfc5322()
+            ),
+        ),
+        false => (Grade::Ok, now.rfc5322()),
+    };
+    add(findings, grade, "clock", text);
+}
+
+fn spool(context: &Context, findings: &mut Vec<Finding>) {
+    let root = context.spool.root();
+    let thing = format!("spool {}", root.display());
+    match std::fs::metadata(root) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return add(
+                findings,
+                Grade::Warning,
+                thing,
+                "it is not there yet; the first message makes it, if it may",
+            );
+        }
+        Err(e) => return add(findings, Grade::Error, thing, words(&e)),
+        Ok(meta) if !meta.is_dir() => return add(findings, Grade::Error, thing, "it is no folder"),
+        Ok(meta) if meta.mode() & 0o002 != 0 => {
+            return add(
+                findings,
+                Grade::Error,
+                thing,
+                format!("everybody may write it; chmod o-w {}", root.display()),
+            );
+        }
+        Ok(_) => {}
+    }
+    if let Err(error) = context.spool.has_room(0) {
+        add(findings, Grade::Error, &thing, error.to_string());
+    }
+    for folder in [Folder::Tmp, Folder::New, Folder::Cur, Folder::Hold] {
+        if let Err(error) = context.spool.scan(folder) {
+            add(findings, Grade::Error, &thing, error.to_string());
+        }
+    }
+    let held = context.spool.scan(Folder::Hold).unwrap_or_default().len();
+    match held {
+        0 => add(findings, Grade::Ok, thing, "usable"),
+        n => add(
+            findings,
+            Grade::Warning,
+            thing,
+            format!("{n} messages are on hold; mailq lists them"),
+        ),
+    }
+}
+
+fn mailbox(context: &Context, findings: &mut Vec<Finding>) {
+    let account = accounts::caller();
+    let path = deliver::mailbox(&context.config.local.mailbox, &account);
+    let thing = format!("mailbox of {}", account.name);
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    match std::fs::metadata(if path.exists() { &path } else { parent }) {
+        Ok(_) => add(findings, Grade::Ok, thing, path.display().to_string()),
+        Err(e) => {
+            let text = format!(
+                "{}: {}; mail for {} is deferred until it is there",
+                parent.display(),
+                words(&e),
+                account.name
+            );
+            add(findings, Grade::Warning, thing, text);
+        }
+    }
+}
+
+fn smarthosts(context: &Context, findings: &mut Vec<Finding>) {
+    if context.config.smarthosts.is_empty() {
+        let text = "none is configured; mail that is not for here stays in the queue";
+        add(findings, Grade::Warning, "smarthost", text);
+    }
+    let shared = Shared::new(context);
+    let outgoing = shared.outgoing();
+    for smarthost in &context.config.smarthosts {
+        let thing = format!("smarthost {}:{}", smarthost.host, smarthost.port);
+        secret(smarthost, findings);
+        match Connection::open(smarthost.into(), &outgoing) {
+            Ok(connection) => {
+                let login = smarthost
+                    .login
+                    .as_ref()
+                    .map(|l| format!(", login as {} works", l.user))
+                    .unwrap_or_default();
+                add(
+                    findings,
+                    Grade::Ok,
+                    thing,
+                    format!("{}{login}", connection.protection()),
+                );
+                connection.close();
+            }
+            Err(outcome) => add(findings, Grade::Error, thing, outcome.words()),
+        }
+    }
+}
+
+/// A password that everybody can read is nobody's.
+fn secret(smarthost: &Smarthost, findings: &mut Vec<Finding>) {
+    let Some(Password::File(path)) = smarthost.login.as_ref().map(|l| &l.password) else {
+        return;
+    };
+    let thing = format!("password file {}", path.display());
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.mode() & 0o007 != 0 => {
+            let text = format!(
+                "everybody can read it, so it is not used; chmod 0640 {}",
+                path.display()
+            );
+            add(findings, Grade::Error, thing, text);
+        }
+        Ok(_) => add(findings, Grade::Ok, thing, "closed to others"),
+        Err(e) => add(findings, Grade::Error, thing, words(&e)),
+    }
+}
+
+/// `--test ADDRESS`: goes the way of a message up to the recipient, says what it meets, and sends nothing.
+///
+/// # Errors
+/// What would keep a message to this address from being delivered now.
+pub fn test(context: &Context, text: &str) -> Result<()> {
+    let (route, fault) = destination(context, text);
+    say(&format!("{text}\n  goes to {route}\n"));
+    if let Some(fault) = fault {
+        return Err(fault);
+    }
+    let address = Mailbox::qualify(text, &context.config.hostname)
+        .map_err(|why| Error::Data(why.to_string()))?;
+    if hop(context, &address) != Hop::Smarthost {
+        return Ok(());
+    }
+    let sender = Mailbox::new(accounts::caller().name, context.config.hostname.clone()).ok();
+    let shared = Shared::new(context);
+    let outgoing = shared.outgoing();
+    let mut last = None;
+    for smarthost in &context.config.smarthosts {
+        say(&format!("  {}:{}\n", smarthost.host, smarthost.port));
+        match Connection::open(smarthost.into(), &outgoing) {
+            Ok(mut connection) => {
+                say(&format!("    {}\n", connection.protection()));
+                let sender = smarthost.from.as_ref().or(sender.as_ref());
+                let answer = connection.ask(sender, &address);
+                connection.close();
+                return match answer {
+                    Ok(said) => {
+                        say(&format!("    takes mail for {address}: {said}\n"));
+                        Ok(())
+                    }
+                    Err(said) => Err(Error::Unavailable(format!(
+                        "{} does not take it: {said}",
+                        smarthost.host
+                    ))),
+                };
+            }
+            Err(outcome) => {
+                say(&format!("    {}\n", outcome.words()));
+                last = Some(outcome);
+            }
+        }
+    }
+    let why = last.map(|o| o.words()).unwrap_or_default();
+    Err(Error::TempFail(format!(
+        "no smarthost can be used now; the last one: {why}"
+    )))
+}

@@ -1,0 +1,554 @@
+//! The queue run: who is due, claimed and grouped by next hop, until everything was tried once.
+//!
+//! 1. sweep what crashed writers left
+//! 2. list new/ and cur/ (what is not due is not even opened), look at each envelope, group by next hop
+//! 3. a few workers take the groups; in a group, one message after another over one connection
+//! 4. each message is claimed, tried for its recipients of this hop, and settled ([`super::settle`])
+//! 5. the reports made on the way are tried in the same run
+//!
+//! Two runs share the work: the lock of a queue file decides, message by message. Within a run two workers may
+//! hold the same message, for different hops; the last to let go of it puts it back into the queue.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::links::{Links, Shared};
+use super::settle::{policy, settle};
+use super::{Context, deliver};
+use crate::cli::{Invocation, Select, complain};
+use crate::error::{Error, Result};
+use crate::events;
+use crate::host::spool::{Claim, Folder, Item, Refusal};
+use crate::host::{clock, privilege};
+use crate::proto::address::Mailbox;
+use crate::proto::envelope::{Envelope, Outcome, Parsed, Progress, Verdict};
+use crate::proto::reply::Enhanced;
+use crate::proto::retry::{self, Next};
+use crate::proto::route::{Hop, route};
+
+/// A delivery needs little; a thread that has more than it needs takes memory from a small machine.
+const STACK: usize = 256 * 1024;
+/// Reports on reports end at once (their sender is null), so this many passes always suffice.
+const PASSES: usize = 3;
+
+/// `minimta -q`: tries what is selected, once.
+///
+/// # Errors
+/// Those of reading the spool. A message that could not be delivered is none.
+pub fn run(context: &Context, call: &Invocation) -> Result<()> {
+    context
+        .spool
+        .sweep(&mut |id| events::swept(id, "its writer died before it was accepted"));
+    let now = clock::now();
+    let mut items = context.spool.scan(Folder::New)?;
+    items.extend(context.spool.scan(Folder::Cur)?);
+    items.retain(|item| (!call.due || item.due <= now) && is_selected(context, item, &call.select));
+    let talk = context.verbose || std::io::stderr().is_terminal();
+    let run = Run::new(context, talk);
+    run.all(items);
+    let tally = run.into_tally();
+    if talk {
+        complain(&context.program, &tally.sentence(now));
+    }
+    if tally.tried > 0 {
+        events::queue_run(tally.delivered, tally.deferred, tally.failed);
+    }
+    Ok(())
+}
+
+/// The attempt right after a submission: of a message that is still held, or of some that were let go.
+///
+/// In the background it goes on in a process of its own, if one of the few places for such is free and there is
+/// a recipient that this process can try at all.
+pub fn first_attempt(
+    context: &Context,
+    held: Option<Claim>,
+    mut items: Vec<Item>,
+    background: bool,
+) {
+    let worth = |claim: &Claim| {
+        claim
+            .progress()
+            .waiting()
+            .into_iter()
+            .any(|i| deliver::is_ours_to_try(context, claim, i))
+    };
+    if items.is_empty() && !held.as_ref().is_some_and(worth) {
+        return;
+    }
+    let mut place = None;
+    if background {
+        place = context.spool.slot(context.config.queue.workers);
+        // The one who asked is told "done" and goes on; standard streams are his, not ours.
+        if place.is_none() || privilege::detach().is_err() {
+            return;
+        }
+    }
+    let run = Run::new(context, context.verbose);
+    let held = held.map(|claim| run.adopt(claim));
+    items.extend(held.iter().map(|claim| Item {
+        id: claim.id.clone(),
+        folder: Folder::New,
+        due: 0,
+    }));
+    run.all(items);
+    held.into_iter().for_each(|claim| run.release(claim));
+    drop(place);
+    // Whoever found no place in the meantime relies on us to look again, unless the way is blocked.
+    if background && !run.shared.is_blocked() {
+        run.all(context.spool.scan(Folder::New).unwrap_or_default());
+    }
+}
+
+pub fn is_selected(context: &Context, item: &Item, select: &[Select]) -> bool {
+    let contains = |text: &dyn std::fmt::Display, part: &str| {
+        text.to_string()
+            .to_lowercase()
+            .contains(&part.to_lowercase())
+    };
+    if select.iter().all(|s| matches!(s, Select::Id(_))) {
+        return select
+            .iter()
+            .all(|s| matches!(s, Select::Id(part) if item.id.contains(part.as_str())));
+    }
+    let Some((Parsed { envelope, .. }, _)) = context.spool.look(item) else {
+        return false;
+    };
+    select.iter().all(|s| match s {
+        Select::Id(part) => item.id.contains(part.as_str()),
+        Select::Sender(part) => contains(&envelope.sender, part),
+        Select::Recipient(part) => envelope
+            .recipients
+            .iter()
+            .any(|r| contains(&r.address, part)),
+    })
+}
+
+/// The next hop of an address.
+pub fn hop(context: &Context, address: &Mailbox) -> Hop {
+    route(
+        address,
+        &context.config.domains,
+        !context.config.smarthosts.is_empty(),
+    )
+}
+
+fn hops(context: &Context, envelope: &Envelope) -> Vec<Hop> {
+    envelope
+        .recipients
+        .iter()
+        .map(|r| hop(context, &r.address))
+        .collect()
+}
+
+/// The messages of one next hop.
+struct Group {
+    hop: Hop,
+    items: Vec<Item>,
+    /// The first that nobody has taken yet.
+    next: AtomicUsize,
+    workers: AtomicUsize,
+    /// How many may work on it at once.
+    limit: usize,
+}
+
+impl Group {
+    fn take(&self) -> Option<&Item> {
+        self.items.get(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn has_work(&self) -> bool {
+        self.next.load(Ordering::Relaxed) < self.items.len()
+    }
+
+    /// Whether one more may work here; he then does, until he leaves.
+    fn join(&self) -> bool {
+        let more = |n| (n < self.limit && self.has_work()).then_some(n + 1);
+        self.workers
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
+            .is_ok()
+    }
+
+    fn leave(&self) {
+        self.workers.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// One pass over some messages.
+pub struct Run<'a> {
+    context: &'a Context,
+    talk: bool,
+    /// Who of this run holds which message.
+    held: Mutex<HashMap<String, Weak<Claim>>>,
+    tally: Mutex<Tally>,
+    shared: Shared<'a>,
+}
+
+impl<'a> Run<'a> {
+    fn new(context: &'a Context, talk: bool) -> Self {
+        let (held, tally, shared) = (Mutex::default(), Mutex::default(), Shared::new(context));
+        Self {
+            context,
+            talk,
+            held,
+            tally,
+            shared,
+        }
+    }
+
+    fn into_tally(self) -> Tally {
+        self.tally
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tries the messages, then the reports that come of it.
+    fn all(&self, mut items: Vec<Item>) {
+        for _ in 0..PASSES {
+            let groups = self.group(&items);
+            self.work_off(&groups);
+            let reports = std::mem::take(&mut lock(&self.tally).reports);
+            if reports.is_empty() {
+                return;
+            }
+            items = reports
+                .into_iter()
+                .map(|id| Item {
+                    id,
+                    folder: Folder::New,
+                    due: 0,
+                })
+                .collect();
+        }
+    }
+
+    /// Looks at each envelope and sorts the messages by next hop. What cannot be read is dealt with here.
+    fn group(&self, items: &[Item]) -> Vec<Group> {
+        let mut by_hop: BTreeMap<Hop, Vec<Item>> = BTreeMap::new();
+        for item in items {
+            let Some((hops, progress)) = self.look(item) else {
+                continue;
+            };
+            for hop in wanted(&hops, &progress) {
+                by_hop.entry(hop).or_default().push(item.clone());
+            }
+        }
+        let queue = &self.context.config.queue;
+        let group = |(hop, items)| {
+            let limit = if hop == Hop::Smarthost {
+                queue.per_destination
+            } else {
+                queue.workers
+            };
+            Group {
+                hop,
+                items,
+                next: AtomicUsize::new(0),
+                workers: AtomicUsize::new(0),
+                limit,
+            }
+        };
+        by_hop.into_iter().map(group).collect()
+    }
+
+    /// Where a message goes and what waits. A file that cannot be read is claimed, which says why: another process
+    /// has it or had it, or it is set aside.
+    fn look(&self, item: &Item) -> Option<(Vec<Hop>, Progress)> {
+        let of = |claim: &Claim| (hops(self.context, &claim.envelope), claim.progress());
+        if let Some(claim) = lock(&self.held).get(&item.id).and_then(Weak::upgrade) {
+            return Some(of(&claim));
+        }
+        if let Some((parsed, progress)) = self.context.spool.look(item) {
+            return Some((hops(self.context, &parsed.envelope), progress));
+        }
+        let claim = self.claim(item)?;
+        let found = of(&claim);
+        self.release(claim);
+        Some(found)
+    }
+
+    /// Lets as many workers as the work is worth take the groups; a single one needs no thread.
+    fn work_off(&self, groups: &[Group]) {
+        let useful: usize = groups.iter().map(|g| g.limit.min(g.items.len())).sum();
+        let workers = self.context.config.queue.workers.min(useful);
+        if workers <= 1 {
+            return self.worker(groups);
+        }
+        std::thread::scope(|scope| {
+            let spawn = |_| {
+                std::thread::Builder::new()
+                    .stack_size(STACK)
+                    .spawn_scoped(scope, || self.worker(groups))
+            };
+            let threads: Vec<_> = (1..workers).map(spawn).collect();
+            self.worker(groups);
+            for thread in threads {
+                match thread.map(std::thread::ScopedJoinHandle::join) {
+                    // Too few resources for a thread: the others do its work.
+                    Err(_) | Ok(Ok(())) => {}
+                    Ok(Err(_)) => events::trouble(
+                        "-",
+                        &"a worker of the queue failed; its message stays in the queue",
+                    ),
+                }
+            }
+        });
+    }
+
+    fn worker(&self, groups: &[Group]) {
+        let outgoing = self.shared.outgoing();
+        while let Some(group) = groups.iter().find(|g| g.join()) {
+            let mut links = Links::new(&self.shared, &outgoing);
+            while let Some(item) = group.take() {
+                if let Some(claim) = self.claim(item) {
+                    self.attempt(&group.hop, &claim, &mut links);
+                    self.release(claim);
+                }
+            }
+            links.close();
+            group.leave();
+        }
+    }
+
+    /// Tries a message for its recipients of this hop.
+    fn attempt(&self, hop: &Hop, claim: &Claim, links: &mut Links<'_>) {
+        let (progress, hops) = (claim.progress(), hops(self.context, &claim.envelope));
+        let ours = |i: &usize| {
+            hops.get(*i) == Some(hop) && deliver::is_ours_to_try(self.context, claim, *i)
+        };
+        let waiting: Vec<usize> = progress.waiting().into_iter().filter(ours).collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let outcomes = match hop {
+            Hop::Local => deliver::deliver(self.context, claim, &waiting),
+            Hop::Smarthost => links.send(claim, &waiting),
+            Hop::Nowhere => Ok(waiting.iter().map(|i| (*i, nowhere())).collect()),
+        };
+        let Ok(outcomes) = outcomes else {
+            return self.set_aside(claim);
+        };
+        self.count(claim, &outcomes);
+        let reports = settle(self.context, claim, outcomes);
+        lock(&self.tally).reports.extend(reports);
+    }
+
+    fn set_aside(&self, claim: &Claim) {
+        match claim.hold() {
+            Ok(()) => events::held(&claim.id, &"its checksum is wrong"),
+            Err(error) => events::trouble(&claim.id, &error),
+        }
+        if self.talk {
+            complain(
+                &self.context.program,
+                &format!("{}: its checksum is wrong; set aside in hold/", claim.id),
+            );
+        }
+    }
+
+    fn count(&self, claim: &Claim, outcomes: &[(usize, Outcome)]) {
+        let mut tally = lock(&self.tally);
+        tally.tried += 1;
+        for (index, outcome) in outcomes {
+            match outcome.verdict {
+                Verdict::Delivered => tally.delivered += 1,
+                Verdict::Failed => tally.failed += 1,
+                Verdict::Deferred => {
+                    tally.deferred += 1;
+                    tally.reason = Some(outcome.clone());
+                }
+            }
+            if let (true, Some(recipient)) = (self.talk, claim.envelope.recipients.get(*index)) {
+                let (to, words) = (&recipient.address, in_words(outcome));
+                complain(
+                    &self.context.program,
+                    &format!("{} to {to} {words}", claim.id),
+                );
+            }
+        }
+    }
+
+    /// Takes over a claim of this process.
+    fn adopt(&self, claim: Claim) -> Arc<Claim> {
+        let claim = Arc::new(claim);
+        lock(&self.held).insert(claim.id.clone(), Arc::downgrade(&claim));
+        claim
+    }
+
+    /// Claims a message, or joins whoever of this run holds it. What is unfinished is swept, what is unusable is
+    /// set aside.
+    fn claim(&self, item: &Item) -> Option<Arc<Claim>> {
+        let mut held = lock(&self.held);
+        if let Some(claim) = held.get(&item.id).and_then(Weak::upgrade) {
+            return Some(claim);
+        }
+        let spool = &self.context.spool;
+        let claimed = match spool.claim(item.folder, &item.id) {
+            // Deferred by someone since the folder was read, perhaps by us for another hop.
+            Err(Refusal::Gone) if item.folder == Folder::New => spool.claim(Folder::Cur, &item.id),
+            claimed => claimed,
+        };
+        match claimed {
+            Ok(claim) => {
+                let claim = Arc::new(claim);
+                held.insert(item.id.clone(), Arc::downgrade(&claim));
+                return Some(claim);
+            }
+            Err(Refusal::Busy | Refusal::Gone) => {}
+            Err(Refusal::Unfinished) => match spool.remove(item) {
+                Ok(()) => events::swept(&item.id, "its writer died before it was accepted"),
+                Err(error) => events::trouble(&item.id, &error),
+            },
+            Err(Refusal::Bad(why)) => {
+                match spool.shift(item, Folder::Hold) {
+                    Ok(()) => events::held(&item.id, &why),
+                    Err(error) => events::trouble(&item.id, &error),
+                }
+                if self.talk {
+                    complain(
+                        &self.context.program,
+                        &format!("{}: set aside in hold/: {why}", item.id),
+                    );
+                }
+            }
+            Err(Refusal::Trouble(error)) => self.trouble(&item.id, &error),
+        }
+        None
+    }
+
+    fn trouble(&self, id: &str, error: &Error) {
+        events::trouble(id, error);
+        complain(&self.context.program, &format!("{id}: {error}"));
+    }
+
+    /// Lets go of a message; the last one puts it back into the queue, if anybody waits.
+    fn release(&self, claim: Arc<Claim>) {
+        let mut held = lock(&self.held);
+        let Some(claim) = Arc::into_inner(claim) else {
+            return;
+        };
+        held.remove(&claim.id);
+        let progress = claim.progress();
+        if let Some(due) = self.due(&claim, &progress) {
+            let mut tally = lock(&self.tally);
+            tally.next = Some(tally.next.map_or(due, |next| next.min(due)));
+            drop(tally);
+            if let Err(error) = claim.defer_until(due) {
+                events::trouble(&claim.id, &error);
+            }
+        }
+    }
+
+    /// When the next of those who wait is due; `None` when nobody waits, or nobody was tried.
+    fn due(&self, claim: &Claim, progress: &Progress) -> Option<i64> {
+        let jitter = u32::try_from(clock::random() >> 32).unwrap_or_default();
+        let waiting = progress.standings.iter().filter(|s| s.is_waiting());
+        let due = |(at, attempts)| {
+            let policy = policy(self.context);
+            match retry::next_attempt(&policy, claim.envelope.received_at, attempts, at, jitter) {
+                Next::At(due) => due,
+                // It fails at the next attempt: a run must come.
+                Next::GiveUp => at,
+            }
+        };
+        let tried = waiting
+            .clone()
+            .filter_map(|s| s.last.as_ref().map(|(at, _)| (*at, s.attempts)));
+        let next = tried.map(due).min();
+        // A recipient who was not tried yet (his hop was busy) keeps the message due.
+        next.map(|next| {
+            if waiting.clone().any(|s| s.last.is_none()) {
+                0
+            } else {
+                next
+            }
+        })
+    }
+}
+
+/// Whom a group can do something for: the hops of those who wait.
+fn wanted(hops: &[Hop], progress: &Progress) -> Vec<Hop> {
+    let mut wanted: Vec<Hop> = progress
+        .waiting()
+        .into_iter()
+        .filter_map(|i| hops.get(i).cloned())
+        .collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted
+}
+
+fn nowhere() -> Outcome {
+    let text =
+        "this mail is not for here, and the configuration names no [smarthost] that would take it";
+    Outcome::new(Verdict::Deferred, None, Enhanced(4, 4, 4), "", text)
+}
+
+/// What a pass did.
+#[derive(Debug, Default)]
+struct Tally {
+    tried: usize,
+    delivered: usize,
+    deferred: usize,
+    failed: usize,
+    /// Why the last one was deferred.
+    reason: Option<Outcome>,
+    /// When the next one is due.
+    next: Option<i64>,
+    /// Queue ids of the reports made.
+    reports: Vec<String>,
+}
+
+impl Tally {
+    fn sentence(&self, now: i64) -> String {
+        if self.tried == 0 {
+            return "nothing to do".to_owned();
+        }
+        let counts = [
+            (self.delivered, "delivered"),
+            (self.deferred, "deferred"),
+            (self.failed, "failed"),
+        ];
+        let counts: Vec<String> = counts
+            .iter()
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, word)| format!("{n} {word}"))
+            .collect();
+        let reason = self
+            .reason
+            .as_ref()
+            .map(|o| format!(": {}", said(o)))
+            .unwrap_or_default();
+        let next = self
+            .next
+            .map(|at| format!("; next try {}", clock::local(at.max(now)).short(now)))
+            .unwrap_or_default();
+        format!("{}{reason}{next}", counts.join(", "))
+    }
+}
+
+/// `delivered: mx.example.net says 250 2.0.0 ok`, after "to ADDRESS".
+fn in_words(outcome: &Outcome) -> String {
+    let word = match outcome.verdict {
+        Verdict::Delivered => "delivered",
+        Verdict::Deferred => "deferred",
+        Verdict::Failed => "failed",
+    };
+    format!("{word}: {}", said(outcome))
+}
+
+/// Who said what: a server its reply, this system a sentence.
+pub fn said(outcome: &Outcome) -> String {
+    match (outcome.host.as_str(), outcome.code) {
+        ("", _) => outcome.text.clone(),
+        (host, Some(_)) => format!("{host} says {}", outcome.words()),
+        (host, None) => format!("{host}: {}", outcome.text),
+    }
+}
+
+/// No worker leaves shared state half-changed, so that of one who panicked is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,305 @@
+//! After an attempt: what the outcomes mean for a message.
+//!
+//! 1. a recipient deferred for too long has failed
+//! 2. whoever failed is reported, and the report is safe in the spool before the failure is written down: if it
+//!    can't be, the recipient stays and is tried again
+//! 3. the journal gets its lines, or the message goes when nobody waits any more
+//! 4. a sender who waits too long is told so, once
+//!
+//! A null sender is never answered: what fails then goes to postmaster here as a report of its own, and when
+//! postmaster's own mail fails, the message is set aside in hold/, never deleted.
+
+use std::collections::BTreeMap;
+
+use super::{Context, bounce};
+use crate::error::Error;
+use crate::events;
+use crate::host::clock;
+use crate::host::spool::Claim;
+use crate::proto::address::{Mailbox, ReversePath};
+use crate::proto::dsn::{Action, wants};
+use crate::proto::envelope::{Entry, Outcome, Verdict};
+use crate::proto::reply::Enhanced;
+use crate::proto::retry::{self, Next, Policy};
+
+/// The retry schedule of the configuration.
+pub fn policy(context: &Context) -> Policy {
+    let queue = &context.config.queue;
+    Policy {
+        first: queue.retry_first.as_secs(),
+        max: queue.retry_max.as_secs(),
+        warn_after: queue.warn_after.as_secs(),
+        give_up_after: queue.give_up_after.as_secs(),
+    }
+}
+
+/// Takes the outcomes of an attempt, by recipient index. Returned are the queue ids of the reports made.
+pub fn settle(context: &Context, claim: &Claim, outcomes: Vec<(usize, Outcome)>) -> Vec<String> {
+    let now = clock::now();
+    let mut settlement = Settlement {
+        context,
+        claim,
+        now,
+        outcomes,
+        reports: Vec::new(),
+    };
+    settlement.give_up();
+    for (index, outcome) in &settlement.outcomes {
+        if let Some(recipient) = claim.envelope.recipients.get(*index) {
+            events::attempt(
+                &claim.id,
+                &recipient.address,
+                outcome,
+                now.saturating_sub(claim.envelope.received_at),
+            );
+        }
+    }
+    if settlement.report_failures() {
+        settlement.report_successes();
+        settlement.write_down();
+        settlement.warn();
+    }
+    settlement.reports
+}
+
+struct Settlement<'a> {
+    context: &'a Context,
+    claim: &'a Claim,
+    now: i64,
+    outcomes: Vec<(usize, Outcome)>,
+    reports: Vec<String>,
+}
+
+impl Settlement<'_> {
+    /// A deferral that has no next attempt is a failure, with the last answer in its words.
+    fn give_up(&mut self) {
+        let (policy, progress) = (policy(self.context), self.claim.progress());
+        for (index, outcome) in &mut self.outcomes {
+            let attempts = progress
+                .standings
+                .get(*index)
+                .map_or(0, |s| s.attempts)
+                .saturating_add(1);
+            let next = retry::next_attempt(
+                &policy,
+                self.claim.envelope.received_at,
+                attempts,
+                self.now,
+                0,
+            );
+            if outcome.verdict == Verdict::Deferred && next == Next::GiveUp {
+                let hours = self.now.saturating_sub(self.claim.envelope.received_at) / 3600;
+                let text = format!(
+                    "given up after {attempts} attempts in {hours} hours; the last one: {}",
+                    outcome.words()
+                );
+                *outcome = Outcome::new(
+                    Verdict::Failed,
+                    None,
+                    Enhanced(4, 4, 7),
+                    &outcome.host,
+                    &text,
+                );
+            }
+        }
+    }
+
+    /// The outcomes of a kind.
+    fn having(&self, verdict: Verdict) -> Vec<(usize, Outcome)> {
+        self.outcomes
+            .iter()
+            .filter(|(_, o)| o.verdict == verdict)
+            .cloned()
+            .collect()
+    }
+
+    /// Whether the recipient asked, or by default wants, to be spoken of in such a report.
+    fn is_wanted(&self, index: usize, action: Action) -> bool {
+        self.claim
+            .envelope
+            .recipients
+            .get(index)
+            .is_some_and(|r| wants(r.notify, action))
+    }
+
+    /// Returns whether the settlement goes on; it does not when the message was set aside.
+    fn report_failures(&mut self) -> bool {
+        let failed = self.having(Verdict::Failed);
+        if failed.is_empty() {
+            return true;
+        }
+        let (to, about) = match &self.claim.envelope.sender {
+            ReversePath::Mailbox(sender) => {
+                let wanted = failed
+                    .iter()
+                    .filter(|(i, _)| self.is_wanted(*i, Action::Failed))
+                    .cloned()
+                    .collect();
+                (sender.clone(), wanted)
+            }
+            ReversePath::Null => {
+                match postmaster(self.context).filter(|p| !self.is_for(p, &failed)) {
+                    Some(postmaster) => (postmaster, failed),
+                    None => return self.set_aside(&failed),
+                }
+            }
+        };
+        let reported = self.report(&to, Action::Failed, about);
+        if let Err(error) = reported {
+            events::trouble(
+                &self.claim.id,
+                &format!("the report of failure could not be queued: {error}"),
+            );
+            for (_, outcome) in self
+                .outcomes
+                .iter_mut()
+                .filter(|(_, o)| o.verdict == Verdict::Failed)
+            {
+                let text = format!(
+                    "to be reported when the spool has room again; {}",
+                    outcome.words()
+                );
+                *outcome = Outcome::new(
+                    Verdict::Deferred,
+                    None,
+                    Enhanced(4, 3, 1),
+                    &outcome.host,
+                    &text,
+                );
+            }
+        }
+        true
+    }
+
+    fn is_for(&self, address: &Mailbox, outcomes: &[(usize, Outcome)]) -> bool {
+        let recipients = &self.claim.envelope.recipients;
+        outcomes
+            .iter()
+            .any(|(i, _)| recipients.get(*i).is_some_and(|r| r.address == *address))
+    }
+
+    fn set_aside(&self, failed: &[(usize, Outcome)]) -> bool {
+        let why = failed.first().map(|(_, o)| o.words()).unwrap_or_default();
+        match self.claim.hold() {
+            Ok(()) => events::held(
+                &self.claim.id,
+                &format!("nobody is left to tell of its failure: {why}"),
+            ),
+            Err(error) => events::trouble(&self.claim.id, &error),
+        }
+        false
+    }
+
+    /// A success that its sender wants to hear of, and that no other server will report (RFC 3461 5.2).
+    fn report_successes(&mut self) {
+        let ReversePath::Mailbox(sender) = self.claim.envelope.sender.clone() else {
+            return;
+        };
+        let delivered = self.having(Verdict::Delivered);
+        for action in [Action::Delivered, Action::Relayed] {
+            let relayed = action == Action::Relayed;
+            let here = |o: &Outcome| (o.code.is_some()) == relayed && !o.dsn_passed;
+            let about: Vec<_> = delivered
+                .iter()
+                .filter(|(i, o)| here(o) && self.is_wanted(*i, action))
+                .cloned()
+                .collect();
+            // The message was delivered, whatever becomes of the news.
+            if let Err(error) = self.report(&sender, action, about) {
+                events::trouble(
+                    &self.claim.id,
+                    &format!("the report of success could not be queued: {error}"),
+                );
+            }
+        }
+    }
+
+    fn report(
+        &mut self,
+        to: &Mailbox,
+        action: Action,
+        about: Vec<(usize, Outcome)>,
+    ) -> Result<(), Error> {
+        if about.is_empty() {
+            return Ok(());
+        }
+        let report = bounce::report(self.context, self.claim, to, action, &about, self.now)?;
+        events::bounced(&self.claim.id, &report, to, word(action));
+        self.reports.push(report);
+        Ok(())
+    }
+
+    /// One line for all who share an outcome.
+    fn write_down(&self) {
+        let mut lines: BTreeMap<String, (Vec<usize>, &Outcome)> = BTreeMap::new();
+        for (index, outcome) in &self.outcomes {
+            let key = Entry::Attempt(Vec::new(), outcome.clone()).line(0);
+            lines
+                .entry(key)
+                .or_insert_with(|| (Vec::new(), outcome))
+                .0
+                .push(*index);
+        }
+        let entries: Vec<Entry> = lines
+            .into_values()
+            .map(|(to, o)| Entry::Attempt(to, o.clone()))
+            .collect();
+        if let Err(error) = self.claim.record(self.now, &entries) {
+            events::trouble(&self.claim.id, &error);
+        } else if self.claim.progress().waiting().is_empty() {
+            events::removed(&self.claim.id, "done");
+        }
+    }
+
+    fn warn(&mut self) {
+        let (policy, progress) = (policy(self.context), self.claim.progress());
+        let ReversePath::Mailbox(sender) = self.claim.envelope.sender.clone() else {
+            return;
+        };
+        let attempts = progress
+            .standings
+            .iter()
+            .map(|s| s.attempts)
+            .max()
+            .unwrap_or_default();
+        let received_at = self.claim.envelope.received_at;
+        if progress.warned
+            || !retry::is_overdue_for_warning(&policy, received_at, attempts, self.now)
+        {
+            return;
+        }
+        let waiting = progress.waiting();
+        let late = |(index, outcome): &(usize, Outcome)| {
+            let waits = outcome.verdict == Verdict::Deferred && waiting.contains(index);
+            (waits && self.is_wanted(*index, Action::Delayed)).then(|| (*index, outcome.clone()))
+        };
+        let about: Vec<_> = self.outcomes.iter().filter_map(late).collect();
+        if about.is_empty() {
+            return;
+        }
+        let told = self.report(&sender, Action::Delayed, about);
+        if let Err(error) = told.and_then(|()| self.claim.record(self.now, &[Entry::Warned])) {
+            events::trouble(&self.claim.id, &error);
+        }
+    }
+}
+
+/// Who hears what nobody else can be told; `None` when no domain is ours.
+fn postmaster(context: &Context) -> Option<Mailbox> {
+    let config = &context.config;
+    let ours = config
+        .domains
+        .contains(&config.hostname)
+        .then_some(&config.hostname);
+    let domain = ours.or_else(|| config.domains.first())?;
+    Mailbox::new("postmaster".to_owned(), domain.clone()).ok()
+}
+
+fn word(action: Action) -> &'static str {
+    match action {
+        Action::Failed => "failed",
+        Action::Delayed => "delayed",
+        Action::Delivered => "delivered",
+        Action::Relayed => "relayed",
+    }
+}

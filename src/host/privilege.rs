@@ -1,0 +1,34 @@
+//! Rights and processes: what a set-group-id program must do before anything else, and how it goes on in the
+//! background.
+
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, daemon, setresgid};
+
+/// Files get exactly the modes they are created with, whatever the caller set, and nothing for the world.
+pub fn fix_umask() {
+    umask(Mode::from_bits_truncate(0o007));
+}
+
+/// Gives up the program's group for good: a configuration of the caller's choice must not be read, and no file
+/// of his choice touched, with more rights than his.
+///
+/// # Errors
+/// A sentence; the caller must then stop.
+pub fn drop_group() -> Result<(), String> {
+    let own = Gid::current();
+    if own == Gid::effective() {
+        return Ok(());
+    }
+    setresgid(own, own, own)
+        .map_err(|e| format!("cannot give up the group of the program: {}", e.desc()))
+}
+
+/// Ends this process for whoever waits for it, with exit code 0, and goes on as a process of its own, without a
+/// terminal and with standard streams that lead nowhere. Locks and open files stay.
+///
+/// # Errors
+/// A sentence when the system has no room for another process; this one is then unchanged.
+pub fn detach() -> Result<(), String> {
+    // There is one thread here: nothing was started before the message was safe.
+    daemon(false, false).map_err(|e| format!("cannot go on in the background: {}", e.desc()))
+}

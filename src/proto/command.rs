@@ -1,0 +1,794 @@
+//! A command line of a client, parsed once into a type whose contents are valid (RFC 5321 4.1.1 and the extensions).
+//!
+//! In this order: the verb; its argument as text; the argument's own syntax. What is wrong with a line is said as
+//! the reply it gets. Whether the command may be given now is not looked at here but in session.rs.
+
+use super::address::{Domain, Invalid, Mailbox, ReversePath, take_path};
+use super::envelope::{Notify, Recipient, Ret};
+use super::replies::{self, Reply};
+
+/// The longest command line without its line end: 512 (RFC 5321 4.5.3.1.4), and what SIZE, DSN, SMTPUTF8 and AUTH=
+/// add to it (RFC 3461 5, 4954 3), with room to spare.
+pub const MAX_LINE: usize = 2048;
+/// The longest line of an AUTH exchange (RFC 4954 4).
+pub const MAX_AUTH_LINE: usize = 12_288;
+
+/// The first octet of a TLS handshake (RFC 8446 5.1), which has no place on a port without TLS.
+pub const HANDSHAKE: u8 = 0x16;
+
+/// What a client wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// EHLO.
+    Ehlo(ClientName),
+    /// HELO.
+    Helo(ClientName),
+    /// LHLO (RFC 2033).
+    Lhlo(ClientName),
+    /// MAIL.
+    Mail(ReversePath, MailParameters),
+    /// RCPT.
+    Rcpt(Rcpt),
+    /// DATA.
+    Data,
+    /// RSET.
+    Rset,
+    /// NOOP, with or without words.
+    Noop,
+    /// QUIT.
+    Quit,
+    /// VRFY.
+    Vrfy,
+    /// HELP.
+    Help,
+    /// STARTTLS (RFC 3207).
+    StartTls,
+    /// AUTH (RFC 4954): the mechanism's name as it came, and the initial response, still in base64.
+    Auth {
+        /// The name, in upper case.
+        mechanism: String,
+        /// What came on the same line.
+        initial: Option<String>,
+    },
+    /// BDAT (RFC 3030), which is never offered.
+    Bdat,
+    /// A command of SMTP that is left out here.
+    NotImplemented,
+    /// HTTP, or a TLS handshake: somebody makes a browser talk to us.
+    NotSmtp,
+}
+
+/// What a client calls itself: letters, digits and `-._:[]` only, so that it may stand in a Received field.
+///
+/// Nobody checks whether it is true, nor whether it is a domain (RFC 5321 4.1.4 forbids to refuse mail for that);
+/// bare names, underscores and addresses without brackets are common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientName(String);
+
+impl ClientName {
+    /// The longest name (RFC 5321 4.5.3.1.2).
+    const MAX: usize = 255;
+
+    fn parse(argument: &str) -> Option<Self> {
+        let literal = argument
+            .strip_prefix('[')
+            .and_then(|inner| inner.strip_suffix(']'));
+        let inner = literal.unwrap_or(argument);
+        let valid = !inner.is_empty()
+            && argument.len() <= Self::MAX
+            && inner
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b));
+        valid.then(|| Self(argument.to_owned()))
+    }
+
+    /// The name as it came.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The parameters of MAIL.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MailParameters {
+    /// SIZE= (RFC 1870): octets the client expects to send.
+    pub size: Option<u64>,
+    /// BODY= (RFC 6152).
+    pub body: Option<Body>,
+    /// SMTPUTF8 (RFC 6531).
+    pub smtputf8: bool,
+    /// RET= (RFC 3461 4.3).
+    pub ret: Option<Ret>,
+    /// ENVID= (RFC 3461 4.4), checked, still in xtext.
+    pub envid: Option<String>,
+    /// AUTH= (RFC 4954 5): who first sent the message, according to the client.
+    pub auth: Option<ReversePath>,
+}
+
+/// BODY=.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// 7BIT.
+    SevenBit,
+    /// 8BITMIME.
+    EightBitMime,
+}
+
+/// RCPT with its parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rcpt {
+    /// Who is to get the message.
+    pub recipient: Recipient,
+    /// It said `<postmaster>` without a domain, which reaches a person everywhere (RFC 5321 4.5.1).
+    pub postmaster: bool,
+}
+
+/// What the grammar depends on: which extensions were offered, and what a bare name means.
+#[derive(Debug, Clone)]
+pub struct Grammar {
+    /// The domain of `<postmaster>`, and of bare names.
+    pub hostname: Domain,
+    /// Whether bare names are taken: from programs on this machine and from its users, not from the world.
+    pub qualify: bool,
+    /// SMTPUTF8.
+    pub smtputf8: bool,
+    /// DSN.
+    pub dsn: bool,
+    /// AUTH, now or under TLS.
+    pub auth: bool,
+}
+
+impl Command {
+    /// Parses a line without its line end; an error is the reply to it.
+    pub fn parse(line: &[u8], grammar: &Grammar) -> Result<Self, Reply> {
+        let (verb, argument) = split_verb(line);
+        let verb = Verb::parse(verb).ok_or(replies::UNKNOWN_COMMAND)?;
+        if line.len() > MAX_LINE && verb != Verb::Auth {
+            return Err(replies::LINE_TOO_LONG);
+        }
+        let text = text(argument);
+        match verb {
+            Verb::NotSmtp => Ok(Self::NotSmtp),
+            Verb::NotImplemented => Ok(Self::NotImplemented),
+            Verb::Bdat => Ok(Self::Bdat),
+            Verb::Ehlo => name(text?).map(Self::Ehlo),
+            Verb::Helo => name(text?).map(Self::Helo),
+            Verb::Lhlo => name(text?).map(Self::Lhlo),
+            Verb::Mail => mail(text?, grammar),
+            Verb::Rcpt => rcpt(text?, grammar),
+            Verb::Data => without_argument(text?, Self::Data),
+            Verb::Rset => without_argument(text?, Self::Rset),
+            Verb::Quit => without_argument(text?, Self::Quit),
+            Verb::StartTls => without_argument(text?, Self::StartTls),
+            Verb::Vrfy => vrfy(text?),
+            Verb::Auth => auth(text?),
+            Verb::Noop => text.map(|_| Self::Noop),
+            Verb::Help => text.map(|_| Self::Help),
+        }
+    }
+}
+
+/// What separates a verb, an argument and parameters; the tab by courtesy.
+const BLANK: [char; 2] = [' ', '\t'];
+
+/// The first word of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Ehlo,
+    Helo,
+    Lhlo,
+    Mail,
+    Rcpt,
+    Data,
+    Rset,
+    Noop,
+    Quit,
+    Vrfy,
+    Help,
+    StartTls,
+    Auth,
+    Bdat,
+    NotImplemented,
+    NotSmtp,
+}
+
+impl Verb {
+    fn parse(word: &[u8]) -> Option<Self> {
+        if word.first() == Some(&HANDSHAKE) {
+            return Some(Self::NotSmtp);
+        }
+        let (_, verb) = VERBS
+            .iter()
+            .find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()))?;
+        Some(*verb)
+    }
+}
+
+const VERBS: &[(&str, Verb)] = &[
+    ("EHLO", Verb::Ehlo),
+    ("HELO", Verb::Helo),
+    ("LHLO", Verb::Lhlo),
+    ("MAIL", Verb::Mail),
+    ("RCPT", Verb::Rcpt),
+    ("DATA", Verb::Data),
+    ("RSET", Verb::Rset),
+    ("NOOP", Verb::Noop),
+    ("QUIT", Verb::Quit),
+    ("VRFY", Verb::Vrfy),
+    ("HELP", Verb::Help),
+    ("STARTTLS", Verb::StartTls),
+    ("AUTH", Verb::Auth),
+    ("BDAT", Verb::Bdat),
+    // Known, and left out: they would bring attack surface and no use.
+    ("EXPN", Verb::NotImplemented),
+    ("ETRN", Verb::NotImplemented),
+    ("TURN", Verb::NotImplemented),
+    ("ATRN", Verb::NotImplemented),
+    ("SEND", Verb::NotImplemented),
+    ("SOML", Verb::NotImplemented),
+    ("SAML", Verb::NotImplemented),
+    ("BURL", Verb::NotImplemented),
+    ("XCLIENT", Verb::NotImplemented),
+    ("XFORWARD", Verb::NotImplemented),
+    // Cross-protocol attacks (ALPACA): the lines after the first are the attacker's commands.
+    ("GET", Verb::NotSmtp),
+    ("POST", Verb::NotSmtp),
+    ("PUT", Verb::NotSmtp),
+    ("HEAD", Verb::NotSmtp),
+    ("OPTIONS", Verb::NotSmtp),
+    ("CONNECT", Verb::NotSmtp),
+    ("DELETE", Verb::NotSmtp),
+    ("PATCH", Verb::NotSmtp),
+    ("TRACE", Verb::NotSmtp),
+    ("PRI", Verb::NotSmtp),
+];
+
+/// The verb up to the first blank, and what follows.
+fn split_verb(line: &[u8]) -> (&[u8], &[u8]) {
+    let at = line.iter().position(|b| matches!(b, b' ' | b'\t'));
+    line.split_at(at.unwrap_or(line.len()))
+}
+
+/// The argument as text, without the blanks round it.
+fn text(argument: &[u8]) -> Result<&str, Reply> {
+    let text = std::str::from_utf8(argument).map_err(|_| replies::BAD_CHARACTER)?;
+    if text.chars().any(|c| c.is_control() && c != '\t') {
+        return Err(replies::BAD_CHARACTER);
+    }
+    Ok(text.trim_matches(BLANK))
+}
+
+fn without_argument(text: &str, command: Command) -> Result<Command, Reply> {
+    if text.is_empty() {
+        Ok(command)
+    } else {
+        Err(replies::NO_ARGUMENT)
+    }
+}
+
+fn vrfy(text: &str) -> Result<Command, Reply> {
+    if text.is_empty() {
+        Err(replies::ARGUMENT_MISSING)
+    } else {
+        Ok(Command::Vrfy)
+    }
+}
+
+fn name(text: &str) -> Result<ClientName, Reply> {
+    ClientName::parse(text).ok_or(replies::BAD_NAME)
+}
+
+fn auth(text: &str) -> Result<Command, Reply> {
+    let mut words = text.split(BLANK).filter(|w| !w.is_empty());
+    let mechanism = words.next().ok_or(replies::ARGUMENT_MISSING)?;
+    let initial = words.next().map(str::to_owned);
+    if words.next().is_some() {
+        return Err(replies::BAD_AUTH);
+    }
+    Ok(Command::Auth {
+        mechanism: mechanism.to_ascii_uppercase(),
+        initial,
+    })
+}
+
+fn mail(text: &str, grammar: &Grammar) -> Result<Command, Reply> {
+    let (path, rest) = path(text, "FROM:").map_err(|fault| fault.reply(replies::BAD_SENDER))?;
+    let sender = match path {
+        Path::Empty => ReversePath::Null,
+        Path::Address(text) => {
+            let mailbox = mailbox(text, grammar.qualify, &grammar.hostname);
+            ReversePath::Mailbox(mailbox.map_err(|i| invalid(replies::BAD_SENDER, i))?)
+        }
+    };
+    let parameters = mail_parameters(rest, grammar)?;
+    match sender.mailbox() {
+        Some(mailbox) if !mailbox.is_ascii() && !parameters.smtputf8 => {
+            Err(replies::NEEDS_SMTPUTF8)
+        }
+        _ => Ok(Command::Mail(sender, parameters)),
+    }
+}
+
+fn rcpt(text: &str, grammar: &Grammar) -> Result<Command, Reply> {
+    let (path, rest) = path(text, "TO:").map_err(|fault| fault.reply(replies::BAD_RECIPIENT))?;
+    let Path::Address(text) = path else {
+        return Err(replies::BAD_RECIPIENT);
+    };
+    let postmaster = text.eq_ignore_ascii_case("postmaster");
+    let address = mailbox(text, grammar.qualify || postmaster, &grammar.hostname)
+        .map_err(|i| invalid(replies::BAD_RECIPIENT, i))?;
+    let mut recipient = Recipient::plain(address);
+    rcpt_parameters(rest, grammar, &mut recipient)?;
+    Ok(Command::Rcpt(Rcpt {
+        recipient,
+        postmaster,
+    }))
+}
+
+/// What stands after FROM: or TO:.
+enum Path<'a> {
+    /// `<>`.
+    Empty,
+    /// An address whose syntax was not looked at yet.
+    Address(&'a str),
+}
+
+enum PathFault {
+    /// The keyword is missing.
+    Keyword,
+    /// There is no path.
+    Path(Invalid),
+}
+
+impl PathFault {
+    fn reply(self, bad_address: Reply) -> Reply {
+        match self {
+            Self::Keyword => replies::BAD_SYNTAX,
+            Self::Path(reason) => invalid(bad_address, reason),
+        }
+    }
+}
+
+/// Takes the keyword and the path off an argument; what follows are parameters. A space after the colon and an
+/// address without brackets are no SMTP, but common with cameras, printers and scripts, and mean one thing only.
+fn path<'a>(text: &'a str, keyword: &str) -> Result<(Path<'a>, &'a str), PathFault> {
+    let named = text.get(..keyword.len());
+    if !named.is_some_and(|n| n.eq_ignore_ascii_case(keyword)) {
+        return Err(PathFault::Keyword);
+    }
+    let text = text.get(keyword.len()..).unwrap_or_default();
+    let text = text.trim_start_matches(BLANK);
+    if !text.starts_with('<') {
+        let (address, rest) = text.split_once(BLANK).unwrap_or((text, ""));
+        return match address {
+            "" => Err(PathFault::Path(Invalid("there is none"))),
+            _ => Ok((Path::Address(address), rest)),
+        };
+    }
+    let (address, rest) = take_path(text).map_err(PathFault::Path)?;
+    if !rest.is_empty() && !rest.starts_with(BLANK) {
+        return Err(PathFault::Path(Invalid("something follows its >")));
+    }
+    match address {
+        "" => Ok((Path::Empty, rest)),
+        _ => Ok((Path::Address(address), rest)),
+    }
+}
+
+fn mailbox(text: &str, qualify: bool, hostname: &Domain) -> Result<Mailbox, Invalid> {
+    if qualify {
+        Mailbox::qualify(text, hostname)
+    } else {
+        Mailbox::parse(text)
+    }
+}
+
+fn invalid(reply: Reply, reason: Invalid) -> Reply {
+    reply.with_text(format!("that is not a valid address: {reason}"))
+}
+
+/// `KEYWORD` or `KEYWORD=value`, each once; the keyword in upper case.
+fn parameters(text: &str) -> Result<Vec<(String, Option<&str>)>, Reply> {
+    let mut found: Vec<(String, Option<&str>)> = Vec::new();
+    for word in text.split(BLANK).filter(|w| !w.is_empty()) {
+        let (keyword, value) = match word.split_once('=') {
+            Some((keyword, value)) => (keyword, Some(value)),
+            None => (word, None),
+        };
+        let keyword = keyword.to_ascii_uppercase();
+        if keyword.is_empty() || found.iter().any(|(k, _)| *k == keyword) {
+            return Err(bad_parameter(&keyword));
+        }
+        found.push((keyword, value));
+    }
+    Ok(found)
+}
+
+fn bad_parameter(keyword: &str) -> Reply {
+    replies::BAD_PARAMETER.with_text(format!("bad parameter {keyword}"))
+}
+
+fn mail_parameters(text: &str, grammar: &Grammar) -> Result<MailParameters, Reply> {
+    let mut parsed = MailParameters::default();
+    for (keyword, value) in parameters(text)? {
+        let bad = || bad_parameter(&keyword);
+        match (keyword.as_str(), value) {
+            ("SIZE", value) => parsed.size = Some(value.and_then(size).ok_or_else(bad)?),
+            ("BODY", value) => parsed.body = Some(body(value)?),
+            ("SMTPUTF8", None) if grammar.smtputf8 => parsed.smtputf8 = true,
+            ("SMTPUTF8", Some(_)) if grammar.smtputf8 => return Err(bad()),
+            ("RET", value) if grammar.dsn => {
+                parsed.ret = Some(value.and_then(Ret::parse).ok_or_else(bad)?);
+            }
+            ("ENVID", value) if grammar.dsn => {
+                let envid = value.filter(|v| matches!(v.len(), 1..=MAX_ENVID));
+                let envid = envid.filter(|v| is_printable_xtext(v));
+                parsed.envid = Some(envid.ok_or_else(bad)?.to_owned());
+            }
+            ("AUTH", value) if grammar.auth => {
+                parsed.auth = Some(value.and_then(submitter).ok_or_else(bad)?);
+            }
+            _ => return Err(replies::UNKNOWN_PARAMETER),
+        }
+    }
+    Ok(parsed)
+}
+
+fn rcpt_parameters(text: &str, grammar: &Grammar, recipient: &mut Recipient) -> Result<(), Reply> {
+    for (keyword, value) in parameters(text)? {
+        let bad = || bad_parameter(&keyword);
+        match (keyword.as_str(), value) {
+            ("NOTIFY", value) if grammar.dsn => {
+                recipient.notify = Some(value.and_then(Notify::parse).ok_or_else(bad)?);
+            }
+            ("ORCPT", value) if grammar.dsn => {
+                let orcpt = value.filter(|v| is_orcpt(v));
+                recipient.orcpt = Some(orcpt.ok_or_else(bad)?.to_owned());
+            }
+            _ => return Err(replies::UNKNOWN_PARAMETER),
+        }
+    }
+    Ok(())
+}
+
+/// 1 to 20 digits (RFC 1870 4). What is more than 64 bits hold is over every limit all the same.
+fn size(value: &str) -> Option<u64> {
+    let valid = matches!(value.len(), 1..=20) && value.bytes().all(|b| b.is_ascii_digit());
+    valid.then(|| value.parse().unwrap_or(u64::MAX))
+}
+
+fn body(value: Option<&str>) -> Result<Body, Reply> {
+    match value {
+        Some(v) if v.eq_ignore_ascii_case("7BIT") => Ok(Body::SevenBit),
+        Some(v) if v.eq_ignore_ascii_case("8BITMIME") => Ok(Body::EightBitMime),
+        Some(v) if v.eq_ignore_ascii_case("BINARYMIME") => Err(replies::UNKNOWN_PARAMETER),
+        _ => Err(bad_parameter("BODY")),
+    }
+}
+
+/// The longest ENVID (RFC 3461 4.4).
+const MAX_ENVID: usize = 100;
+/// The longest ORCPT (RFC 3461 4.2).
+const MAX_ORCPT: usize = 500;
+
+/// `type;address`: the type an atom, the address xtext (RFC 3461 4.2), or UTF-8 for the type utf-8 (RFC 6533 3).
+fn is_orcpt(value: &str) -> bool {
+    let Some((kind, address)) = value.split_once(';') else {
+        return false;
+    };
+    let atom = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(&b);
+    let utf8 = kind.eq_ignore_ascii_case("utf-8");
+    let ascii: String = address.chars().filter(|c| !utf8 || c.is_ascii()).collect();
+    value.len() <= MAX_ORCPT
+        && !kind.is_empty()
+        && kind.bytes().all(atom)
+        && !address.is_empty()
+        && is_printable_xtext(&ascii)
+}
+
+/// AUTH=: `<>`, or an address in xtext (RFC 4954 5).
+fn submitter(value: &str) -> Option<ReversePath> {
+    let decoded = decode_xtext(value)?;
+    match decoded.as_str() {
+        "<>" => Some(ReversePath::Null),
+        _ => Mailbox::parse(&decoded).ok().map(ReversePath::Mailbox),
+    }
+}
+
+/// Whether a text is xtext that says nothing but printable ASCII: what is decoded from it for a report must not
+/// bring a line end or a NUL with it (RFC 3461 4.4; CVE-2020-28021, CVE-2020-28026).
+fn is_printable_xtext(text: &str) -> bool {
+    decode_xtext(text).is_some_and(|plain| plain.bytes().all(|b| matches!(b, b' '..=b'~')))
+}
+
+/// Decodes xtext (RFC 3461 4): `+` and two hexadecimal digits in upper case stand for an octet. `None` when it is
+/// not xtext, or not UTF-8 when decoded.
+pub fn decode_xtext(text: &str) -> Option<String> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut octets = text.bytes();
+    while let Some(octet) = octets.next() {
+        match octet {
+            b'+' => plain.push(hex(octets.next()?)? * 16 + hex(octets.next()?)?),
+            b'=' => return None,
+            b'!'..=b'~' => plain.push(octet),
+            _ => return None,
+        }
+    }
+    String::from_utf8(plain).ok()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grammar() -> Grammar {
+        Grammar {
+            hostname: Domain::parse("mx.test.example").unwrap(),
+            qualify: false,
+            smtputf8: true,
+            dsn: true,
+            auth: true,
+        }
+    }
+
+    /// A line, and the code of its refusal; 0: it is parsed.
+    #[test]
+    fn a_line_is_parsed_or_refused() {
+        let long = |n: usize| "a".repeat(n);
+        let rows: Vec<(String, u16)> = [
+            ("NOOP", 0),
+            ("noop anything at all", 0),
+            ("NOOP\tanything", 0),
+            ("", 500), // A6
+            (" NOOP", 500),
+            ("NOOP\rNOOP", 500),
+            ("NO\0OP", 500),
+            ("NOOP a\0b", 501),
+            ("NOOP a\x1bb", 501),
+            ("FOO", 500),
+            ("NOOPS", 500),
+            ("EHLO", 501), // B12
+            ("HELO ", 501),
+            ("EHLO client.example", 0),
+            ("EHLO my_host", 0),
+            ("EHLO localhost.", 0),
+            ("EHLO [192.0.2.1]", 0), // R14
+            ("EHLO [IPv6:2001:db8::1]", 0),
+            ("EHLO 192.0.2.1", 0),
+            ("EHLO x)(y", 501), // F20
+            ("EHLO \"\\", 501),
+            ("EHLO [a]b", 501),
+            ("EHLO []", 501),
+            ("EHLO a b", 501),
+            ("EHLO jos\u{e9}", 501),
+            ("VRFY", 501),
+            ("VRFY x", 0),
+            ("HELP", 0),
+            ("DATA x", 501), // B10, B11
+            ("RSET x", 501),
+            ("QUIT x", 501),
+            ("STARTTLS x", 501), // D4
+            ("AUTH", 501),
+            ("AUTH PLAIN AAAA x", 501),
+            ("MAIL", 501),
+            ("MAIL FROM", 501),
+            ("MAIL TO:<a@b.example>", 501),
+            ("MAIL FROM:", 501),
+            ("MAIL FROM:<a@b.example", 501),
+            ("MAIL FROM:<a@b.example>", 0),
+            ("mail from: <a@b.example>", 0), // R19
+            ("MAIL FROM:a@b.example SIZE=1", 0),
+            ("MAIL FROM:<>", 0), // C42
+            ("MAIL FROM:<a>", 501),
+            ("MAIL FROM:<;sleep 60;>", 501), // C10
+            ("MAIL FROM:<a@b.example>SIZE=1", 501),
+            ("MAIL FROM:<a@b.example>  SIZE=1\tBODY=7bit ", 0), // E25
+            ("MAIL FROM:<a@b.example> SIZE=abc", 501),          // E12
+            ("MAIL FROM:<a@b.example> SIZE=-5", 501),
+            ("MAIL FROM:<a@b.example> SIZE=", 501),
+            ("MAIL FROM:<a@b.example> SIZE", 501),
+            ("MAIL FROM:<a@b.example> SIZE=1 size=2", 501), // E13
+            ("MAIL FROM:<a@b.example> BODY=7BIT BODY=8BITMIME", 501),
+            ("MAIL FROM:<a@b.example> FOO=bar", 555), // E14
+            ("MAIL FROM:<a@b.example> =bar", 501),
+            ("MAIL FROM:<a@b.example> BODY=8BITMIME", 0), // E15
+            ("MAIL FROM:<a@b.example> BODY=FOO", 501),
+            ("MAIL FROM:<a@b.example> BODY=BINARYMIME", 555),
+            ("MAIL FROM:<a@b.example> SMTPUTF8", 0),
+            ("MAIL FROM:<a@b.example> SMTPUTF8=1", 501), // E16
+            ("MAIL FROM:<a@b.example> REQUIRETLS", 555), // E24
+            ("MAIL FROM:<jos\u{e9}@b.example>", 553),    // C32
+            ("MAIL FROM:<jos\u{e9}@b.example> SMTPUTF8", 0),
+            ("MAIL FROM:<a@b.example> RET=HDRS ENVID=QQ+20x", 0),
+            ("MAIL FROM:<a@b.example> RET=SOME", 501),
+            ("MAIL FROM:<a@b.example> ENVID=a+00b", 501), // E21
+            ("MAIL FROM:<a@b.example> ENVID=a+0Db", 501), // C30
+            ("MAIL FROM:<a@b.example> ENVID=+ZZ", 501),   // E23
+            ("MAIL FROM:<a@b.example> ENVID=+4", 501),
+            ("MAIL FROM:<a@b.example> ENVID=+2b", 501), // R150: upper case only
+            ("MAIL FROM:<a@b.example> ENVID=", 501),
+            ("MAIL FROM:<a@b.example> AUTH=<>", 0), // E20
+            ("MAIL FROM:<a@b.example> AUTH=a+40b.example", 0),
+            ("MAIL FROM:<a@b.example> AUTH=<x+0D+0AY>", 501),
+            ("MAIL FROM:<a@b.example> AUTH=<a+0Ab>", 501), // C30
+            ("RCPT TO:<>", 501),                           // C43
+            ("RCPT TO:<alice>", 501),                      // C24
+            ("RCPT TO:<PostMaster>", 0),                   // C9
+            ("RCPT TO:<a@b.example> NOTIFY=SUCCESS,DELAY", 0),
+            ("RCPT TO:<a@b.example> NOTIFY=NEVER,SUCCESS", 501), // E18
+            ("RCPT TO:<a@b.example> NOTIFY=", 501),
+            ("RCPT TO:<a@b.example> NOTIFY=FOO", 501),
+            ("RCPT TO:<a@b.example> ORCPT=rfc822;a+40b.example", 0),
+            ("RCPT TO:<a@b.example> ORCPT=rfc822;a+0D+0ARCPT", 501), // E22
+            ("RCPT TO:<a@b.example> ORCPT=noaddresstype", 501),      // E23
+            ("RCPT TO:<a@b.example> ORCPT=utf-8;jos\u{e9}@b.example", 0),
+            (
+                "RCPT TO:<a@b.example> ORCPT=rfc822;jos\u{e9}@b.example",
+                501,
+            ),
+            ("RCPT TO:<a@b.example> FOO=bar", 555),
+            ("RCPT TO:<a@b.example> SIZE=1", 555),
+            ("RCPT TO:<a@@b> FOO=bar", 501), // E25
+        ]
+        .into_iter()
+        .map(|(line, code)| (line.to_owned(), code))
+        .chain([
+            // E19
+            (
+                format!("MAIL FROM:<a@b.example> ENVID={}", long(MAX_ENVID)),
+                0,
+            ),
+            (
+                format!("MAIL FROM:<a@b.example> ENVID={}", long(MAX_ENVID + 1)),
+                501,
+            ),
+            (
+                format!("RCPT TO:<a@b.example> ORCPT=x;{}", long(MAX_ORCPT - 2)),
+                0,
+            ),
+            (
+                format!("RCPT TO:<a@b.example> ORCPT=x;{}", long(MAX_ORCPT - 1)),
+                501,
+            ),
+            (
+                format!("MAIL FROM:<a@b.example> SIZE={}", "9".repeat(20)),
+                0,
+            ), // G1
+            (
+                format!("MAIL FROM:<a@b.example> SIZE={}", "1".repeat(21)),
+                501,
+            ),
+            (format!("EHLO {}", long(255)), 0),
+            (format!("EHLO {}", long(256)), 501),
+            (format!("NOOP {}", long(MAX_LINE - 5)), 0), // A8
+            (format!("NOOP {}", long(MAX_LINE - 4)), 500),
+            (format!("AUTH PLAIN {}", long(MAX_LINE)), 0), // R145
+            (format!("MAIL FROM:<{}@b.example>", long(2000)), 501), // C23
+        ])
+        .collect();
+        for (line, code) in rows {
+            let refused = Command::parse(line.as_bytes(), &grammar()).err();
+            assert_eq!(refused.map_or(0, |r| r.code()), code, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn octets_that_are_no_text_are_refused() {
+        for (line, code) in [
+            (&b"\xff\xfeEHLO"[..], 500),                   // A12
+            (b"MAIL FROM:<\xff@b.example> SMTPUTF8", 501), // C33
+            (b"EHLO \xff", 501),
+        ] {
+            let refused = Command::parse(line, &grammar()).unwrap_err();
+            assert_eq!(refused.code(), code, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_offered_is_unknown() {
+        let mut grammar = grammar();
+        (grammar.smtputf8, grammar.dsn, grammar.auth) = (false, false, false);
+        for line in [
+            "MAIL FROM:<a@b.example> SMTPUTF8",
+            "MAIL FROM:<a@b.example> RET=FULL",
+            "MAIL FROM:<a@b.example> ENVID=x",
+            "MAIL FROM:<a@b.example> AUTH=<>",
+            "RCPT TO:<a@b.example> NOTIFY=NEVER",
+            "RCPT TO:<a@b.example> ORCPT=rfc822;x",
+        ] {
+            let refused = Command::parse(line.as_bytes(), &grammar).unwrap_err();
+            assert_eq!(refused, replies::UNKNOWN_PARAMETER, "{line}");
+        }
+    }
+
+    #[test]
+    fn contents_are_what_was_said() {
+        let mailbox = |text| Mailbox::parse(text).unwrap();
+        let parse = |line: &str, qualify| {
+            let grammar = Grammar {
+                qualify,
+                ..grammar()
+            };
+            Command::parse(line.as_bytes(), &grammar).unwrap()
+        };
+        let sender = |line, qualify| match parse(line, qualify) {
+            Command::Mail(sender, parameters) => (sender, parameters),
+            other => panic!("{other:?}"),
+        };
+        let recipient = |line, qualify| match parse(line, qualify) {
+            Command::Rcpt(rcpt) => rcpt,
+            other => panic!("{other:?}"),
+        };
+        // C5, C41, C9
+        let (route, _) = sender("MAIL FROM:<@x.example:a@b.example>", false);
+        assert_eq!(route, ReversePath::Mailbox(mailbox("a@b.example")));
+        let (bare, _) = sender("MAIL FROM:<root>", true);
+        assert_eq!(bare, ReversePath::Mailbox(mailbox("root@mx.test.example")));
+        let postmaster = recipient("RCPT TO:<PostMaster>", false);
+        assert!(postmaster.postmaster);
+        assert_eq!(
+            postmaster.recipient.address,
+            mailbox("PostMaster@mx.test.example")
+        );
+        assert!(!recipient("RCPT TO:<postmaster@b.example>", true).postmaster);
+
+        let (_, parameters) = sender(
+            "MAIL FROM:<a@b.example> SIZE=18446744073709551616 BODY=8bitmime RET=hdrs ENVID=a+2Bb AUTH=c+40d.example",
+            false,
+        );
+        assert_eq!(
+            parameters,
+            MailParameters {
+                size: Some(u64::MAX),
+                body: Some(Body::EightBitMime),
+                smtputf8: false,
+                ret: Some(Ret::Headers),
+                envid: Some("a+2Bb".to_owned()),
+                auth: Some(ReversePath::Mailbox(mailbox("c@d.example"))),
+            }
+        );
+        let rcpt = recipient(
+            "RCPT TO:<a@b.example> NOTIFY=delay ORCPT=rfc822;x+40y",
+            false,
+        );
+        assert_eq!(rcpt.recipient.notify, Notify::parse("DELAY"));
+        assert_eq!(rcpt.recipient.orcpt.as_deref(), Some("rfc822;x+40y"));
+        assert_eq!(
+            parse("auth plain =", false),
+            Command::Auth {
+                mechanism: "PLAIN".to_owned(),
+                initial: Some("=".to_owned())
+            }
+        );
+    }
+
+    #[test]
+    fn verbs_left_out_are_known() {
+        let rows = [
+            ("EXPN x", Command::NotImplemented),
+            ("ETRN test.example", Command::NotImplemented), // B23
+            ("XCLIENT ADDR=1.2.3.4", Command::NotImplemented),
+            ("TURN", Command::NotImplemented), // B22
+            ("BDAT 5 LAST", Command::Bdat),    // E1
+            ("BDAT x", Command::Bdat),
+            ("GET / HTTP/1.1", Command::NotSmtp), // A15
+            ("CONNECT mx:25 HTTP/1.1", Command::NotSmtp),
+            ("\x16\x03\x01\x02\0\x01", Command::NotSmtp), // A16
+        ];
+        for (line, expected) in rows {
+            assert_eq!(
+                Command::parse(line.as_bytes(), &grammar()),
+                Ok(expected),
+                "{line:?}"
+            );
+        }
+    }
+}

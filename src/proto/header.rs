@@ -1,0 +1,575 @@
+//! The header of a message (RFC 5322), as `header_reader.rs` took it off the front: recipients, rewriting, completing.
+//!
+//! A field is kept as it came, octet for octet, until somebody asks for a change, and then only what was asked for
+//! changes.
+//!
+//! For a local submission (RFC 6409 8) the order is: [`Header::recipients`] for `-t`, [`Header::qualify`],
+//! [`Header::complete`] (which still sees Bcc), [`Header::strip_bcc`], [`Header::write`].
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::address::{Domain, Invalid, Mailbox};
+use super::addrlist::addresses;
+use super::date::Stamp;
+use super::envelope::one_line;
+use super::fields::phrase;
+
+/// A field of a header, as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    raw: Vec<u8>,
+    /// Where its colon stands.
+    colon: usize,
+}
+
+impl Field {
+    /// A field of minimta's own. The value may hold folding; it is not looked at.
+    pub fn made(name: &str, value: &str) -> Self {
+        Self {
+            raw: format!("{name}: {value}\r\n").into_bytes(),
+            colon: name.len(),
+        }
+    }
+
+    /// A field from its octets, line ends included; `None` if they have no colon.
+    pub fn parse(raw: &[u8]) -> Option<Self> {
+        Some(Self {
+            colon: raw.iter().position(|b| *b == b':')?,
+            raw: raw.to_vec(),
+        })
+    }
+
+    /// All its octets, line ends included.
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// Its name as it came, without white space before the colon.
+    pub fn name(&self) -> &[u8] {
+        let name = self.raw.get(..self.colon).unwrap_or_default();
+        name.trim_ascii_end()
+    }
+
+    /// What follows the colon, folding included, without the line end.
+    pub fn body(&self) -> &[u8] {
+        let body = self.raw.get(self.colon + 1..).unwrap_or_default();
+        body.strip_suffix(b"\r\n").unwrap_or(body)
+    }
+
+    /// Whether it has this name, in whatever case.
+    pub fn is(&self, name: &str) -> bool {
+        self.name().eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    fn is_any(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.is(name))
+    }
+
+    fn is_resent(&self) -> bool {
+        let start = self.raw.get(..RESENT.len()).unwrap_or_default();
+        start.eq_ignore_ascii_case(RESENT.as_bytes())
+    }
+
+    fn is_blank(&self) -> bool {
+        self.body().trim_ascii().is_empty()
+    }
+
+    /// Replaces each addr-spec for which `f` has another text.
+    fn rewrite(&mut self, f: &mut dyn FnMut(&str) -> Option<String>) {
+        let start = self.colon + 1;
+        let mut changed = Vec::new();
+        let mut kept = 0;
+        for address in addresses(self.body()) {
+            if let Some(new) = address.spec.ok().and_then(|spec| f(&spec)) {
+                let (from, to) = (start + address.range.start, start + address.range.end);
+                changed.extend_from_slice(self.raw.get(kept..from).unwrap_or_default());
+                changed.extend_from_slice(new.as_bytes());
+                kept = to;
+            }
+        }
+        if kept > 0 {
+            changed.extend_from_slice(self.raw.get(kept..).unwrap_or_default());
+            self.raw = changed;
+        }
+    }
+}
+
+/// The fields of a message, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Header {
+    fields: Vec<Field>,
+}
+
+/// The recipients named by a header.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Found {
+    /// Whom it is for, each once, in order.
+    pub good: Vec<Mailbox>,
+    /// What could not be read, and why; at most [`MAX_BAD`] of them.
+    pub bad: Vec<(String, Invalid)>,
+}
+
+/// How many unreadable recipients are told; a text that is no address list at all has thousands.
+pub const MAX_BAD: usize = 100;
+/// How much of an unreadable recipient is shown, in characters.
+const MAX_SHOWN: usize = 100;
+
+const RESENT: &str = "Resent-";
+const RECIPIENTS: &[&str] = &["To", "Cc", "Bcc", "Apparently-To"];
+const RESENT_RECIPIENTS: &[&str] = &["Resent-To", "Resent-Cc", "Resent-Bcc"];
+/// Fields a block of Resent- fields has once (RFC 5322 3.6.6): met again, they begin an older block.
+const ONCE_A_BLOCK: &[&str] = &[
+    "Resent-Date",
+    "Resent-From",
+    "Resent-Sender",
+    "Resent-Message-ID",
+];
+/// Fields whose bare names get the domain of this system.
+const QUALIFIED: &[&str] = &[
+    "From",
+    "Sender",
+    "Reply-To",
+    "To",
+    "Cc",
+    "Bcc",
+    "Resent-From",
+    "Resent-Sender",
+    "Resent-Reply-To",
+    "Resent-To",
+    "Resent-Cc",
+    "Resent-Bcc",
+];
+
+impl Header {
+    /// All fields, in order.
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    /// The first field of this name.
+    pub fn get(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|f| f.is(name))
+    }
+
+    /// Puts a field before all others.
+    pub fn prepend(&mut self, field: Field) {
+        self.fields.insert(0, field);
+    }
+
+    /// Puts a field behind all others.
+    pub fn append(&mut self, field: Field) {
+        self.fields.push(field);
+    }
+
+    /// Removes every field of this name.
+    pub fn strip(&mut self, name: &str) {
+        self.fields.retain(|f| !f.is(name));
+    }
+
+    /// Removes the recipients that no other may see (RFC 5322 3.6.3).
+    pub fn strip_bcc(&mut self) {
+        self.fields.retain(|f| !f.is_any(&["Bcc", "Resent-Bcc"]));
+    }
+
+    /// How many servers it passed (RFC 5321 6.3).
+    pub fn hops(&self) -> usize {
+        self.fields.iter().filter(|f| f.is("Received")).count()
+    }
+
+    /// Appends the fields and the blank line.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        for field in &self.fields {
+            out.extend_from_slice(&field.raw);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// The recipients for `sendmail -t`; bare names get the domain `qualify`. With any Resent- field, they are those
+    /// of the topmost block of such fields and no others: the older ones, and To, had the message before (RFC 5322
+    /// 3.6.6).
+    pub fn recipients(&self, qualify: &Domain) -> Found {
+        let (range, names) = match self.resent_block() {
+            Some(block) => (block, RESENT_RECIPIENTS),
+            None => (0..self.fields.len(), RECIPIENTS),
+        };
+        let fields = self.fields.get(range).unwrap_or_default();
+        let mut found = Found::default();
+        let mut seen = BTreeSet::new();
+        for field in fields.iter().filter(|f| f.is_any(names)) {
+            for address in addresses(field.body()) {
+                match address.spec.and_then(|s| Mailbox::qualify(&s, qualify)) {
+                    Ok(mailbox) if seen.contains(&mailbox) => {}
+                    Ok(mailbox) => {
+                        seen.insert(mailbox.clone());
+                        found.good.push(mailbox);
+                    }
+                    Err(reason) if found.bad.len() < MAX_BAD => {
+                        let octets = field.body().get(address.range).unwrap_or_default();
+                        found.bad.push((shown(octets), reason));
+                    }
+                    Err(_) => {}
+                }
+            }
+        }
+        found
+    }
+
+    /// The topmost block of Resent- fields.
+    fn resent_block(&self) -> Option<Range<usize>> {
+        let start = self.fields.iter().position(Field::is_resent)?;
+        let fields = self.fields.get(start..)?;
+        let ends = |(at, field): (usize, &Field)| {
+            let once = ONCE_A_BLOCK.iter().find(|name| field.is(name));
+            let before = fields.get(..at).unwrap_or_default();
+            !field.is_resent() || once.is_some_and(|name| before.iter().any(|f| f.is(name)))
+        };
+        let length = fields.iter().enumerate().position(ends);
+        Some(start..start + length.unwrap_or(fields.len()))
+    }
+
+    /// Replaces, in the fields of these names, the addr-spec of each address for which `f` has another text. Names,
+    /// comments, folding and every other octet stay; what is no address is not offered to `f`.
+    pub fn rewrite_addresses(&mut self, names: &[&str], f: &mut dyn FnMut(&str) -> Option<String>) {
+        for field in self.fields.iter_mut().filter(|f| f.is_any(names)) {
+            field.rewrite(f);
+        }
+    }
+
+    /// Gives bare names in From, To and the like the domain of this system (RFC 6409 8).
+    pub fn qualify(&mut self, domain: &Domain) {
+        self.rewrite_addresses(QUALIFIED, &mut |spec| match Mailbox::parse(spec) {
+            Ok(_) => None,
+            Err(_) => Mailbox::qualify(spec, domain).ok().map(|m| m.to_string()),
+        });
+    }
+
+    /// Adds what a message of a local program lacks (RFC 6409 8): Date, From and Message-ID, also where the field
+    /// is there with nothing in it; and To, when there is neither To nor Cc, because some servers refuse a message
+    /// that seems to be for nobody. To names the recipient when there is one only and no Bcc hides him; otherwise it
+    /// says `undisclosed-recipients:;`, for no recipient may learn of the others here (RFC 5321 7.2).
+    ///
+    /// The topmost block of Resent- fields gets its Resent-Date and Resent-From, which it must have, and a
+    /// Resent-Message-ID when the message has an identity of its own already (RFC 5322 3.6.6).
+    pub fn complete(&mut self, made: &Made<'_>) {
+        let from = match made.full_name.map(phrase).unwrap_or_default().as_str() {
+            "" => made.from.to_string(),
+            name => format!("{name} <{}>", made.from),
+        };
+        let (date, id) = (made.date.rfc5322(), one_line(made.message_id));
+        self.complete_resent(&date, &from, &id);
+        self.add_missing("Date", &date);
+        self.add_missing("From", &from);
+        self.add_missing("Message-ID", &id);
+        if self.get("To").is_none() && self.get("Cc").is_none() {
+            let hidden = self.get("Bcc").is_some() || self.resent_block().is_some();
+            let to = match made.recipients {
+                [only] if !hidden => only.to_string(),
+                _ => "undisclosed-recipients:;".to_owned(),
+            };
+            self.append(Field::made("To", &to));
+        }
+    }
+
+    fn complete_resent(&mut self, date: &str, from: &str, id: &str) {
+        let Some(block) = self.resent_block() else {
+            return;
+        };
+        let start = block.start;
+        let fields = self.fields.get(block).unwrap_or_default();
+        let lacks = |name: &str| !fields.iter().any(|f| f.is(name));
+        let new_id = self.get("Message-ID").is_some() && lacks("Resent-Message-ID");
+        let new = [
+            (lacks("Resent-Date"), "Resent-Date", date),
+            (lacks("Resent-From"), "Resent-From", from),
+            (new_id, "Resent-Message-ID", id),
+        ];
+        let new = new.into_iter().filter(|(lacking, ..)| *lacking);
+        let new: Vec<Field> = new.map(|(_, n, value)| Field::made(n, value)).collect();
+        self.fields.splice(start..start, new);
+    }
+
+    fn add_missing(&mut self, name: &str, value: &str) {
+        self.fields.retain(|f| !(f.is(name) && f.is_blank()));
+        if self.get(name).is_none() {
+            self.append(Field::made(name, value));
+        }
+    }
+}
+
+/// What a message may have to be completed with.
+#[derive(Debug, Clone, Copy)]
+pub struct Made<'a> {
+    /// Now.
+    pub date: Stamp,
+    /// A new identity, with its brackets.
+    pub message_id: &'a str,
+    /// Whose message it is.
+    pub from: &'a Mailbox,
+    /// His full name, in whatever characters.
+    pub full_name: Option<&'a str>,
+    /// The envelope recipients.
+    pub recipients: &'a [Mailbox],
+}
+
+/// The beginning of a broken address, to be shown to a person.
+fn shown(octets: &[u8]) -> String {
+    let text = one_line(&String::from_utf8_lossy(octets));
+    let mut words = text.split_whitespace();
+    let first = words.next().unwrap_or_default().to_owned();
+    let text = words.fold(first, |text, word| text + " " + word);
+    text.chars().take(MAX_SHOWN).collect()
+}
+
+/// A header from its text, for the tests of whoever needs one.
+#[cfg(test)]
+pub fn sample(text: &str) -> Header {
+    let mut reader = super::header_reader::HeaderReader::new(usize::MAX);
+    reader.push(text.as_bytes()).unwrap();
+    let (header, body) = reader.finish();
+    assert!(body.is_empty(), "{text:?} is not all header");
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn domain(text: &str) -> Domain {
+        Domain::parse(text).unwrap()
+    }
+
+    fn text(header: &Header) -> String {
+        let mut out = Vec::new();
+        header.write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    /// The test message of the survey of small mailers: each of them had a case in it to get wrong.
+    const MESSAGE: &str = concat!(
+        "From: root (Cron Daemon)\r\n",
+        "To: \"Doe, John\" <john@a.example>,\r\n",
+        " friends: a@b.example, plain;, kim@c.example (Kim, at work),\r\n",
+        "\t=?utf-8?Q?J=C3=B6rg?=\r\n",
+        " =?utf-8?Q?_M?= <joerg@d.example>\r\n",
+        "Subject: To: nobody@x.example\r\n",
+        "cc: local\r\n",
+        "Bcc: hidden@e.example,\r\n",
+        " John@A.example, john@A.example\r\n",
+    );
+
+    /// A header; whom `-t` finds; what it cannot read.
+    type Row = (
+        &'static str,
+        &'static [&'static str],
+        &'static [&'static str],
+    );
+    const RECIPIENTS_FOUND: &[Row] = &[
+        (
+            MESSAGE,
+            &[
+                "john@a.example",
+                "a@b.example",
+                "plain@pi.example",
+                "kim@c.example",
+                "joerg@d.example",
+                "local@pi.example",
+                "hidden@e.example",
+                "John@a.example", // the local part is compared exactly, the domain without case
+            ],
+            &[],
+        ),
+        ("Subject: x\r\n", &[], &[]), // I4
+        (
+            "To: undisclosed-recipients:;\r\nBcc: a@x\r\n",
+            &["a@x"],
+            &[],
+        ), // I22
+        ("To: a@x\r\nTo: b@x\r\nTO : a@X\r\n", &["a@x", "b@x"], &[]), // I1
+        ("Apparently-To: a@x\r\n", &["a@x"], &[]),
+        ("Reply-To: a@x\r\nErrors-To: b@x\r\n", &[], &[]),
+        ("To: a@x, John Doe, b@x\r\n", &["a@x", "b@x"], &["John Doe"]), // one bad among good
+        ("To: <>, \"x\r\n y, b@x\r\n", &[], &["<>", "\"x y, b@x"]),     // I22
+        (
+            "To: a..b@x, c@-x.example, d@\r\n",
+            &[],
+            &["a..b@x", "c@-x.example", "d@"],
+        ),
+        // Only the topmost block counts, and it hides To.
+        (
+            "Resent-From: me@x\r\nResent-To: a@x,\r\n b@x\r\nresent-bcc: c\r\nReceived: y\r\nResent-To: old@x\r\nTo: o@x\r\n",
+            &["a@x", "b@x", "c@pi.example"],
+            &[],
+        ),
+        (
+            "Received: y\r\nResent-To: a@x\r\nResent-Cc: b@x\r\nResent-Date: d\r\nResent-Date: e\r\nResent-To: old@x\r\n",
+            &["a@x", "b@x"],
+            &[],
+        ),
+        (
+            "Resent-To: a@x\r\nResent-To: b@x\r\nTo: o@x\r\n",
+            &["a@x", "b@x"],
+            &[],
+        ),
+        ("Resent-From: me@x\r\nTo: o@x\r\n", &[], &[]),
+    ];
+
+    #[test]
+    fn recipients_are_found_as_the_standards_say() {
+        for (header, good, bad) in RECIPIENTS_FOUND {
+            let found = sample(header).recipients(&domain("pi.example"));
+            let names: Vec<String> = found.good.iter().map(ToString::to_string).collect();
+            assert_eq!(names, *good, "{header:?}");
+            let shown: Vec<&str> = found.bad.iter().map(|(shown, _)| &**shown).collect();
+            assert_eq!(shown, *bad, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn many_recipients_take_linear_time_and_many_bad_ones_little_room() {
+        // I21
+        let list: Vec<String> = (0..100_000)
+            .map(|n| format!("user{n}@host.example"))
+            .collect();
+        let padding = " ".repeat(70);
+        let header = sample(&format!(
+            "To: {}\r\n",
+            list.join(&format!(",\r\n{padding}"))
+        ));
+        assert_eq!(header.recipients(&domain("x")).good.len(), 100_000);
+        let header = sample(&format!("To: {}\r\n", "a b,".repeat(100_000)));
+        assert_eq!(header.recipients(&domain("x")).bad.len(), MAX_BAD);
+        let header = sample(&"Resent-X: y\r\n".repeat(100_000));
+        assert!(header.recipients(&domain("x")).good.is_empty());
+    }
+
+    #[test]
+    fn blind_copies_are_removed_whole() {
+        let mut header = sample(&format!("Resent-BCC : x@y,\r\n z@y\r\n{MESSAGE}BCC:\r\n"));
+        header.strip_bcc();
+        let expected = MESSAGE.split("Bcc:").next().unwrap();
+        assert_eq!(text(&header), format!("{expected}\r\n"));
+    }
+
+    #[test]
+    fn only_bare_addresses_change() {
+        let same = "From: =?utf-8?q?J=C3=B6rg?=\r\n"; // nullmailer#79
+        let rows = [
+            (
+                "From: root (Cron Daemon)\r\n",
+                "From: root@pi.example (Cron Daemon)\r\n",
+            ),
+            (same, same),
+            (
+                "From: \"Doe, John\"  <doe>\r\n",
+                "From: \"Doe, John\"  <doe@pi.example>\r\n",
+            ),
+            ("FROM:root\r\n", "FROM:root@pi.example\r\n"),
+            (
+                "To: a,\r\n\tb (c, d),\r\n G: e;\r\n",
+                "To: a@pi.example,\r\n\tb@pi.example (c, d),\r\n G: e@pi.example;\r\n",
+            ),
+            (
+                "Cc: a@B.Example, \"x y\", John Doe\r\n",
+                "Cc: a@B.Example, \"x y\", John Doe\r\n",
+            ),
+            ("Cc: <\"x y\">, a@\r\n", "Cc: <\"x y\"@pi.example>, a@\r\n"),
+            (
+                "Resent-To: a\r\nSender : b\r\n",
+                "Resent-To: a@pi.example\r\nSender : b@pi.example\r\n",
+            ),
+            (
+                "Subject: root\r\nX-To: root\r\n",
+                "Subject: root\r\nX-To: root\r\n",
+            ),
+        ];
+        for (before, after) in rows {
+            let mut header = sample(before);
+            header.qualify(&domain("pi.example"));
+            assert_eq!(text(&header), format!("{after}\r\n"));
+        }
+        let mut header = sample("From: R <root@pi.lan>, b@c (d)\r\n");
+        header.rewrite_addresses(&["From"], &mut |spec| {
+            spec.strip_suffix("@pi.lan")
+                .map(|_| "me@example.org".to_owned())
+        });
+        assert_eq!(text(&header), "From: R <me@example.org>, b@c (d)\r\n\r\n");
+    }
+
+    #[test]
+    fn octets_that_are_not_utf8_stay() {
+        let raw = b"From: J\xf6rg <root>, \xf6\r\n";
+        let mut header = Header::default();
+        header.append(Field::parse(raw).unwrap());
+        header.qualify(&domain("x"));
+        let mut out = Vec::new();
+        header.write(&mut out);
+        assert_eq!(out, b"From: J\xf6rg <root@x>, \xf6\r\n\r\n");
+    }
+
+    #[test]
+    fn what_a_submission_lacks_is_added() {
+        let from = Mailbox::parse("alice@pi.example").unwrap();
+        let one = [Mailbox::parse("bob@x.example").unwrap()];
+        let two = [one[0].clone(), from.clone()];
+        let date = "Date: Thu, 1 Jan 1970 00:00:00 +0000\r\n";
+        let sender = "From: Alice <alice@pi.example>\r\n";
+        let id = "Message-ID: <1@pi.example>\r\n";
+        let rows: &[(&str, &[Mailbox], String)] = &[
+            ("", &one, format!("{date}{sender}{id}To: bob@x.example\r\n")), // I24, F23
+            (
+                "",
+                &two,
+                format!("{date}{sender}{id}To: undisclosed-recipients:;\r\n"),
+            ),
+            (
+                "Bcc: b@x\r\n",
+                &one,
+                format!("Bcc: b@x\r\n{date}{sender}{id}To: undisclosed-recipients:;\r\n"),
+            ),
+            (
+                "CC: b@x\r\n",
+                &two,
+                format!("CC: b@x\r\n{date}{sender}{id}"),
+            ),
+            (
+                "From:\r\nTo: b@x\r\nDate: \r\n",
+                &one,
+                format!("To: b@x\r\n{date}{sender}{id}"),
+            ),
+            (
+                "date: x\r\nfrom : y\r\nmessage-id: z\r\nTo:\r\n",
+                &one,
+                "date: x\r\nfrom : y\r\nmessage-id: z\r\nTo:\r\n".to_owned(),
+            ),
+            (
+                "Received: r\r\nResent-To: c@x\r\nDate: d\r\nFrom: f\r\nMessage-ID: m\r\nTo: t\r\n",
+                &one,
+                format!(
+                    "Received: r\r\nResent-{date}Resent-{sender}Resent-{id}Resent-To: c@x\r\nDate: d\r\nFrom: f\r\nMessage-ID: m\r\nTo: t\r\n"
+                ),
+            ),
+        ];
+        for (before, recipients, after) in rows {
+            let mut header = sample(before);
+            header.complete(&Made {
+                date: Stamp::utc(0),
+                message_id: "<1@pi.example>",
+                from: &from,
+                full_name: Some("Alice"),
+                recipients,
+            });
+            assert_eq!(text(&header), format!("{after}\r\n"), "{before:?}");
+        }
+    }
+
+    #[test]
+    fn fields_are_counted_and_found_by_any_case() {
+        let mut header = sample("Received: a\r\nreceived : b\r\n c\r\nX-Received: d\r\n");
+        assert_eq!(header.hops(), 2); // F15
+        assert_eq!(header.get("RECEIVED").map(Field::body), Some(&b" a"[..]));
+        header.prepend(Field::made("A", "b"));
+        header.strip("Received");
+        assert_eq!(text(&header), "A: b\r\nX-Received: d\r\n\r\n");
+    }
+}

@@ -1,0 +1,585 @@
+//! The server's side of an SMTP session (RFC 5321), or LMTP (RFC 2033): a line goes in, a reply and what to do
+//! next come out. Who may send what to whom is asked of a [`Policy`]; the message itself never comes here.
+//!
+//! 1. [`Session::greeting`] is said.
+//! 2. Every line goes to [`Session::command`]: it is parsed, then [`Session::decide`] is the table of what is
+//!    refused and what is done in which [`Stage`]; then what leads nowhere is counted, and too much of it is 421.
+//! 3. After [`Then::ReadData`] the message is read to its end, whatever happens, and what became of it goes to
+//!    [`Session::data_end`].
+//!
+//! There is one function that ends a transaction, [`Session::reset`], for EHLO, RSET, STARTTLS and every end of
+//! DATA: the faults of other servers here were resets that forgot something.
+
+use super::address::{Domain, ReversePath};
+use super::authenticate::{Credentials, Exchange, Mechanism, Turn};
+use super::command::{self, ClientName, Command, Grammar, MailParameters, Rcpt};
+use super::envelope::{Envelope, Recipient};
+use super::replies::{self, Reply};
+
+/// What a session offers and allows.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What this server calls itself.
+    pub hostname: Domain,
+    /// LMTP instead of SMTP.
+    pub lmtp: bool,
+    /// Whether bare names get the host name: for programs on this machine and its users (RFC 6409 6.4).
+    pub qualify: bool,
+    /// SIZE: octets of a message; 0: no limit.
+    pub size_limit: u64,
+    /// SMTPUTF8.
+    pub smtputf8: bool,
+    /// DSN.
+    pub dsn: bool,
+    /// STARTTLS.
+    pub starttls: bool,
+    /// TLS from the first octet (RFC 8314).
+    pub tls: bool,
+    /// No mail without TLS: a submission service.
+    pub tls_required: bool,
+    /// AUTH; empty: nobody can authenticate.
+    pub mechanisms: Vec<Mechanism>,
+    /// Whether AUTH is possible without TLS.
+    pub auth_in_clear: bool,
+    /// No mail without AUTH: a submission service.
+    pub auth_required: bool,
+    /// LIMITS RCPTMAX (RFC 9422): recipients of one message.
+    pub max_recipients: usize,
+    /// Bad commands before 421.
+    pub max_errors: u32,
+}
+
+/// What the session cannot know. A refusal is the reply to the client; one of 421 ends the session.
+pub trait Policy {
+    /// Whether a message of this many octets can be stored now. Asked when the client says how many.
+    fn space(&mut self, octets: u64) -> Result<(), Reply>;
+
+    /// Whether this client may send as this sender. The null sender is asked about as well, and must be let
+    /// through (RFC 5321 4.5.5) wherever the client may send at all.
+    fn sender(&mut self, transaction: &Transaction) -> Result<(), Reply>;
+
+    /// Whether there is such a recipient and this client may send there. `<postmaster>` is never asked about.
+    fn recipient(&mut self, transaction: &Transaction, recipient: &Recipient) -> Result<(), Reply>;
+
+    /// Whether this is the user's password.
+    fn authenticate(&mut self, credentials: &Credentials) -> Result<(), Reply>;
+}
+
+/// What is to be done once the reply is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Read the next line.
+    Continue,
+    /// Read a message to its end, then call [`Session::data_end`].
+    ReadData,
+    /// Begin TLS, then call [`Session::tls_started`]; or close.
+    StartTls,
+    /// Close.
+    HangUp,
+}
+
+/// A message on its way: what is known before its first octet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transaction {
+    /// Who sends it.
+    pub client: Client,
+    /// MAIL.
+    pub sender: ReversePath,
+    /// MAIL's parameters.
+    pub parameters: MailParameters,
+    /// RCPT, the accepted ones, each address once.
+    pub recipients: Vec<Recipient>,
+    /// How often RCPT was accepted, the same address again included: LMTP answers each.
+    accepted: usize,
+}
+
+/// What a client said and showed of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// The name it gave; nobody checked it.
+    pub name: ClientName,
+    /// EHLO or LHLO, not HELO.
+    pub extended: bool,
+    /// LMTP.
+    pub lmtp: bool,
+    /// TLS is on.
+    pub tls: bool,
+    /// Who authenticated.
+    pub user: Option<String>,
+}
+
+impl Transaction {
+    /// The word after `with` in the Received field (RFC 3848, RFC 6531 4.3).
+    pub fn protocol(&self) -> String {
+        let utf8 = self.parameters.smtputf8;
+        let client = &self.client;
+        let base = match (client.lmtp, utf8) {
+            (true, true) => "UTF8LMTP",
+            (true, false) => "LMTP",
+            (false, true) => "UTF8SMTP",
+            (false, false) if client.extended => "ESMTP",
+            (false, false) => return "SMTP".to_owned(),
+        };
+        let tls = if client.tls { "S" } else { "" };
+        let auth = if client.user.is_some() { "A" } else { "" };
+        format!("{base}{tls}{auth}")
+    }
+
+    /// What the spool keeps of it; `address`: where the client is, as the flow knows it.
+    pub fn envelope(&self, received_at: i64, address: &str) -> Envelope {
+        Envelope {
+            sender: self.sender.clone(),
+            recipients: self.recipients.clone(),
+            received_at,
+            client: address.to_owned(),
+            protocol: self.protocol(),
+            auth: self.client.user.clone(),
+            smtputf8: self.parameters.smtputf8,
+            ret: self.parameters.ret,
+            envid: self.parameters.envid.clone(),
+        }
+    }
+}
+
+/// One connection's session.
+#[derive(Debug)]
+pub struct Session {
+    settings: Settings,
+    grammar: Grammar,
+    greeted: bool,
+    tls: bool,
+    /// From EHLO, HELO or LHLO; gone after STARTTLS.
+    hello: Option<Hello>,
+    user: Option<String>,
+    /// An AUTH exchange in which the client is to speak.
+    exchange: Option<Exchange>,
+    transaction: Option<Transaction>,
+    /// DATA was refused just now, and whether input followed it at once.
+    data_refused: Option<bool>,
+    tally: Tally,
+}
+
+#[derive(Debug, Clone)]
+struct Hello {
+    name: ClientName,
+    extended: bool,
+}
+
+/// How far a session has come; found from what it holds, so that the two cannot differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// No EHLO yet.
+    New,
+    /// No transaction.
+    Idle,
+    /// MAIL was accepted.
+    Sender,
+    /// RCPT was accepted too.
+    Recipients,
+}
+
+/// What a client did that led nowhere.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Bad commands since the last message.
+    errors: u32,
+    /// Idle or untimely commands since the last message.
+    idle: u32,
+    /// Refused senders, recipients and messages.
+    refused: u32,
+    /// Recipients over the limit.
+    surplus: usize,
+}
+
+/// Idle commands, NOOP and RSET and the like, before 421: who sends a thousand messages needs none in between.
+const MAX_IDLE: u32 = 100;
+/// Refusals by the policy before 421: who tries names until one exists is to find few.
+const MAX_REFUSED: u32 = 100;
+
+impl Session {
+    /// A session on a new connection.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            grammar: Grammar {
+                hostname: settings.hostname.clone(),
+                qualify: settings.qualify,
+                smtputf8: settings.smtputf8,
+                dsn: settings.dsn,
+                auth: !settings.mechanisms.is_empty(),
+            },
+            greeted: false,
+            tls: settings.tls,
+            settings,
+            hello: None,
+            user: None,
+            exchange: None,
+            transaction: None,
+            data_refused: None,
+            tally: Tally::default(),
+        }
+    }
+
+    /// What is said first, once; `None` when a session goes on under TLS.
+    pub fn greeting(&mut self) -> Option<Reply> {
+        let word = if self.settings.lmtp { "LMTP" } else { "ESMTP" };
+        let text = format!("{} {word} minimta", self.settings.hostname);
+        let first = !std::mem::replace(&mut self.greeted, true);
+        first.then(|| replies::GREETING.with_text(text))
+    }
+
+    /// The longest line to be read next, without its line end.
+    pub fn line_limit(&self) -> usize {
+        if self.exchange.is_some() || (self.auth_possible() && self.user.is_none()) {
+            command::MAX_AUTH_LINE
+        } else {
+            command::MAX_LINE
+        }
+    }
+
+    /// The message's own limit, for whoever reads it.
+    pub fn size_limit(&self) -> u64 {
+        match self.settings.size_limit {
+            0 => u64::MAX,
+            limit => limit,
+        }
+    }
+
+    /// The transaction, from MAIL on.
+    pub fn transaction(&self) -> Option<&Transaction> {
+        self.transaction.as_ref()
+    }
+
+    /// Answers a line, given without its line end. `behind`: whether more input was there already.
+    pub fn command(&mut self, line: &[u8], behind: bool, policy: &mut dyn Policy) -> (Reply, Then) {
+        if let Some(exchange) = self.exchange.take() {
+            let answer = self.authenticate(exchange.answer(line), policy);
+            return self.count(answer);
+        }
+        let parsed = Command::parse(line, &self.grammar);
+        let unknown = parsed.as_ref().is_err_and(|reply| reply.code() == 500);
+        if let Some(answer) = self.after_refused_data(unknown) {
+            return answer;
+        }
+        let answer = match parsed {
+            Ok(command) => self.decide(command, behind, policy),
+            Err(reply) => say(reply),
+        };
+        let (verb, _) = line.split_at(line.len().min(4));
+        if verb.eq_ignore_ascii_case(b"DATA") && !answer.0.is_positive() {
+            self.data_refused = Some(behind);
+        }
+        self.count(answer)
+    }
+
+    /// Answers a line that was over [`Session::line_limit`]; once, however long it was.
+    pub fn line_too_long(&mut self) -> (Reply, Then) {
+        if let Some(answer) = self.after_refused_data(true) {
+            return answer;
+        }
+        match self.exchange.take() {
+            Some(_) => self.count(say(replies::AUTH_LINE_TOO_LONG)),
+            None => self.count(say(replies::LINE_TOO_LONG)),
+        }
+    }
+
+    /// The message cannot be taken now, found out before 354 was said. `behind` as in [`Session::command`].
+    pub fn refuse_data(&mut self, reply: Reply, behind: bool) -> (Reply, Then) {
+        self.reset();
+        self.data_refused = Some(behind);
+        self.count(say(reply))
+    }
+
+    /// The message was read to its end: it is stored under this queue id, or is refused. LMTP answers each
+    /// accepted RCPT (RFC 2033 4.2); all of them have the one verdict of the spool.
+    pub fn data_end(&mut self, verdict: Result<String, Reply>) -> (Vec<Reply>, Then) {
+        let accepted = self.transaction.as_ref().map_or(1, |t| t.accepted);
+        self.reset();
+        let reply = match verdict {
+            Ok(id) => {
+                (self.tally.errors, self.tally.idle) = (0, 0);
+                replies::ACCEPTED.with_text(format!("queued as {id}"))
+            }
+            Err(reply) => {
+                self.tally.refused += 1;
+                reply
+            }
+        };
+        let then = match reply.code() {
+            421 => Then::HangUp,
+            _ => Then::Continue,
+        };
+        let copies = if self.settings.lmtp { accepted } else { 1 };
+        (vec![reply; copies], then)
+    }
+
+    /// TLS is on: all that was said in the clear is forgotten (RFC 3207 4.2).
+    pub fn tls_started(&mut self) {
+        self.reset();
+        self.hello = None;
+        self.user = None;
+        self.tls = true;
+    }
+
+    /// The table: what is refused in which stage, then what is done.
+    fn decide(&mut self, command: Command, behind: bool, policy: &mut dyn Policy) -> (Reply, Then) {
+        use Command as C;
+        use Stage::{Idle, New, Recipients, Sender};
+        match (self.stage(), command) {
+            (_, C::NotSmtp) => (replies::NOT_SMTP, Then::HangUp),
+            (_, C::Bdat) => (replies::NO_CHUNKING, Then::HangUp),
+            (_, C::NotImplemented) => say(replies::NOT_IMPLEMENTED),
+            (_, C::Ehlo(_) | C::Helo(_)) if self.settings.lmtp => say(replies::UNKNOWN_COMMAND),
+            (_, C::Lhlo(_)) if !self.settings.lmtp => say(replies::UNKNOWN_COMMAND),
+            (_, C::StartTls) if !self.settings.starttls => say(replies::NOT_IMPLEMENTED),
+            (_, C::StartTls) if self.tls => self.untimely(replies::ALREADY_DONE),
+            (_, C::StartTls) if behind => (replies::INPUT_BEHIND_STARTTLS, Then::HangUp),
+            (_, ref c) if self.lacks_tls(c) => say(replies::TLS_REQUIRED),
+            (_, C::Auth { .. }) if !self.grammar.auth => say(replies::NOT_IMPLEMENTED),
+            (New, C::Mail(..) | C::Rcpt(_) | C::Data | C::Auth { .. }) => {
+                self.untimely(replies::HELLO_FIRST)
+            }
+            (_, C::Auth { .. }) if self.user.is_some() => self.untimely(replies::ALREADY_DONE),
+            (_, C::Auth { .. }) if !self.auth_possible() => say(replies::AUTH_NEEDS_TLS),
+            (Sender | Recipients, C::Auth { .. } | C::Mail(..)) => {
+                self.untimely(replies::IN_TRANSACTION)
+            }
+            (_, C::Mail(..)) if self.settings.auth_required && self.user.is_none() => {
+                say(replies::AUTH_REQUIRED)
+            }
+            (Idle, C::Rcpt(_) | C::Data) => self.untimely(replies::MAIL_FIRST),
+            (Sender, C::Data) => self.untimely(replies::RCPT_FIRST),
+
+            (_, C::Ehlo(name) | C::Lhlo(name)) => self.hello(name, true),
+            (_, C::Helo(name)) => self.hello(name, false),
+            (Idle, C::Mail(sender, parameters)) => self.mail(sender, parameters, policy),
+            (Sender | Recipients, C::Rcpt(rcpt)) => self.rcpt(rcpt, policy),
+            (Recipients, C::Data) => (replies::SEND_DATA, Then::ReadData),
+            (_, C::Rset) => {
+                self.reset();
+                self.untimely(replies::OK)
+            }
+            (_, C::Noop) => self.untimely(replies::OK),
+            (_, C::Vrfy) => self.untimely(replies::VRFY),
+            (_, C::Help) => self.untimely(replies::HELP),
+            (_, C::StartTls) => {
+                self.reset();
+                (replies::START_TLS, Then::StartTls)
+            }
+            (_, C::Auth { mechanism, initial }) => {
+                self.begin_auth(&mechanism, initial.as_deref(), policy)
+            }
+            (_, C::Quit) => (replies::BYE, Then::HangUp),
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        match (&self.hello, &self.transaction) {
+            (None, _) => Stage::New,
+            (_, None) => Stage::Idle,
+            (_, Some(t)) if t.recipients.is_empty() => Stage::Sender,
+            _ => Stage::Recipients,
+        }
+    }
+
+    /// Ends the transaction; the only function that does.
+    fn reset(&mut self) {
+        self.transaction = None;
+        self.exchange = None;
+    }
+
+    /// Without TLS where it must be: only what leads to it is allowed (RFC 3207 4).
+    fn lacks_tls(&self, command: &Command) -> bool {
+        use Command as C;
+        let allowed = matches!(
+            command,
+            C::Ehlo(_) | C::Helo(_) | C::Noop | C::Quit | C::StartTls
+        );
+        self.settings.tls_required && !self.tls && !allowed
+    }
+
+    fn auth_possible(&self) -> bool {
+        self.grammar.auth && (self.tls || self.settings.auth_in_clear)
+    }
+
+    fn hello(&mut self, name: ClientName, extended: bool) -> (Reply, Then) {
+        self.reset();
+        self.hello = Some(Hello { name, extended });
+        let mut text = self.settings.hostname.to_string();
+        if extended {
+            for keyword in self.keywords() {
+                text.push('\n');
+                text.push_str(&keyword);
+            }
+        }
+        self.untimely(replies::HELLO.with_text(text))
+    }
+
+    /// What EHLO offers: only what works on this connection now.
+    fn keywords(&self) -> Vec<String> {
+        let settings = &self.settings;
+        let mut keywords = vec![
+            "PIPELINING".to_owned(),
+            "ENHANCEDSTATUSCODES".to_owned(),
+            "8BITMIME".to_owned(),
+            format!("SIZE {}", settings.size_limit),
+            format!("LIMITS RCPTMAX={}", settings.max_recipients),
+        ];
+        if settings.smtputf8 {
+            keywords.push("SMTPUTF8".to_owned());
+        }
+        if settings.dsn {
+            keywords.push("DSN".to_owned());
+        }
+        if settings.starttls && !self.tls {
+            keywords.push("STARTTLS".to_owned());
+        }
+        if self.auth_possible() {
+            let names: Vec<&str> = settings.mechanisms.iter().map(|m| m.name()).collect();
+            keywords.push(format!("AUTH {}", names.join(" ")));
+        }
+        keywords
+    }
+
+    fn mail(
+        &mut self,
+        sender: ReversePath,
+        parameters: MailParameters,
+        policy: &mut dyn Policy,
+    ) -> (Reply, Then) {
+        let Some(hello) = self.hello.clone() else {
+            return self.untimely(replies::HELLO_FIRST);
+        };
+        let size = parameters.size.unwrap_or(0);
+        if size > self.size_limit() {
+            return say(replies::TOO_BIG);
+        }
+        let transaction = Transaction {
+            client: Client {
+                name: hello.name,
+                extended: hello.extended,
+                lmtp: self.settings.lmtp,
+                tls: self.tls,
+                user: self.user.clone(),
+            },
+            sender,
+            parameters,
+            recipients: Vec::new(),
+            accepted: 0,
+        };
+        let allowed = policy.sender(&transaction);
+        match allowed.and_then(|()| policy.space(size)) {
+            Err(reply) => say(reply),
+            Ok(()) => {
+                self.transaction = Some(transaction);
+                say(replies::SENDER_OK)
+            }
+        }
+    }
+
+    fn rcpt(&mut self, rcpt: Rcpt, policy: &mut dyn Policy) -> (Reply, Then) {
+        let Some(transaction) = self.transaction.as_mut() else {
+            return self.untimely(replies::MAIL_FIRST);
+        };
+        let recipient = rcpt.recipient;
+        let ascii =
+            recipient.address.is_ascii() && recipient.orcpt.as_ref().is_none_or(|o| o.is_ascii());
+        if !ascii && !transaction.parameters.smtputf8 {
+            return say(replies::NEEDS_SMTPUTF8);
+        }
+        if transaction.accepted >= self.settings.max_recipients {
+            return say(replies::TOO_MANY_RECIPIENTS);
+        }
+        let known = transaction.recipients.iter();
+        let again = known.map(|r| &r.address).any(|a| *a == recipient.address);
+        if !again {
+            // A postmaster must be reachable whatever else is refused (RFC 5321 4.5.1).
+            if !rcpt.postmaster
+                && let Err(reply) = policy.recipient(transaction, &recipient)
+            {
+                return say(reply);
+            }
+            transaction.recipients.push(recipient);
+        }
+        transaction.accepted += 1;
+        say(replies::RECIPIENT_OK)
+    }
+
+    fn begin_auth(
+        &mut self,
+        mechanism: &str,
+        initial: Option<&str>,
+        policy: &mut dyn Policy,
+    ) -> (Reply, Then) {
+        let mut offered = self.settings.mechanisms.iter();
+        match offered.find(|m| m.name() == mechanism) {
+            Some(mechanism) => self.authenticate(Exchange::begin(*mechanism, initial), policy),
+            None => say(replies::UNKNOWN_MECHANISM),
+        }
+    }
+
+    fn authenticate(
+        &mut self,
+        turn: Result<Turn, Reply>,
+        policy: &mut dyn Policy,
+    ) -> (Reply, Then) {
+        match turn {
+            Err(reply) => say(reply),
+            Ok(Turn::Ask(challenge, exchange)) => {
+                self.exchange = Some(exchange);
+                say(replies::CHALLENGE.with_text(challenge))
+            }
+            Ok(Turn::Check(credentials)) => match policy.authenticate(&credentials) {
+                Err(reply) => say(reply),
+                Ok(()) => {
+                    self.user = Some(credentials.user);
+                    say(replies::AUTHENTICATED)
+                }
+            },
+        }
+    }
+
+    /// A client that sends its message although DATA was refused, and so did not look at the answer: the text
+    /// must not be read as commands. It shows when the text was there before the refusal was said, or when its
+    /// first line is no command.
+    fn after_refused_data(&mut self, unknown: bool) -> Option<(Reply, Then)> {
+        let behind = self.data_refused.take()?;
+        (behind || unknown).then_some((replies::DID_NOT_WAIT, Then::HangUp))
+    }
+
+    /// Counts a command that leads to no message, for itself or because of its place.
+    fn untimely(&mut self, reply: Reply) -> (Reply, Then) {
+        self.tally.idle += 1;
+        say(reply)
+    }
+
+    /// Counts what was refused, and ends the session when it is too much.
+    fn count(&mut self, (reply, then): (Reply, Then)) -> (Reply, Then) {
+        let tally = &mut self.tally;
+        match reply.code() {
+            421 => return (reply, Then::HangUp),
+            503 | ..400 => {}
+            500..=504 | 530 | 535 | 538 | 555 => tally.errors += 1,
+            _ if reply == replies::TOO_MANY_RECIPIENTS => tally.surplus += 1,
+            _ => tally.refused += 1,
+        }
+        let too_much = if tally.errors > self.settings.max_errors {
+            replies::TOO_MANY_ERRORS
+        } else if tally.idle > MAX_IDLE {
+            replies::TOO_MANY_COMMANDS
+        } else if tally.refused > MAX_REFUSED || tally.surplus > self.settings.max_recipients {
+            replies::TOO_MANY_REFUSED
+        } else {
+            return (reply, then);
+        };
+        if then == Then::HangUp {
+            return (reply, then);
+        }
+        self.reset();
+        (too_much, Then::HangUp)
+    }
+}
+
+/// A reply, and on to the next line.
+fn say(reply: Reply) -> (Reply, Then) {
+    (reply, Then::Continue)
+}

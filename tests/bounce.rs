@@ -1,0 +1,229 @@
+//! Reports to the sender (RFC 3464), and what happens when nobody can be told.
+
+use crate::harness::system::{HOST, me};
+use crate::harness::{Mail, Remote, Script, System};
+
+const MESSAGE: &str = "From: a@example.org\nSubject: the subject\nX-Odd: \u{fc}\n\nthe body\n.\n";
+
+fn refusing() -> Remote {
+    Remote::start(Script::new().on("RCPT TO:<bad@", "550 5.1.1 no such user"))
+}
+
+/// Sends to a refused recipient and runs the queue until all is done.
+fn fail(system: &System, args: &[&str]) {
+    system.accept(
+        &[&["-i", "-odq"], args, &["bad@example.net"]].concat(),
+        MESSAGE,
+    );
+    for _ in 0..3 {
+        system.accept(&["-q"], "");
+    }
+}
+
+/// RFC 3464, RFC 6522, RFC 3834: R173-R175.
+#[test]
+fn a_failure_is_reported_in_the_standard_form() {
+    let remote = refusing();
+    let system = System::relaying("report", &remote);
+    fail(&system, &["-V", "QQ1"]);
+    assert!(system.queue().is_empty());
+    let told = system.mailbox();
+    assert_eq!(told.len(), 1);
+    let report = &told[0];
+    assert_eq!(report.field("Return-Path").as_deref(), Some("<>"));
+    assert_eq!(report.field("To").as_deref(), Some(me().as_str()));
+    let from = report.field("From").unwrap();
+    assert!(from.contains(&format!("@{HOST}")), "{from}");
+    assert_ne!(report.field("Auto-Submitted").as_deref(), Some("no"));
+    assert!(report.field("Auto-Submitted").is_some());
+    for name in ["Date", "Message-ID", "Subject", "MIME-Version"] {
+        assert!(report.field(name).is_some(), "{name}");
+    }
+    let kind = report.field("Content-Type").unwrap();
+    assert!(kind.starts_with("multipart/report"), "{kind}");
+    assert!(kind.contains("report-type=delivery-status"), "{kind}");
+    let parts = parts(report);
+    let kinds: Vec<String> = parts
+        .iter()
+        .map(|p| p.field("Content-Type").unwrap())
+        .collect();
+    assert_eq!(parts.len(), 3, "{kinds:?}");
+    assert!(kinds[0].starts_with("text/plain"), "{kinds:?}");
+    assert!(kinds[1].starts_with("message/delivery-status"), "{kinds:?}");
+    assert!(
+        parts[0].body().contains("bad@example.net") && parts[0].body().contains("no such user")
+    );
+    for line in [
+        format!("Reporting-MTA: dns; {HOST}"),
+        "Original-Envelope-Id: QQ1".to_owned(),
+        "Final-Recipient: rfc822; bad@example.net".to_owned(),
+        "Action: failed".to_owned(),
+        "Status: 5.1.1".to_owned(),
+        "Diagnostic-Code: smtp; 550 5.1.1 no such user".to_owned(),
+    ] {
+        let squeezed = |t: &str| t.replace([' ', '\t'], "").to_ascii_lowercase();
+        let found = parts[1]
+            .body()
+            .lines()
+            .any(|l| squeezed(l) == squeezed(&line));
+        assert!(found, "{line}: {}", parts[1].body());
+    }
+    assert!(
+        parts[2].text().contains("Subject: the subject"),
+        "{}",
+        parts[2].text()
+    );
+}
+
+/// The parts of a multipart, each with its header.
+fn parts(mail: &Mail) -> Vec<Mail> {
+    let kind = mail.field("Content-Type").unwrap();
+    let boundary = kind.split("boundary=").nth(1).unwrap();
+    let boundary = boundary.trim_matches('"').split('"').next().unwrap();
+    let text = format!("\n{}", mail.body());
+    let pieces: Vec<&str> = text.split(&format!("\n--{boundary}")).collect();
+    assert!(pieces.last().unwrap().starts_with("--"), "{text}");
+    let inner = &pieces[1..pieces.len() - 1];
+    inner
+        .iter()
+        .map(|p| Mail::new(p.strip_prefix('\n').unwrap().as_bytes()))
+        .collect()
+}
+
+/// RFC 3461 4.3: the header, or the whole message.
+#[test]
+fn the_message_comes_back_as_asked() {
+    for (args, body) in [(&["-R", "full"][..], true), (&["-R", "hdrs"], false)] {
+        let remote = refusing();
+        let system = System::relaying("ret", &remote);
+        fail(&system, args);
+        let told = system.mailbox();
+        let parts = parts(&told[0]);
+        let kind = parts[2].field("Content-Type").unwrap();
+        let expected = if body {
+            "message/"
+        } else {
+            "text/rfc822-headers"
+        };
+        assert!(kind.starts_with(expected), "{kind}");
+        assert_eq!(parts[2].text().contains("the body"), body);
+        assert!(parts[2].text().contains("Subject: the subject"));
+    }
+}
+
+/// RFC 3461 4.1: who asked for nothing hears nothing, and it ends there.
+#[test]
+fn only_what_was_asked_for_is_reported() {
+    let rows: &[(&[&str], usize)] = &[
+        (&[], 1),
+        (&["-N", "failure"], 1),
+        (&["-N", "never"], 0),
+        (&["-N", "delay"], 0),
+        (&["-N", "success"], 0),
+    ];
+    for (args, reports) in rows {
+        let remote = refusing();
+        let system = System::relaying("notify", &remote);
+        fail(&system, args);
+        assert!(system.queue().is_empty(), "{args:?}");
+        assert_eq!(system.mailbox().len(), *reports, "{args:?}");
+        assert!(system.names("hold").is_empty(), "{args:?}");
+    }
+}
+
+/// RFC 3461 5.2.3, 5.2.2: success here is reported here; a server with DSN reports for itself, for one without
+/// it this end says "relayed".
+#[test]
+fn success_is_reported_when_asked_for() {
+    let me = me();
+    for (to, offers, action) in [
+        (me.as_str(), "DSN", Some("Action: delivered")),
+        ("one@example.net", "DSN", None),
+        ("one@example.net", "", Some("Action: relayed")),
+    ] {
+        let remote = Remote::start(Script::new().offers(offers));
+        let system = System::relaying("success", &remote);
+        system.accept(&["-odq", "-N", "success", to], MESSAGE);
+        for _ in 0..3 {
+            system.accept(&["-q"], "");
+        }
+        assert!(system.queue().is_empty());
+        let found: Vec<Mail> = system
+            .mailbox()
+            .into_iter()
+            .filter(|m| m.text().contains("Action: "))
+            .collect();
+        assert_eq!(found.len(), usize::from(action.is_some()), "{to} {offers}");
+        for report in found {
+            assert!(report.text().contains(action.unwrap()), "{}", report.text());
+        }
+    }
+}
+
+/// R74, callers.md 7 tests 11 and 13: the null sender is never answered; what cannot be told to anybody is kept.
+#[test]
+fn the_null_sender_is_never_answered() {
+    let remote = refusing();
+    let system = System::relaying("null", &remote);
+    fail(&system, &["-f", "<>"]);
+    assert!(system.queue().is_empty());
+    assert_eq!(remote.received().len(), 0);
+    let here = system.mailbox().len() + system.names("hold").len();
+    assert_eq!(
+        here,
+        1,
+        "with the postmaster here, or in hold/: never gone\n{}",
+        system.log()
+    );
+}
+
+/// dma 143: a report that cannot be delivered ends here, once, and is not lost.
+#[test]
+fn a_report_nobody_takes_is_kept() {
+    let remote = Remote::start(Script::new().on("RCPT", "550 5.1.1 no such user"));
+    let system = System::relaying("double", &remote);
+    fail(&system, &["-f", "nobody@example.com"]);
+    for _ in 0..3 {
+        system.accept(&["-q"], "");
+    }
+    assert!(system.queue().is_empty());
+    assert_eq!(
+        system.mailbox().len() + system.names("hold").len(),
+        1,
+        "{}",
+        system.log()
+    );
+    // Twice tried: the message, and its report.
+    assert_eq!(
+        remote
+            .commands()
+            .iter()
+            .filter(|c| c.starts_with("RCPT"))
+            .count(),
+        2
+    );
+}
+
+/// callers.md 6.24: one report a message, not one a recipient.
+#[test]
+fn one_report_names_all_who_failed_together() {
+    let remote = refusing();
+    let system = System::relaying("together", &remote);
+    system.accept(
+        &[
+            "-odq",
+            "bad@example.net",
+            "good@example.net",
+            "bad@example.org",
+        ],
+        MESSAGE,
+    );
+    for _ in 0..3 {
+        system.accept(&["-q"], "");
+    }
+    let told = system.mailbox();
+    assert_eq!(told.len(), 1);
+    let status = parts(&told[0])[1].body().to_owned();
+    assert_eq!(status.matches("Final-Recipient:").count(), 2, "{status}");
+    assert!(!status.contains("good@example.net"), "{status}");
+}

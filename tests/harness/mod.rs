@@ -1,0 +1,19 @@
+//! What the tests stand on: the real program in a private system, a remote server that follows a script,
+//! and readers for what they leave behind.
+//!
+//! Nothing here needs root, the network beyond loopback, or a fixed pause: what happens in the background is
+//! waited for by its effect, and every wait ends.
+
+pub mod mail;
+pub mod queued;
+pub mod quoted;
+pub mod remote;
+pub mod system;
+pub mod talk;
+pub mod tls;
+
+pub use mail::Mail;
+pub use queued::Queued;
+pub use remote::{Answer, Remote, Script};
+pub use system::{Ran, System, until};
+pub use talk::Talk;
