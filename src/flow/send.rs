@@ -18,9 +18,10 @@ use super::dialogue::{BROKEN, Dialogue, Outgoing, Timeouts, Trouble};
 use crate::host::wire::Wire;
 use crate::host::words;
 use crate::proto::address::Mailbox;
-use crate::proto::client::{Capabilities, Command, Letter, Next, Settled, Transaction};
+use crate::proto::client::{Command, Next, Settled, Transaction};
 use crate::proto::data::DotStuffer;
 use crate::proto::envelope::Outcome;
+use crate::proto::letter::{Capabilities, Letter};
 use crate::proto::mime::{self, Converter, Plan, Survey};
 use crate::proto::reply::Enhanced;
 
@@ -636,30 +637,29 @@ mod tests {
 
     #[test]
     fn a_refusal_in_the_middle_of_the_message_is_read() {
-        // K16.
-        let mut case = case();
+        // K16, in the clear and inside TLS.
         let message = b"0123456789 0123456789 0123456789 0123456789\r\n".repeat(400_000);
-        case.message = &message;
-        for (said, expected) in [
-            ("550 5.7.1 spam", "! 550 5.7.1 spam"),
-            ("451 4.3.0 ill", "~ 451 4.3.0 ill"),
-            ("421 4.3.2 bye", "~ 421 4.3.2 bye"),
-            (
-                "250 2.0.0 ok",
-                "~ 4.5.0 the server broke the protocol: it answered before the message was at its end",
-            ),
-        ] {
-            let script =
-                format!("220 mx|EHLO|250 mx|MAIL|250 ok|RCPT|250 ok|DATA|354 go|(some)|{said}");
-            assert_eq!(case.play(&[&script]).outcomes, [expected]);
+        let data = "220 mx|EHLO|250 mx|MAIL|250 ok|RCPT|250 ok|DATA|354 go|(some)";
+        for (mut case, begin) in [(case(), ""), (safe(Tls::Implicit), "(TLS)|")] {
+            case.message = &message;
+            for (said, expected) in [
+                ("|550 5.7.1 spam", "! 550 5.7.1 spam"),
+                ("|451 4.3.0 ill", "~ 451 4.3.0 ill"),
+                ("|421 4.3.2 bye", "~ 421 4.3.2 bye"),
+                (
+                    "|250 2.0.0 ok",
+                    "~ 4.5.0 the server broke the protocol: it answered before the message was at its end",
+                ),
+                ("", "~ 4.4.2 in the message: the connection broke: "),
+            ] {
+                let played = case.play(&[&format!("{begin}{data}{said}")]);
+                assert!(
+                    played.outcomes[0].starts_with(expected),
+                    "{:?}",
+                    played.outcomes
+                );
+            }
         }
-        let script = "220 mx|EHLO|250 mx|MAIL|250 ok|RCPT|250 ok|DATA|354 go|(some)";
-        let played = case.play(&[script]);
-        assert!(
-            played.outcomes[0].starts_with("~ 4.4.2 in the message: the connection broke: "),
-            "{:?}",
-            played.outcomes
-        );
     }
 
     #[test]
