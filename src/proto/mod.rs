@@ -16,6 +16,7 @@ pub mod envelope;
 pub mod fields;
 pub mod header;
 pub mod header_reader;
+pub mod letter;
 pub mod mime;
 pub mod parameters;
 pub mod replies;
