@@ -29,10 +29,10 @@ pub const DEFAULT_FILE: &str = "/etc/minimta/minimta.toml";
 const MAX_FILE: u64 = 1 << 20;
 
 /// What the system says of itself, for the defaults that follow from it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct System {
-    /// The fully qualified name of this host, or the best there is.
-    pub hostname: String,
+#[derive(Clone, Copy)]
+pub struct System<'a> {
+    /// Finds the fully qualified name of this host, or the best there is; only asked when the file does not say.
+    pub hostname: &'a dyn Fn() -> String,
 }
 
 /// Everything a run of minimta may need to know. Every key has a default.
@@ -61,7 +61,7 @@ pub struct Config {
 impl Config {
     /// Reads a configuration. A file that is named must be there; the default one may be absent, and all is then
     /// at its default. The error is the whole text for the user, with up to ten findings.
-    pub fn load(path: Option<&Path>, system: &System) -> Result<Self> {
+    pub fn load(path: Option<&Path>, system: &System<'_>) -> Result<Self> {
         let name = path.unwrap_or(Path::new(DEFAULT_FILE));
         match read_file(name)? {
             Some(octets) => Self::parse(&octets, Some(name), system),
@@ -74,7 +74,7 @@ impl Config {
     }
 
     /// The configuration that some octets are; `file` is where they come from.
-    pub fn parse(octets: &[u8], file: Option<&Path>, system: &System) -> Result<Self> {
+    pub fn parse(octets: &[u8], file: Option<&Path>, system: &System<'_>) -> Result<Self> {
         let name = file.unwrap_or(Path::new(DEFAULT_FILE));
         let text = std::str::from_utf8(octets).map_err(|error| not_utf8(name, octets, &error))?;
         // Some editors put a byte order mark before UTF-8.
@@ -92,10 +92,10 @@ impl Config {
     }
 
     /// A configuration before its defaults are applied.
-    fn blank(system: &System) -> Result<Self> {
+    fn blank() -> Result<Self> {
         Ok(Self {
             file: None,
-            hostname: default_hostname(system)?,
+            hostname: unknown_host()?,
             domains: Vec::new(),
             smarthosts: Vec::new(),
             rewrite: Rewrite::default(),
@@ -114,9 +114,12 @@ impl Config {
 const UNKNOWN_HOST: &str = "localhost.localdomain";
 
 /// The system's name as it is, qualified or not, unless it is empty or has characters that no domain has.
-fn default_hostname(system: &System) -> Result<Domain> {
-    Domain::parse(&system.hostname)
-        .or_else(|_| Domain::parse(UNKNOWN_HOST))
+fn default_hostname(system: &System<'_>) -> Result<Domain> {
+    Domain::parse(&(system.hostname)()).or_else(|_| unknown_host())
+}
+
+fn unknown_host() -> Result<Domain> {
+    Domain::parse(UNKNOWN_HOST)
         .map_err(|error| Error::Internal(format!("{UNKNOWN_HOST} is no host name: {error}")))
 }
 

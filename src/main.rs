@@ -64,7 +64,7 @@ fn run(program: &str) -> Result<ExitCode> {
         privilege::drop_group().map_err(Error::NoPermission)?;
     }
     let system = System {
-        hostname: accounts::system_name(),
+        hostname: &accounts::system_name,
     };
     let context = context(
         program,

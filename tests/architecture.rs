@@ -14,7 +14,7 @@ const FENCES: &[(&str, &[&str])] = &[
         &["events.rs", "config", "host/logging.rs", "main.rs"],
     ),
     ("time", &["proto/date.rs", "host/clock.rs"]),
-    ("base64", &["proto/sasl.rs"]),
+    ("base64", &["proto/sasl.rs", "proto/authenticate.rs"]),
     ("md5", &["proto/sasl.rs"]),
     ("crc32fast", &["proto/data.rs"]),
     ("nix", &["host/"]),

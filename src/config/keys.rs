@@ -49,7 +49,7 @@ pub const KEYS: &[Key] = &[
         shown: Shown::Example(r#""pi.example.org""#),
         doc: "What this machine calls itself; by default its fully qualified name.",
         set: |draft, v| {
-            draft.config.hostname = value::domain(v)?;
+            draft.hostname = Some(value::domain(v)?);
             Ok(())
         },
     },

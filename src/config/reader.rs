@@ -12,7 +12,7 @@ use super::keys::{self, KEYS, Key, Shown};
 use super::report::Problem;
 use super::smarthost::SmarthostDraft;
 use super::value::{Wrong, describe};
-use super::{Config, System};
+use super::{Config, System, default_hostname};
 use crate::error::Error;
 use crate::proto::address::Domain;
 
@@ -21,6 +21,8 @@ use crate::proto::address::Domain;
 pub struct Draft {
     /// What is known already.
     pub config: Config,
+    /// `hostname`, when the file says it; otherwise the system is asked.
+    pub hostname: Option<Domain>,
     /// `domains`; the default follows from the host name, which may come later.
     pub domains: Option<Vec<Domain>>,
     /// The smarthost that is being read.
@@ -37,9 +39,10 @@ pub enum Refusal {
 }
 
 /// Reads a text.
-pub fn read(text: &str, system: &System) -> Result<Config, Refusal> {
+pub fn read(text: &str, system: &System<'_>) -> Result<Config, Refusal> {
     let mut draft = Draft {
-        config: Config::blank(system).map_err(Refusal::Fault)?,
+        config: Config::blank().map_err(Refusal::Fault)?,
+        hostname: None,
         domains: None,
         smarthost: SmarthostDraft::default(),
     };
@@ -60,6 +63,10 @@ pub fn read(text: &str, system: &System) -> Result<Config, Refusal> {
         return Err(Refusal::Problems(problems));
     }
     let mut config = draft.config;
+    config.hostname = match draft.hostname {
+        Some(hostname) => hostname,
+        None => default_hostname(system).map_err(Refusal::Fault)?,
+    };
     config.domains = draft
         .domains
         .unwrap_or_else(|| default_domains(&config.hostname));

@@ -8,9 +8,9 @@ use super::document::{self, Value};
 use super::keys::{KEYS, Key, Shown};
 use super::*;
 
-fn system() -> System {
+fn system() -> System<'static> {
     System {
-        hostname: "pi.example.org".to_owned(),
+        hostname: &|| "pi.example.org".to_owned(),
     }
 }
 
@@ -198,7 +198,7 @@ fn the_host_name_follows_the_system_where_it_can() {
     ];
     for (name, expected, local) in rows {
         let system = System {
-            hostname: (*name).to_owned(),
+            hostname: &|| (*name).to_owned(),
         };
         let config = Config::parse(b"", None, &system).unwrap();
         assert_eq!(config.hostname.as_str(), *expected, "{name:?}");

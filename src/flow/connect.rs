@@ -17,8 +17,9 @@ use crate::host::tls::{self, Trust};
 use crate::host::wire::Wire;
 use crate::host::{clock, password, words};
 use crate::proto::address::Domain;
-use crate::proto::client::{self, Capabilities};
+use crate::proto::client;
 use crate::proto::envelope::{Outcome, Verdict};
+use crate::proto::letter::Capabilities;
 use crate::proto::reply::{Enhanced, Reply};
 use crate::proto::sasl::{self, Mechanism};
 

@@ -13,9 +13,9 @@ use crate::config::Smarthost;
 use crate::host::spool::Claim;
 use crate::host::tls;
 use crate::proto::address::ReversePath;
-use crate::proto::client::Letter;
 use crate::proto::envelope::{Outcome, Recipient, Verdict};
 use crate::proto::header::{Field, Header};
+use crate::proto::letter::Letter;
 
 /// What all connections of a run share, besides the configuration.
 pub struct Shared<'a> {

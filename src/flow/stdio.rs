@@ -18,7 +18,8 @@ use crate::proto::authenticate::Credentials;
 use crate::proto::envelope::{Envelope, Recipient};
 use crate::proto::replies::{self, Reply};
 use crate::proto::route::Hop;
-use crate::proto::session::{Policy, Session, Settings, Transaction};
+use crate::proto::session::{Policy, Session, Settings};
+use crate::proto::transaction::Transaction;
 
 /// Holds the session; what it accepted is tried when it has ended.
 ///

@@ -8,9 +8,7 @@
 //! A bad recipient among good ones does not stop the message: it is named on standard error and in a report to
 //! the sender. With no good recipient nothing is kept.
 
-use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
 
 use super::{Context, deliver, queue, settle};
 use crate::cli::{Delivery, Invocation, complain};
@@ -21,6 +19,7 @@ use crate::host::spool::{Claim, Draft, Folder, Item};
 use crate::host::{clock, words};
 use crate::proto::address::{Mailbox, ReversePath};
 use crate::proto::data::LocalText;
+use crate::proto::date::Stamp;
 use crate::proto::envelope::{Envelope, Notify, Outcome, Recipient, Verdict, one_line};
 use crate::proto::fields::{Origin, Trace, received};
 use crate::proto::header::{Field, Found, Header, Made};
@@ -41,7 +40,8 @@ const MAX_HEADER: usize = 1024 * 1024;
 /// recipient is known; `TempFail` and the like when the spool would not have it. Nothing is kept then.
 pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     let mut intake = Intake::from_call(context, call)?;
-    let mut input = standard_input()?;
+    // A block is larger than the library's own buffer, which is then passed by.
+    let mut input = std::io::stdin().lock();
     let mut text = LocalText::new(call.dot_ends);
     let (mut block, mut canonical) = (vec![0; BLOCK], Vec::new());
     let mut is_empty = true;
@@ -108,14 +108,6 @@ fn after(context: &Context, delivery: Delivery, Accepted { claim, bad }: Accepte
         due: 0,
     });
     queue::first_attempt(context, Some(claim), reports.collect(), background);
-}
-
-/// Standard input, unbuffered: the blocks are ours.
-fn standard_input() -> Result<File> {
-    let owned = std::io::stdin().as_fd().try_clone_to_owned();
-    owned
-        .map(File::from)
-        .map_err(|e| Error::Os(format!("cannot use standard input: {}", words(&e))))
 }
 
 /// A message that is safe, and those of its recipients that are no addresses, each with the reason.
@@ -372,6 +364,16 @@ impl<'a> Intake<'a> {
             Some(mailbox) => mailbox.clone(),
             None => own_address(self.context, &self.caller)?,
         };
+        // Whoever has written a date needs none in our zone, and the zone file is not read for it.
+        let has_date = header
+            .get("Date")
+            .is_some_and(|f| !f.body().trim_ascii().is_empty());
+        let at = self.envelope.received_at;
+        let date = if has_date {
+            Stamp::utc(at)
+        } else {
+            clock::local(at)
+        };
         let is_bad = |address: &Mailbox| {
             self.bad
                 .iter()
@@ -385,7 +387,7 @@ impl<'a> Intake<'a> {
             .filter(|a| !is_bad(a))
             .collect();
         header.complete(&Made {
-            date: clock::local(self.envelope.received_at),
+            date,
             message_id: id,
             from: &from,
             full_name: self.full_name.as_deref(),
@@ -411,7 +413,7 @@ impl<'a> Intake<'a> {
             by: &self.context.config.hostname,
             id,
             only_recipient,
-            date: clock::local(self.envelope.received_at),
+            date: Stamp::utc(self.envelope.received_at),
         })
     }
 

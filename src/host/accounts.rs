@@ -1,6 +1,6 @@
 //! Users of this system, and the system's own name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
 
@@ -17,10 +17,9 @@ pub struct Account {
     pub home: PathBuf,
 }
 
-impl From<User> for Account {
-    fn from(user: User) -> Self {
-        let gecos = user.gecos.to_string_lossy();
-        let mut capital = user.name.clone();
+impl Account {
+    fn new(name: &str, uid: u32, gecos: &str, home: &str) -> Self {
+        let mut capital = name.to_owned();
         if let Some(first) = capital.get_mut(..1) {
             first.make_ascii_uppercase();
         }
@@ -31,26 +30,62 @@ impl From<User> for Account {
             .replace('&', &capital);
         let full_name = Some(full_name.trim().to_owned()).filter(|n| !n.is_empty());
         Self {
-            name: user.name,
-            uid: user.uid.as_raw(),
+            name: name.to_owned(),
+            uid,
             full_name,
-            home: user.dir,
+            home: PathBuf::from(home),
         }
     }
+}
+
+impl From<User> for Account {
+    fn from(user: User) -> Self {
+        Self::new(
+            &user.name,
+            user.uid.as_raw(),
+            &user.gecos.to_string_lossy(),
+            &user.dir.to_string_lossy(),
+        )
+    }
+}
+
+/// The first line of a passwd file (passwd(5)) that fits.
+fn in_passwd(passwd: &str, fits: &dyn Fn(&str, u32) -> bool) -> Option<Account> {
+    passwd.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, uid, _, gecos, home, _] = fields.as_slice() else {
+            return None;
+        };
+        let uid = uid.parse().ok()?;
+        // A + or - at its start belongs to NIS and is no user.
+        (!name.starts_with(['+', '-']) && fits(name, uid))
+            .then(|| Account::new(name, uid, gecos, home))
+    })
+}
+
+/// The users of this system's own file. Every system asks it first; whoever is not in it may be in a directory,
+/// which costs a dozen system calls and a library each time.
+fn own_passwd() -> String {
+    /// A longer file is a directory's copy; the other way finds who is further down.
+    const MOST: u64 = 1024 * 1024;
+    String::from_utf8_lossy(
+        &super::read_bounded(Path::new("/etc/passwd"), MOST).unwrap_or_default(),
+    )
+    .into_owned()
 }
 
 /// Who runs this process. A uid without an entry gets the name `uidN`, so that its mail still has a sender.
 pub fn caller() -> Account {
     let uid = Uid::current();
-    User::from_uid(uid).ok().flatten().map_or_else(
-        || Account {
+    let directory = || User::from_uid(uid).ok().flatten().map(Account::from);
+    in_passwd(&own_passwd(), &|_, id| id == uid.as_raw())
+        .or_else(directory)
+        .unwrap_or_else(|| Account {
             name: format!("uid{uid}"),
             uid: uid.as_raw(),
             full_name: None,
             home: PathBuf::from("/"),
-        },
-        Account::from,
-    )
+        })
 }
 
 /// The numeric id of whoever runs this process; no look-up.
@@ -61,8 +96,12 @@ pub fn caller_uid() -> u32 {
 /// The user of that name, also when it was written with other capitals; an error means the user database did
 /// not answer, which says nothing about the user.
 pub fn find(name: &str) -> Result<Option<Account>, String> {
-    let look_up = |name: &str| {
-        User::from_name(name).map_err(|e| format!("cannot look up the user {name}: {}", e.desc()))
+    let passwd = own_passwd();
+    let look_up = |name: &str| match in_passwd(&passwd, &|n, _| n == name) {
+        Some(account) => Ok(Some(account)),
+        None => User::from_name(name)
+            .map(|user| user.map(Account::from))
+            .map_err(|e| format!("cannot look up the user {name}: {}", e.desc())),
     };
     // A name with a NUL or a slash cannot be a user, whatever the database would make of it.
     if name.is_empty() || name.contains(['\0', '/', ':']) || name == "." || name == ".." {
@@ -87,8 +126,7 @@ pub fn system_name() -> String {
         return name;
     }
     // A hosts file longer than this is a block list, and our own line stands at its top.
-    let hosts =
-        super::read_bounded(std::path::Path::new("/etc/hosts"), 64 * 1024).unwrap_or_default();
+    let hosts = super::read_bounded(Path::new("/etc/hosts"), 64 * 1024).unwrap_or_default();
     qualified_in(&String::from_utf8_lossy(&hosts), &name).unwrap_or(if name.is_empty() {
         "localhost".to_owned()
     } else {
@@ -141,6 +179,24 @@ mod tests {
         for (hosts, name, expected) in rows {
             assert_eq!(qualified_in(hosts, name).as_deref(), expected, "{hosts:?}");
         }
+    }
+
+    #[test]
+    fn users_are_read_from_the_systems_own_file() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\nbroken\n+::::::\nalice:x:1000:1000:& Smith,1,2:/home/alice:/bin/sh\n";
+        let alice = in_passwd(passwd, &|name, _| name == "alice").unwrap();
+        assert_eq!(
+            (alice.uid, alice.full_name.as_deref()),
+            (1000, Some("Alice Smith"))
+        );
+        assert_eq!(
+            in_passwd(passwd, &|_, uid| uid == 0).map(|a| a.home),
+            Some(PathBuf::from("/root"))
+        );
+        assert_eq!(
+            in_passwd(passwd, &|name, _| name == "+" || name == "broken"),
+            None
+        );
     }
 
     #[test]

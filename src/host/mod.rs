@@ -20,7 +20,7 @@ pub mod wire;
 
 /// Reads a file of at most `most` octets; a longer one is cut there.
 pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(most.min(4096)).unwrap_or_default());
     File::open(path)?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -150,7 +150,8 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("password");
         // What is in the file, its mode; the password, or a part of the refusal.
-        let rows: &[(&[u8], u32, Result<&[u8], &str>)] = &[
+        type Row = (&'static [u8], u32, Result<&'static [u8], &'static str>);
+        let rows: &[Row] = &[
             (b"secret\n", 0o600, Ok(b"secret")),
             (b"secret", 0o640, Ok(b"secret")),
             (b" s\xff\0# e \r\nmore\n", 0o600, Ok(b" s\xff\0# e ")),

@@ -360,7 +360,8 @@ fn explain_certificate(error: &CertificateError, now: i64) -> String {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "its certificate is for another name; set host to a name that it has".to_owned()
         }
-        CertificateError::UnknownIssuer => {
+        // A bad signature: an authority of the same name, and another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "no authority that is trusted here has signed its certificate; set ca_file to its authority's \
              certificate, or fingerprint to its own"
                 .to_owned()
@@ -382,4 +383,179 @@ fn names(presented: &[String]) -> String {
         .collect();
     let more = if presented.len() > MAX { ", ..." } else { "" };
     format!("{}{more}", shown.join(", "))
+}
+
+/// Authorities and servers for tests, made on the spot.
+#[cfg(test)]
+pub mod testing {
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::{ServerConfig, ServerConnection};
+
+    /// A certificate authority.
+    pub struct Authority {
+        issuer: Issuer<'static, KeyPair>,
+        /// Its certificate.
+        pub pem: String,
+    }
+
+    impl Authority {
+        /// A fresh one.
+        pub fn new() -> Self {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let pem = params.self_signed(&key).unwrap().pem();
+            Self {
+                issuer: Issuer::new(params, key),
+                pem,
+            }
+        }
+
+        /// A server whose certificate is for this name, and good from 2000 to the beginning of `until`.
+        pub fn server(&self, name: &str, until: i32) -> Server {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            params.not_before = date_time_ymd(2000, 1, 1);
+            params.not_after = date_time_ymd(until, 1, 1);
+            let certificate = params.signed_by(&key, &self.issuer).unwrap();
+            let found = digest::digest(&digest::SHA256, certificate.der());
+            let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+            let provider = Arc::new(provider::default_provider());
+            let config = ServerConfig::builder_with_provider(provider)
+                .with_protocol_versions(&[&TLS13, &TLS12])
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(vec![certificate.der().clone()], key)
+                .unwrap();
+            Server {
+                config: Arc::new(config),
+                fingerprint: found.as_ref().try_into().unwrap(),
+            }
+        }
+    }
+
+    /// A server's certificate and key.
+    #[derive(Clone)]
+    pub struct Server {
+        config: Arc<ServerConfig>,
+        /// SHA-256 of its certificate.
+        pub fingerprint: [u8; 32],
+    }
+
+    impl Server {
+        /// Its side of a session.
+        pub fn session(&self) -> Session {
+            let connection = ServerConnection::new(Arc::clone(&self.config)).unwrap();
+            Session {
+                connection: connection.into(),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{Authority, Server};
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    /// A handshake over loopback; then the server says "hello", and the client tells what it read.
+    fn shake(clients: &Clients, trust: &Trust, server: &Server) -> Result<String, String> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut session = clients.session(trust, "localhost")?;
+        let mut other = server.session();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut stream = listener.accept().unwrap().0;
+                if other.handshake(&mut stream).is_ok() {
+                    let _ = other.write(&mut stream, b"hello");
+                    let _ = other.close(&mut stream);
+                }
+            });
+            session
+                .handshake(&mut client)
+                .map_err(|e| explain(&e, 1_800_000_000))?;
+            let mut buffer = [0; 16];
+            let length = session.read(&mut client, &mut buffer).unwrap();
+            assert_eq!(session.read(&mut client, &mut [0; 16]).unwrap(), 0);
+            Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+        })
+    }
+
+    #[test]
+    fn only_a_certificate_that_is_trusted_is_taken() {
+        let (ours, other) = (Authority::new(), Authority::new());
+        let path = std::env::temp_dir().join(format!("minimta-tls-{}.pem", std::process::id()));
+        std::fs::write(&path, &ours.pem).unwrap();
+        let (file, clients) = (Trust::File(path.clone()), Clients::new());
+        let good = ours.server("localhost", 2090);
+        let pin = |server: &Server| Trust::Fingerprint(server.fingerprint);
+        let rows = [
+            (&file, good.clone(), Ok("hello")),
+            (&file, good.clone(), Ok("hello")), // resumed
+            (
+                &Trust::Anything,
+                other.server("elsewhere", 2001),
+                Ok("hello"),
+            ),
+            (&pin(&good), good.clone(), Ok("hello")),
+            (
+                &pin(&good),
+                ours.server("localhost", 2090),
+                Err("another fingerprint than the one configured, sha256:"),
+            ),
+            (
+                &file,
+                ours.server("elsewhere.example", 2090),
+                Err("for another name (elsewhere.example); set host"),
+            ),
+            (
+                &file,
+                ours.server("localhost", 2001),
+                Err("has expired on 2001-01-01T00:00:00Z"),
+            ),
+            (
+                &file,
+                other.server("localhost", 2090),
+                Err("no authority that is trusted here"),
+            ),
+            (
+                &Trust::File("/nowhere".into()),
+                good.clone(),
+                Err("cannot read ca_file /nowhere: no such file"),
+            ),
+        ];
+        for (trust, server, expected) in rows {
+            match (shake(&clients, trust, &server), expected) {
+                (Ok(said), Ok(expected)) => assert_eq!(said, expected),
+                (Err(why), Err(expected)) => assert!(why.contains(expected), "{why}"),
+                (got, _) => panic!("{got:?} instead of {expected:?}"),
+            }
+        }
+        std::fs::write(&path, "no certificate").unwrap();
+        let why = Clients::new().session(&file, "localhost").unwrap_err();
+        assert!(
+            why.ends_with("has no certificate in it; it must be in PEM form"),
+            "{why}"
+        );
+        std::fs::remove_file(&path).unwrap();
+        assert!(clients.session(&Trust::Anything, "not a name").is_err());
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_is_told() {
+        let expired = CertificateError::NotValidYet;
+        assert_eq!(
+            explain_certificate(&expired, 3600),
+            "its certificate is not valid yet; but the clock here says 1970-01-01T01:00:00Z: set it, and try again"
+        );
+        assert_eq!(
+            explain_certificate(&expired, CLOCK_IS_SET),
+            "its certificate is not valid yet"
+        );
+    }
 }

@@ -17,81 +17,9 @@
 
 use std::collections::VecDeque;
 
-use super::address::ReversePath;
-use super::envelope::{Facts, Outcome, Recipient, Ret, Verdict};
+use super::envelope::{Outcome, Verdict};
+use super::letter::{Capabilities, Letter, rcpt};
 use super::reply::{Enhanced, Reply};
-
-/// What a server says it can do, in its reply to EHLO. What is not understood is passed over.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Capabilities {
-    /// SIZE (RFC 1870), and the largest message in octets; 0: no limit was named.
-    pub size: Option<u64>,
-    /// STARTTLS (RFC 3207).
-    pub starttls: bool,
-    /// AUTH (RFC 4954): the mechanisms, in upper case.
-    pub auth: Vec<String>,
-    /// PIPELINING (RFC 2920).
-    pub pipelining: bool,
-    /// 8BITMIME (RFC 6152).
-    pub eight_bit_mime: bool,
-    /// SMTPUTF8 (RFC 6531).
-    pub smtputf8: bool,
-    /// DSN (RFC 3461).
-    pub dsn: bool,
-}
-
-impl Capabilities {
-    /// Reads the reply to EHLO; its first line is a greeting.
-    pub fn parse(reply: &Reply) -> Self {
-        let mut found = Self::default();
-        for line in reply.lines.iter().skip(1) {
-            // Some servers write AUTH=LOGIN, for clients older than RFC 2554.
-            let line = line.to_ascii_uppercase().replacen("AUTH=", "AUTH ", 1);
-            let mut words = line.split_ascii_whitespace();
-            match words.next() {
-                Some("SIZE") => match words.next().map(str::parse) {
-                    None => found.size = Some(0),
-                    Some(Ok(limit)) => found.size = Some(limit),
-                    Some(Err(_)) => {}
-                },
-                Some("AUTH") => found.auth.extend(words.map(str::to_owned)),
-                Some("STARTTLS") => found.starttls = true,
-                Some("PIPELINING") => found.pipelining = true,
-                Some("8BITMIME") => found.eight_bit_mime = true,
-                Some("SMTPUTF8") => found.smtputf8 = true,
-                Some("DSN") => found.dsn = true,
-                _ => {}
-            }
-        }
-        found
-    }
-}
-
-/// What is to be delivered, but for the message itself.
-#[derive(Debug, Clone, Copy)]
-pub struct Letter<'a> {
-    /// Who hears of failures.
-    pub sender: &'a ReversePath,
-    /// Whom it is for; outcomes come in this order.
-    pub recipients: &'a [&'a Recipient],
-    /// Size and shape of the message.
-    pub facts: Facts,
-    /// Whether it was submitted as internationalised mail (RFC 6531).
-    pub smtputf8: bool,
-    /// RET= (RFC 3461 4.3).
-    pub ret: Option<Ret>,
-    /// ENVID=, in xtext (RFC 3461 4.4).
-    pub envid: Option<&'a str>,
-}
-
-impl Letter<'_> {
-    /// Whether nobody at all can have it without SMTPUTF8: because of its sender, or of its header, which may
-    /// hold such addresses as soon as there is an octet beyond ASCII.
-    fn needs_smtputf8(&self) -> bool {
-        (self.smtputf8 && self.facts.eight_bit)
-            || self.sender.mailbox().is_some_and(|m| !m.is_ascii())
-    }
-}
 
 /// What the caller has to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -272,7 +200,13 @@ impl<'a> Transaction<'a> {
         }
         if !self.mail_sent {
             self.mail_sent = true;
-            self.write(out, Command::Mail, &self.mail());
+            let mut named = self
+                .unnamed
+                .iter()
+                .filter_map(|i| self.letter.recipients.get(*i));
+            let ascii = named.all(|recipient| recipient.address.is_ascii());
+            let text = self.letter.mail(self.capabilities, ascii);
+            self.write(out, Command::Mail, &text);
             if !self.capabilities.pipelining {
                 return;
             }
@@ -284,7 +218,11 @@ impl<'a> Transaction<'a> {
             let Some(recipient) = self.letter.recipients.get(index) else {
                 continue;
             };
-            self.write(out, Command::Rcpt(index), &self.rcpt(recipient));
+            self.write(
+                out,
+                Command::Rcpt(index),
+                &rcpt(recipient, self.capabilities),
+            );
             if !self.capabilities.pipelining {
                 return;
             }
@@ -303,47 +241,6 @@ impl<'a> Transaction<'a> {
         out.extend_from_slice(text.as_bytes());
         out.extend_from_slice(b"\r\n");
         self.waiting.push_back(command);
-    }
-
-    fn mail(&self) -> String {
-        let (letter, offered) = (self.letter, self.capabilities);
-        let mut text = format!("MAIL FROM:{}", letter.sender);
-        if offered.size.is_some() {
-            text.push_str(&format!(" SIZE={}", letter.facts.size));
-        }
-        if offered.eight_bit_mime && letter.facts.eight_bit {
-            text.push_str(" BODY=8BITMIME");
-        }
-        let here = self.unnamed.iter();
-        let mut named = here.filter_map(|index| letter.recipients.get(*index));
-        let wanted = letter.smtputf8
-            || letter.needs_smtputf8()
-            || named.any(|recipient| !recipient.address.is_ascii());
-        if offered.smtputf8 && wanted {
-            text.push_str(" SMTPUTF8");
-        }
-        if offered.dsn {
-            if let Some(ret) = letter.ret {
-                text.push_str(&format!(" RET={}", ret.as_str()));
-            }
-            if let Some(envid) = letter.envid.filter(|e| is_parameter(e)) {
-                text.push_str(&format!(" ENVID={envid}"));
-            }
-        }
-        text
-    }
-
-    fn rcpt(&self, recipient: &Recipient) -> String {
-        let mut text = format!("RCPT TO:<{}>", recipient.address);
-        if self.capabilities.dsn {
-            if let Some(notify) = recipient.notify {
-                text.push_str(&format!(" NOTIFY={notify}"));
-            }
-            if let Some(orcpt) = recipient.orcpt.as_ref().filter(|o| is_parameter(o)) {
-                text.push_str(&format!(" ORCPT={orcpt}"));
-            }
-        }
-        text
     }
 
     /// Takes the reply to the command that has waited longest.
@@ -548,15 +445,11 @@ fn verdict_on(reply: &Reply) -> Verdict {
     }
 }
 
-/// Whether a text can stand as a parameter's value without becoming another one (RFC 5321 4.1.2 esmtp-value).
-fn is_parameter(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'=')
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::address::Mailbox;
-    use super::super::envelope::Notify;
+    use super::super::address::{Mailbox, ReversePath};
+    use super::super::envelope::{Facts, Notify, Recipient, Ret};
+    use super::super::letter::capabilities;
     use super::super::reply::ReplyReader;
     use super::*;
 
@@ -564,16 +457,6 @@ mod tests {
         let (taken, reply) = ReplyReader::default().feed(text.as_bytes()).unwrap();
         assert_eq!(taken, text.len());
         reply.unwrap()
-    }
-
-    fn capabilities(words: &str) -> Capabilities {
-        let lines = words.split(' ').filter(|w| !w.is_empty());
-        let lines = std::iter::once("mx".to_owned()).chain(lines.map(|w| w.replace('_', " ")));
-        Capabilities::parse(&Reply {
-            code: 250,
-            enhanced: None,
-            lines: lines.collect(),
-        })
     }
 
     /// How a transaction went: the groups that were sent (a message is "(message)"), and what became of each
@@ -655,39 +538,6 @@ mod tests {
             ret: None,
             envid: None,
         })
-    }
-
-    #[test]
-    fn capabilities_are_read_and_nonsense_is_passed_over() {
-        let offered = capabilities(
-            "size_1000 STARTTLS auth=login AUTH_PLAIN_CRAM-MD5 PIPELINING 8BITMIME SMTPUTF8 DSN \
-             ENHANCEDSTATUSCODES LIMITS_RCPTMAX=5",
-        );
-        assert_eq!(
-            offered,
-            Capabilities {
-                size: Some(1000),
-                starttls: true,
-                auth: ["LOGIN", "PLAIN", "CRAM-MD5"].map(str::to_owned).to_vec(),
-                pipelining: true,
-                eight_bit_mime: true,
-                smtputf8: true,
-                dsn: true,
-            }
-        );
-        let rows = [
-            ("SIZE_abc STARTTLSX PIPELININGS \u{fffd} AUTH", None), // K52
-            ("SIZE", Some(0)),
-            ("SIZE_10 SIZE_20", Some(20)),
-            ("SIZE_99999999999999999999999", None),
-        ];
-        for (words, size) in rows {
-            let expected = Capabilities {
-                size,
-                ..Capabilities::default()
-            };
-            assert_eq!(capabilities(words), expected, "{words}");
-        }
     }
 
     const PIPED: &str = "PIPELINING";

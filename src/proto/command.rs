@@ -4,7 +4,8 @@
 //! the reply it gets. Whether the command may be given now is not looked at here but in session.rs.
 
 use super::address::{Domain, Invalid, Mailbox, ReversePath, take_path};
-use super::envelope::{Notify, Recipient, Ret};
+use super::envelope::Recipient;
+use super::parameters::{self, MailParameters, Offered};
 use super::replies::{self, Reply};
 
 /// The longest command line without its line end: 512 (RFC 5321 4.5.3.1.4), and what SIZE, DSN, SMTPUTF8 and AUTH=
@@ -88,32 +89,6 @@ impl ClientName {
     }
 }
 
-/// The parameters of MAIL.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct MailParameters {
-    /// SIZE= (RFC 1870): octets the client expects to send.
-    pub size: Option<u64>,
-    /// BODY= (RFC 6152).
-    pub body: Option<Body>,
-    /// SMTPUTF8 (RFC 6531).
-    pub smtputf8: bool,
-    /// RET= (RFC 3461 4.3).
-    pub ret: Option<Ret>,
-    /// ENVID= (RFC 3461 4.4), checked, still in xtext.
-    pub envid: Option<String>,
-    /// AUTH= (RFC 4954 5): who first sent the message, according to the client.
-    pub auth: Option<ReversePath>,
-}
-
-/// BODY=.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Body {
-    /// 7BIT.
-    SevenBit,
-    /// 8BITMIME.
-    EightBitMime,
-}
-
 /// RCPT with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rcpt {
@@ -123,19 +98,15 @@ pub struct Rcpt {
     pub postmaster: bool,
 }
 
-/// What the grammar depends on: which extensions were offered, and what a bare name means.
+/// What the grammar depends on: what a bare name means, and which extensions were offered.
 #[derive(Debug, Clone)]
 pub struct Grammar {
     /// The domain of `<postmaster>`, and of bare names.
     pub hostname: Domain,
     /// Whether bare names are taken: from programs on this machine and from its users, not from the world.
     pub qualify: bool,
-    /// SMTPUTF8.
-    pub smtputf8: bool,
-    /// DSN.
-    pub dsn: bool,
-    /// AUTH, now or under TLS.
-    pub auth: bool,
+    /// Which parameters are known.
+    pub offered: Offered,
 }
 
 impl Command {
@@ -169,7 +140,7 @@ impl Command {
 }
 
 /// What separates a verb, an argument and parameters; the tab by courtesy.
-const BLANK: [char; 2] = [' ', '\t'];
+pub const BLANK: [char; 2] = [' ', '\t'];
 
 /// The first word of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,6 +229,12 @@ fn text(argument: &[u8]) -> Result<&str, Reply> {
     Ok(text.trim_matches(BLANK))
 }
 
+/// Whether a line is DATA, with or without an argument: a client may send its message after it.
+pub fn is_data(line: &[u8]) -> bool {
+    let (verb, _) = split_verb(line);
+    Verb::parse(verb) == Some(Verb::Data)
+}
+
 fn without_argument(text: &str, command: Command) -> Result<Command, Reply> {
     if text.is_empty() {
         Ok(command)
@@ -300,7 +277,7 @@ fn mail(text: &str, grammar: &Grammar) -> Result<Command, Reply> {
             ReversePath::Mailbox(mailbox.map_err(|i| invalid(replies::BAD_SENDER, i))?)
         }
     };
-    let parameters = mail_parameters(rest, grammar)?;
+    let parameters = parameters::of_mail(rest, &grammar.offered)?;
     match sender.mailbox() {
         Some(mailbox) if !mailbox.is_ascii() && !parameters.smtputf8 => {
             Err(replies::NEEDS_SMTPUTF8)
@@ -318,7 +295,7 @@ fn rcpt(text: &str, grammar: &Grammar) -> Result<Command, Reply> {
     let address = mailbox(text, grammar.qualify || postmaster, &grammar.hostname)
         .map_err(|i| invalid(replies::BAD_RECIPIENT, i))?;
     let mut recipient = Recipient::plain(address);
-    rcpt_parameters(rest, grammar, &mut recipient)?;
+    parameters::of_rcpt(rest, &grammar.offered, &mut recipient)?;
     Ok(Command::Rcpt(Rcpt {
         recipient,
         postmaster,
@@ -387,155 +364,21 @@ fn invalid(reply: Reply, reason: Invalid) -> Reply {
     reply.with_text(format!("that is not a valid address: {reason}"))
 }
 
-/// `KEYWORD` or `KEYWORD=value`, each once; the keyword in upper case.
-fn parameters(text: &str) -> Result<Vec<(String, Option<&str>)>, Reply> {
-    let mut found: Vec<(String, Option<&str>)> = Vec::new();
-    for word in text.split(BLANK).filter(|w| !w.is_empty()) {
-        let (keyword, value) = match word.split_once('=') {
-            Some((keyword, value)) => (keyword, Some(value)),
-            None => (word, None),
-        };
-        let keyword = keyword.to_ascii_uppercase();
-        if keyword.is_empty() || found.iter().any(|(k, _)| *k == keyword) {
-            return Err(bad_parameter(&keyword));
-        }
-        found.push((keyword, value));
-    }
-    Ok(found)
-}
-
-fn bad_parameter(keyword: &str) -> Reply {
-    replies::BAD_PARAMETER.with_text(format!("bad parameter {keyword}"))
-}
-
-fn mail_parameters(text: &str, grammar: &Grammar) -> Result<MailParameters, Reply> {
-    let mut parsed = MailParameters::default();
-    for (keyword, value) in parameters(text)? {
-        let bad = || bad_parameter(&keyword);
-        match (keyword.as_str(), value) {
-            ("SIZE", value) => parsed.size = Some(value.and_then(size).ok_or_else(bad)?),
-            ("BODY", value) => parsed.body = Some(body(value)?),
-            ("SMTPUTF8", None) if grammar.smtputf8 => parsed.smtputf8 = true,
-            ("SMTPUTF8", Some(_)) if grammar.smtputf8 => return Err(bad()),
-            ("RET", value) if grammar.dsn => {
-                parsed.ret = Some(value.and_then(Ret::parse).ok_or_else(bad)?);
-            }
-            ("ENVID", value) if grammar.dsn => {
-                let envid = value.filter(|v| matches!(v.len(), 1..=MAX_ENVID));
-                let envid = envid.filter(|v| is_printable_xtext(v));
-                parsed.envid = Some(envid.ok_or_else(bad)?.to_owned());
-            }
-            ("AUTH", value) if grammar.auth => {
-                parsed.auth = Some(value.and_then(submitter).ok_or_else(bad)?);
-            }
-            _ => return Err(replies::UNKNOWN_PARAMETER),
-        }
-    }
-    Ok(parsed)
-}
-
-fn rcpt_parameters(text: &str, grammar: &Grammar, recipient: &mut Recipient) -> Result<(), Reply> {
-    for (keyword, value) in parameters(text)? {
-        let bad = || bad_parameter(&keyword);
-        match (keyword.as_str(), value) {
-            ("NOTIFY", value) if grammar.dsn => {
-                recipient.notify = Some(value.and_then(Notify::parse).ok_or_else(bad)?);
-            }
-            ("ORCPT", value) if grammar.dsn => {
-                let orcpt = value.filter(|v| is_orcpt(v));
-                recipient.orcpt = Some(orcpt.ok_or_else(bad)?.to_owned());
-            }
-            _ => return Err(replies::UNKNOWN_PARAMETER),
-        }
-    }
-    Ok(())
-}
-
-/// 1 to 20 digits (RFC 1870 4). What is more than 64 bits hold is over every limit all the same.
-fn size(value: &str) -> Option<u64> {
-    let valid = matches!(value.len(), 1..=20) && value.bytes().all(|b| b.is_ascii_digit());
-    valid.then(|| value.parse().unwrap_or(u64::MAX))
-}
-
-fn body(value: Option<&str>) -> Result<Body, Reply> {
-    match value {
-        Some(v) if v.eq_ignore_ascii_case("7BIT") => Ok(Body::SevenBit),
-        Some(v) if v.eq_ignore_ascii_case("8BITMIME") => Ok(Body::EightBitMime),
-        Some(v) if v.eq_ignore_ascii_case("BINARYMIME") => Err(replies::UNKNOWN_PARAMETER),
-        _ => Err(bad_parameter("BODY")),
-    }
-}
-
-/// The longest ENVID (RFC 3461 4.4).
-const MAX_ENVID: usize = 100;
-/// The longest ORCPT (RFC 3461 4.2).
-const MAX_ORCPT: usize = 500;
-
-/// `type;address`: the type an atom, the address xtext (RFC 3461 4.2), or UTF-8 for the type utf-8 (RFC 6533 3).
-fn is_orcpt(value: &str) -> bool {
-    let Some((kind, address)) = value.split_once(';') else {
-        return false;
-    };
-    let atom = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(&b);
-    let utf8 = kind.eq_ignore_ascii_case("utf-8");
-    let ascii: String = address.chars().filter(|c| !utf8 || c.is_ascii()).collect();
-    value.len() <= MAX_ORCPT
-        && !kind.is_empty()
-        && kind.bytes().all(atom)
-        && !address.is_empty()
-        && is_printable_xtext(&ascii)
-}
-
-/// AUTH=: `<>`, or an address in xtext (RFC 4954 5).
-fn submitter(value: &str) -> Option<ReversePath> {
-    let decoded = decode_xtext(value)?;
-    match decoded.as_str() {
-        "<>" => Some(ReversePath::Null),
-        _ => Mailbox::parse(&decoded).ok().map(ReversePath::Mailbox),
-    }
-}
-
-/// Whether a text is xtext that says nothing but printable ASCII: what is decoded from it for a report must not
-/// bring a line end or a NUL with it (RFC 3461 4.4; CVE-2020-28021, CVE-2020-28026).
-fn is_printable_xtext(text: &str) -> bool {
-    decode_xtext(text).is_some_and(|plain| plain.bytes().all(|b| matches!(b, b' '..=b'~')))
-}
-
-/// Decodes xtext (RFC 3461 4): `+` and two hexadecimal digits in upper case stand for an octet. `None` when it is
-/// not xtext, or not UTF-8 when decoded.
-pub fn decode_xtext(text: &str) -> Option<String> {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut octets = text.bytes();
-    while let Some(octet) = octets.next() {
-        match octet {
-            b'+' => plain.push(hex(octets.next()?)? * 16 + hex(octets.next()?)?),
-            b'=' => return None,
-            b'!'..=b'~' => plain.push(octet),
-            _ => return None,
-        }
-    }
-    String::from_utf8(plain).ok()
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::envelope::{Notify, Ret};
+    use crate::proto::parameters::{Body, MAX_ENVID, MAX_ORCPT};
 
     fn grammar() -> Grammar {
         Grammar {
             hostname: Domain::parse("mx.test.example").unwrap(),
             qualify: false,
-            smtputf8: true,
-            dsn: true,
-            auth: true,
+            offered: Offered {
+                smtputf8: true,
+                dsn: true,
+                auth: true,
+            },
         }
     }
 
@@ -694,8 +537,14 @@ mod tests {
 
     #[test]
     fn what_was_not_offered_is_unknown() {
-        let mut grammar = grammar();
-        (grammar.smtputf8, grammar.dsn, grammar.auth) = (false, false, false);
+        let grammar = Grammar {
+            offered: Offered {
+                smtputf8: false,
+                dsn: false,
+                auth: false,
+            },
+            ..grammar()
+        };
         for line in [
             "MAIL FROM:<a@b.example> SMTPUTF8",
             "MAIL FROM:<a@b.example> RET=FULL",

@@ -37,11 +37,6 @@ impl Mechanism {
             Self::Oauthbearer => "OAUTHBEARER",
         }
     }
-
-    /// Whether whoever listens learns nothing that lets him log in.
-    fn is_safe_in_the_clear(self) -> bool {
-        matches!(self, Self::CramMd5 | Self::ScramSha256)
-    }
 }
 
 /// The order in which a mechanism is chosen where nobody can listen. PLAIN is first, as it works everywhere; the
@@ -52,7 +47,7 @@ const PROTECTED: [Mechanism; 4] = [
     Mechanism::ScramSha256,
     Mechanism::CramMd5,
 ];
-/// The order where somebody may listen.
+/// The order where somebody may listen: he learns nothing from these that lets him log in.
 const IN_THE_CLEAR: [Mechanism; 2] = [Mechanism::ScramSha256, Mechanism::CramMd5];
 
 /// Chooses a mechanism. One that is `wanted` is taken as told, if it is offered; otherwise the best that is

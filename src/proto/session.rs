@@ -12,9 +12,12 @@
 
 use super::address::{Domain, ReversePath};
 use super::authenticate::{Credentials, Exchange, Mechanism, Turn};
-use super::command::{self, ClientName, Command, Grammar, MailParameters, Rcpt};
-use super::envelope::{Envelope, Recipient};
+use super::command::{self, ClientName, Command, Grammar, Rcpt};
+use super::envelope::Recipient;
+use super::parameters::{MailParameters, Offered};
 use super::replies::{self, Reply};
+use super::tally::Tally;
+use super::transaction::{Client, Transaction};
 
 /// What a session offers and allows.
 #[derive(Debug, Clone)]
@@ -51,7 +54,7 @@ pub struct Settings {
 
 /// What the session cannot know. A refusal is the reply to the client; one of 421 ends the session.
 pub trait Policy {
-    /// Whether a message of this many octets can be stored now. Asked when the client says how many.
+    /// Whether a message of this many octets can be stored now; 0 when the client does not say how many.
     fn space(&mut self, octets: u64) -> Result<(), Reply>;
 
     /// Whether this client may send as this sender. The null sender is asked about as well, and must be let
@@ -76,69 +79,6 @@ pub enum Then {
     StartTls,
     /// Close.
     HangUp,
-}
-
-/// A message on its way: what is known before its first octet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transaction {
-    /// Who sends it.
-    pub client: Client,
-    /// MAIL.
-    pub sender: ReversePath,
-    /// MAIL's parameters.
-    pub parameters: MailParameters,
-    /// RCPT, the accepted ones, each address once.
-    pub recipients: Vec<Recipient>,
-    /// How often RCPT was accepted, the same address again included: LMTP answers each.
-    accepted: usize,
-}
-
-/// What a client said and showed of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Client {
-    /// The name it gave; nobody checked it.
-    pub name: ClientName,
-    /// EHLO or LHLO, not HELO.
-    pub extended: bool,
-    /// LMTP.
-    pub lmtp: bool,
-    /// TLS is on.
-    pub tls: bool,
-    /// Who authenticated.
-    pub user: Option<String>,
-}
-
-impl Transaction {
-    /// The word after `with` in the Received field (RFC 3848, RFC 6531 4.3).
-    pub fn protocol(&self) -> String {
-        let utf8 = self.parameters.smtputf8;
-        let client = &self.client;
-        let base = match (client.lmtp, utf8) {
-            (true, true) => "UTF8LMTP",
-            (true, false) => "LMTP",
-            (false, true) => "UTF8SMTP",
-            (false, false) if client.extended => "ESMTP",
-            (false, false) => return "SMTP".to_owned(),
-        };
-        let tls = if client.tls { "S" } else { "" };
-        let auth = if client.user.is_some() { "A" } else { "" };
-        format!("{base}{tls}{auth}")
-    }
-
-    /// What the spool keeps of it; `address`: where the client is, as the flow knows it.
-    pub fn envelope(&self, received_at: i64, address: &str) -> Envelope {
-        Envelope {
-            sender: self.sender.clone(),
-            recipients: self.recipients.clone(),
-            received_at,
-            client: address.to_owned(),
-            protocol: self.protocol(),
-            auth: self.client.user.clone(),
-            smtputf8: self.parameters.smtputf8,
-            ret: self.parameters.ret,
-            envid: self.parameters.envid.clone(),
-        }
-    }
 }
 
 /// One connection's session.
@@ -178,34 +118,19 @@ enum Stage {
     Recipients,
 }
 
-/// What a client did that led nowhere.
-#[derive(Debug, Default)]
-struct Tally {
-    /// Bad commands since the last message.
-    errors: u32,
-    /// Idle or untimely commands since the last message.
-    idle: u32,
-    /// Refused senders, recipients and messages.
-    refused: u32,
-    /// Recipients over the limit.
-    surplus: usize,
-}
-
-/// Idle commands, NOOP and RSET and the like, before 421: who sends a thousand messages needs none in between.
-const MAX_IDLE: u32 = 100;
-/// Refusals by the policy before 421: who tries names until one exists is to find few.
-const MAX_REFUSED: u32 = 100;
-
 impl Session {
     /// A session on a new connection.
     pub fn new(settings: Settings) -> Self {
+        let tally = Tally::new(settings.max_errors, settings.max_recipients);
         Self {
             grammar: Grammar {
                 hostname: settings.hostname.clone(),
                 qualify: settings.qualify,
-                smtputf8: settings.smtputf8,
-                dsn: settings.dsn,
-                auth: !settings.mechanisms.is_empty(),
+                offered: Offered {
+                    smtputf8: settings.smtputf8,
+                    dsn: settings.dsn,
+                    auth: !settings.mechanisms.is_empty(),
+                },
             },
             greeted: false,
             tls: settings.tls,
@@ -215,7 +140,7 @@ impl Session {
             exchange: None,
             transaction: None,
             data_refused: None,
-            tally: Tally::default(),
+            tally,
         }
     }
 
@@ -264,8 +189,8 @@ impl Session {
             Ok(command) => self.decide(command, behind, policy),
             Err(reply) => say(reply),
         };
-        let (verb, _) = line.split_at(line.len().min(4));
-        if verb.eq_ignore_ascii_case(b"DATA") && !answer.0.is_positive() {
+        // Looked at here, so that DATA with a bad argument counts as well.
+        if command::is_data(line) && !answer.0.is_positive() {
             self.data_refused = Some(behind);
         }
         self.count(answer)
@@ -296,11 +221,11 @@ impl Session {
         self.reset();
         let reply = match verdict {
             Ok(id) => {
-                (self.tally.errors, self.tally.idle) = (0, 0);
+                self.tally.accepted();
                 replies::ACCEPTED.with_text(format!("queued as {id}"))
             }
             Err(reply) => {
-                self.tally.refused += 1;
+                self.tally.replied(&reply);
                 reply
             }
         };
@@ -334,7 +259,7 @@ impl Session {
             (_, C::StartTls) if self.tls => self.untimely(replies::ALREADY_DONE),
             (_, C::StartTls) if behind => (replies::INPUT_BEHIND_STARTTLS, Then::HangUp),
             (_, ref c) if self.lacks_tls(c) => say(replies::TLS_REQUIRED),
-            (_, C::Auth { .. }) if !self.grammar.auth => say(replies::NOT_IMPLEMENTED),
+            (_, C::Auth { .. }) if !self.grammar.offered.auth => say(replies::NOT_IMPLEMENTED),
             (New, C::Mail(..) | C::Rcpt(_) | C::Data | C::Auth { .. }) => {
                 self.untimely(replies::HELLO_FIRST)
             }
@@ -392,13 +317,13 @@ impl Session {
         use Command as C;
         let allowed = matches!(
             command,
-            C::Ehlo(_) | C::Helo(_) | C::Noop | C::Quit | C::StartTls
+            C::Ehlo(_) | C::Helo(_) | C::Lhlo(_) | C::Noop | C::Quit | C::StartTls
         );
         self.settings.tls_required && !self.tls && !allowed
     }
 
     fn auth_possible(&self) -> bool {
-        self.grammar.auth && (self.tls || self.settings.auth_in_clear)
+        self.grammar.offered.auth && (self.tls || self.settings.auth_in_clear)
     }
 
     fn hello(&mut self, name: ClientName, extended: bool) -> (Reply, Then) {
@@ -548,38 +473,246 @@ impl Session {
 
     /// Counts a command that leads to no message, for itself or because of its place.
     fn untimely(&mut self, reply: Reply) -> (Reply, Then) {
-        self.tally.idle += 1;
+        self.tally.idle();
         say(reply)
     }
 
-    /// Counts what was refused, and ends the session when it is too much.
+    /// Counts what leads nowhere, and ends the session when it is enough.
     fn count(&mut self, (reply, then): (Reply, Then)) -> (Reply, Then) {
-        let tally = &mut self.tally;
-        match reply.code() {
-            421 => return (reply, Then::HangUp),
-            503 | ..400 => {}
-            500..=504 | 530 | 535 | 538 | 555 => tally.errors += 1,
-            _ if reply == replies::TOO_MANY_RECIPIENTS => tally.surplus += 1,
-            _ => tally.refused += 1,
+        self.tally.replied(&reply);
+        match self.tally.enough() {
+            _ if reply.code() == 421 || then == Then::HangUp => (reply, Then::HangUp),
+            None => (reply, then),
+            Some(enough) => {
+                self.reset();
+                (enough, Then::HangUp)
+            }
         }
-        let too_much = if tally.errors > self.settings.max_errors {
-            replies::TOO_MANY_ERRORS
-        } else if tally.idle > MAX_IDLE {
-            replies::TOO_MANY_COMMANDS
-        } else if tally.refused > MAX_REFUSED || tally.surplus > self.settings.max_recipients {
-            replies::TOO_MANY_REFUSED
-        } else {
-            return (reply, then);
-        };
-        if then == Then::HangUp {
-            return (reply, then);
-        }
-        self.reset();
-        (too_much, Then::HangUp)
     }
 }
 
 /// A reply, and on to the next line.
 fn say(reply: Reply) -> (Reply, Then) {
     (reply, Then::Continue)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lets everybody do everything.
+    struct Anybody;
+
+    impl Policy for Anybody {
+        fn space(&mut self, _: u64) -> Result<(), Reply> {
+            Ok(())
+        }
+
+        fn sender(&mut self, _: &Transaction) -> Result<(), Reply> {
+            Ok(())
+        }
+
+        fn recipient(&mut self, _: &Transaction, _: &Recipient) -> Result<(), Reply> {
+            Ok(())
+        }
+
+        fn authenticate(&mut self, _: &Credentials) -> Result<(), Reply> {
+            Ok(())
+        }
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            hostname: Domain::parse("mx.test.example").unwrap(),
+            lmtp: false,
+            qualify: false,
+            size_limit: 1000,
+            smtputf8: true,
+            dsn: true,
+            starttls: true,
+            tls: false,
+            tls_required: false,
+            mechanisms: vec![Mechanism::Plain, Mechanism::Login],
+            auth_in_clear: true,
+            auth_required: false,
+            max_recipients: 100,
+            max_errors: 10,
+        }
+    }
+
+    fn say_all(session: &mut Session, lines: &[&str]) -> Vec<u16> {
+        let answers = lines
+            .iter()
+            .map(|line| session.command(line.as_bytes(), false, &mut Anybody));
+        answers.map(|(reply, _)| reply.code()).collect()
+    }
+
+    /// A command, and the code it gets: before EHLO, after EHLO, after MAIL, after RCPT.
+    const TABLE: &[(&str, [u16; 4])] = &[
+        ("EHLO x", [250, 250, 250, 250]),
+        ("HELO x", [250, 250, 250, 250]),
+        ("LHLO x", [500, 500, 500, 500]), // R163
+        ("MAIL FROM:<a@b.example>", [503, 250, 503, 503]),
+        ("RCPT TO:<a@b.example>", [503, 503, 250, 250]),
+        ("DATA", [503, 503, 503, 354]),
+        ("RSET", [250, 250, 250, 250]),
+        ("NOOP", [250, 250, 250, 250]),
+        ("VRFY x", [252, 252, 252, 252]),
+        ("HELP", [214, 214, 214, 214]),
+        ("QUIT", [221, 221, 221, 221]),
+        ("STARTTLS", [220, 220, 220, 220]),
+        ("AUTH PLAIN", [503, 334, 503, 503]),
+        ("AUTH FOO", [503, 504, 503, 503]),
+        ("EXPN x", [502, 502, 502, 502]),
+        ("BDAT 5 LAST", [502, 502, 502, 502]),
+        ("GET / HTTP/1.0", [421, 421, 421, 421]),
+        ("FOO", [500, 500, 500, 500]),
+        ("DATA foo", [501, 501, 501, 501]),
+    ];
+
+    #[test]
+    fn every_command_has_its_answer_in_every_stage() {
+        let way = [
+            "EHLO client.example",
+            "MAIL FROM:<a@b.example>",
+            "RCPT TO:<c@d.example>",
+        ];
+        for (line, expected) in TABLE {
+            for (stage, code) in expected.iter().enumerate() {
+                let mut session = Session::new(settings());
+                assert!(
+                    say_all(&mut session, &way[..stage])
+                        .iter()
+                        .all(|c| *c == 250)
+                );
+                let (reply, then) = session.command(line.as_bytes(), false, &mut Anybody);
+                assert_eq!(reply.code(), *code, "{line} in stage {stage}");
+                let expected = match code {
+                    354 => Then::ReadData,
+                    220 => Then::StartTls,
+                    221 | 421 => Then::HangUp,
+                    _ if line.starts_with("BDAT") => Then::HangUp,
+                    _ => Then::Continue,
+                };
+                assert_eq!(then, expected, "{line} in stage {stage}");
+            }
+        }
+    }
+
+    #[test]
+    fn everything_that_ends_a_transaction_leaves_nothing_of_it() {
+        let begin = [
+            "EHLO client.example",
+            "MAIL FROM:<a@b.example> ENVID=x",
+            "RCPT TO:<c@d.example>",
+        ];
+        let ends: [fn(&mut Session); 8] = [
+            |s| drop(say_all(s, &["EHLO x"])),
+            |s| drop(say_all(s, &["HELO x"])),
+            |s| drop(say_all(s, &["RSET"])),
+            |s| drop(s.data_end(Ok("ID".to_owned()))),
+            |s| drop(s.data_end(Err(replies::TOO_BIG))),
+            |s| drop(s.refuse_data(replies::NO_SPACE, false)),
+            |s| drop(say_all(s, &["STARTTLS"])),
+            |s| s.tls_started(),
+        ];
+        for (index, end) in ends.iter().enumerate() {
+            let mut session = Session::new(settings());
+            say_all(&mut session, &begin);
+            assert!(session.transaction().is_some());
+            end(&mut session);
+            assert!(session.transaction().is_none(), "{index}");
+            assert_eq!(say_all(&mut session, &["DATA"]), [503], "{index}");
+        }
+    }
+
+    /// R65: HELO or EHLO, TLS, AUTH, SMTPUTF8, LMTP.
+    #[test]
+    fn the_received_field_gets_the_right_word() {
+        let rows = [
+            ("HELO x", "", false, false, "SMTP"),
+            ("EHLO x", "", false, false, "ESMTP"),
+            ("EHLO x", "", true, false, "ESMTPS"),
+            ("EHLO x", "", false, true, "ESMTPA"),
+            ("EHLO x", "", true, true, "ESMTPSA"),
+            ("EHLO x", " SMTPUTF8", false, false, "UTF8SMTP"),
+            ("EHLO x", " SMTPUTF8", true, true, "UTF8SMTPSA"),
+            ("LHLO x", "", false, false, "LMTP"),
+            ("LHLO x", " SMTPUTF8", true, false, "UTF8LMTPS"),
+        ];
+        for (hello, parameter, tls, auth, word) in rows {
+            let lmtp = hello.starts_with('L');
+            let mut session = Session::new(Settings {
+                tls,
+                lmtp,
+                ..settings()
+            });
+            say_all(&mut session, &[hello]);
+            if auth {
+                say_all(&mut session, &["AUTH PLAIN AGFsaWNlAHNlY3JldA=="]);
+            }
+            let mail = format!("MAIL FROM:<a@b.example>{parameter} RET=HDRS ENVID=QQ");
+            say_all(&mut session, &[&mail, "RCPT TO:<c@d.example> NOTIFY=NEVER"]);
+            let transaction = session.transaction().unwrap();
+            assert_eq!(transaction.protocol(), word);
+            let envelope = transaction.envelope(7, "[192.0.2.1]");
+            assert_eq!(envelope.auth.as_deref(), auth.then_some("alice"));
+            assert_eq!(envelope.smtputf8, !parameter.is_empty());
+            assert_eq!(envelope.envid.as_deref(), Some("QQ"));
+            assert_eq!(envelope.recipients.len(), 1);
+            assert_eq!(
+                (envelope.protocol.as_str(), envelope.received_at),
+                (word, 7)
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_said_in_the_clear_counts_under_tls() {
+        let mut session = Session::new(settings());
+        say_all(
+            &mut session,
+            &[
+                "EHLO secret.example",
+                "AUTH PLAIN AGFsaWNlAHNlY3JldA==",
+                "STARTTLS",
+            ],
+        );
+        session.tls_started();
+        assert!(session.greeting().is_some()); // the flow says it, and had not here
+        assert_eq!(session.greeting(), None);
+        assert_eq!(
+            say_all(&mut session, &["MAIL FROM:<a@b.example>", "EHLO x"]),
+            [503, 250]
+        );
+        say_all(&mut session, &["MAIL FROM:<a@b.example>"]);
+        let client = &session.transaction().unwrap().client;
+        assert_eq!((client.name.as_str(), &client.user), ("x", &None));
+    }
+
+    /// A policy may end the session, whatever it is asked (R82).
+    #[test]
+    fn a_refusal_of_421_hangs_up() {
+        struct Closing;
+        impl Policy for Closing {
+            fn space(&mut self, _: u64) -> Result<(), Reply> {
+                Ok(())
+            }
+            fn sender(&mut self, _: &Transaction) -> Result<(), Reply> {
+                Err(replies::SHUTTING_DOWN)
+            }
+            fn recipient(&mut self, _: &Transaction, _: &Recipient) -> Result<(), Reply> {
+                Ok(())
+            }
+            fn authenticate(&mut self, _: &Credentials) -> Result<(), Reply> {
+                Ok(())
+            }
+        }
+        let mut session = Session::new(settings());
+        say_all(&mut session, &["EHLO x"]);
+        let answer = session.command(b"MAIL FROM:<>", false, &mut Closing);
+        assert_eq!(answer, (replies::SHUTTING_DOWN, Then::HangUp));
+        let (_, then) = session.data_end(Err(replies::SHUTTING_DOWN));
+        assert_eq!(then, Then::HangUp);
+    }
 }

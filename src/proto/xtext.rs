@@ -13,6 +13,30 @@ pub fn encode(text: &str) -> String {
     out
 }
 
+/// Decodes xtext (RFC 3461 4): `+` and two hexadecimal digits in upper case stand for an octet. `None` when it is
+/// not xtext, or not UTF-8 when decoded.
+pub fn decode(text: &str) -> Option<String> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut octets = text.bytes();
+    while let Some(octet) = octets.next() {
+        match octet {
+            b'+' => plain.push(hex(octets.next()?)? * 16 + hex(octets.next()?)?),
+            b'=' => return None,
+            b'!'..=b'~' => plain.push(octet),
+            _ => return None,
+        }
+    }
+    String::from_utf8(plain).ok()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -25,6 +49,17 @@ mod tests {
         ];
         for (text, expected) in rows {
             assert_eq!(super::encode(text), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_encoded_is_decoded_and_nothing_else() {
+        for text in ["QQ314159", "a+b=c d", "x\r\nRCPT", "é", ""] {
+            assert_eq!(super::decode(&super::encode(text)).as_deref(), Some(text));
+        }
+        // Lower-case digits, half an octet, what must be encoded, and an octet that is no UTF-8 alone.
+        for text in ["+2b", "+2", "+", "+ZZ", "a=b", "a b", "é", "+FF"] {
+            assert_eq!(super::decode(text), None, "{text}");
         }
     }
 }
