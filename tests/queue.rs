@@ -340,7 +340,7 @@ fn an_administrator_shows_holds_releases_and_removes() {
     );
 
     system.accept(&["--hold", &b], "");
-    assert_eq!(system.names("hold"), [b.clone()]);
+    assert_eq!(system.names("hold"), std::slice::from_ref(&b));
     let shown = system.run(&["--show", &b], "");
     assert_eq!(shown.code, 0, "{shown:?}");
     system.accept(&["-q"], "");

@@ -570,7 +570,7 @@ impl Wire {
 
     /// Closes, and ends the conversation with the error that says so. What the client still sends is read
     /// away first, so that the last reply is not lost to a reset.
-    fn close(&mut self) -> io::Result<bool> {
+    fn close(&self) -> io::Result<bool> {
         let socket = match &self.stream {
             Stream::Plain(s) => s,
             Stream::Tls(s) => s.get_ref(),
