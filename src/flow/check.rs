@@ -16,6 +16,8 @@ use crate::host::spool::Folder;
 use crate::host::{accounts, clock, words};
 use crate::json::Json;
 use crate::proto::address::Mailbox;
+use crate::proto::envelope::Outcome;
+use crate::proto::reply::Enhanced;
 use crate::proto::route::Hop;
 
 /// How bad a finding is.
@@ -302,8 +304,11 @@ pub fn test(context: &Context, text: &str) -> Result<()> {
             }
         }
     }
-    let why = last.map(|o| o.words()).unwrap_or_default();
-    Err(Error::TempFail(format!(
-        "no smarthost can be used now; the last one: {why}"
-    )))
+    let why = last.as_ref().map(Outcome::words).unwrap_or_default();
+    let sentence = format!("no smarthost can be used now; the last one: {why}");
+    Err(match last.map(|o| o.enhanced) {
+        // Its address cannot be found.
+        Some(Enhanced(4, 4, 3)) => Error::NoHost(sentence),
+        _ => Error::TempFail(sentence),
+    })
 }
