@@ -14,6 +14,8 @@ DESTDIR =
 
 RELEASE = $(CARGO_TARGET_DIR)/release/minimta
 DEBUG   = $(CARGO_TARGET_DIR)/debug/minimta
+# What mandoc says of manuals that are not installed on this machine.
+UNLINTED = referenced manual not found\|outdated mandoc.db
 MANUALS = etc/man/minimta.8 etc/man/minimta.toml.5 etc/man/minimta-queue.5
 
 .PHONY: all help demo test lint bench interop size install clean
@@ -34,7 +36,7 @@ test: ## all tests; nothing but cargo and a C compiler is needed
 lint: ## format, clippy without a warning, manuals
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
-	if command -v mandoc >/dev/null; then mandoc -T lint -W warning $(MANUALS); fi
+	if command -v mandoc >/dev/null; then ! mandoc -T lint $(MANUALS) 2>&1 | grep -v "$(UNLINTED)"; fi
 
 bench: all ## figures of one message: time, memory, system calls, syncs; beside dma's where it is installed
 	tests/bench/run
