@@ -101,7 +101,7 @@ fn after(context: &Context, delivery: Delivery, Accepted { claim, bad }: Accepte
     } else {
         settle::settle(context, &claim, failed)
     };
-    if delivery == Delivery::Queue && !context.verbose {
+    if delivery == Delivery::Queue {
         return;
     }
     let background = delivery == Delivery::Background && !context.verbose;
