@@ -11,8 +11,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::error::{Error, Result};
-use crate::host::words;
+use crate::error::{Error, Result, words};
 use crate::proto::address::{Domain, Mailbox};
 use crate::proto::sasl::Mechanism;
 
