@@ -5,10 +5,11 @@
 
 use log::LevelFilter;
 
+use super::Tls;
 use super::document::Value;
 use super::reader::Draft;
 use super::value::{self, DAY, GIB, KIB, Wrong};
-use super::{Mechanism, Tls};
+use crate::proto::sasl::Mechanism;
 
 /// A key.
 pub struct Key {
@@ -388,14 +389,14 @@ const TLS: &[(&str, Tls)] = &[
     ("none", Tls::None),
 ];
 
-const MECHANISMS: &[(&str, Mechanism)] = &[
-    ("auto", Mechanism::Auto),
-    ("plain", Mechanism::Plain),
-    ("login", Mechanism::Login),
-    ("cram-md5", Mechanism::CramMd5),
-    ("scram-sha-256", Mechanism::ScramSha256),
-    ("xoauth2", Mechanism::Xoauth2),
-    ("oauthbearer", Mechanism::Oauthbearer),
+const MECHANISMS: &[(&str, Option<Mechanism>)] = &[
+    ("auto", None),
+    ("plain", Some(Mechanism::Plain)),
+    ("login", Some(Mechanism::Login)),
+    ("cram-md5", Some(Mechanism::CramMd5)),
+    ("scram-sha-256", Some(Mechanism::ScramSha256)),
+    ("xoauth2", Some(Mechanism::Xoauth2)),
+    ("oauthbearer", Some(Mechanism::Oauthbearer)),
 ];
 
 const LEVELS: &[(&str, LevelFilter)] = &[
