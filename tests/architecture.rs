@@ -20,6 +20,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("nix", &["host/"]),
     ("mio", &["host/listen.rs"]),
     ("hickory_resolver", &["host/dns.rs"]),
+    ("tokio", &["host/dns.rs"]),
 ];
 
 /// What a room must not name. `std::net::Ip...` are values and pass everywhere.
