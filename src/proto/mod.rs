@@ -23,6 +23,7 @@ pub mod parameters;
 pub mod replies;
 pub mod reply;
 pub mod retry;
+pub mod rewrite;
 pub mod route;
 pub mod sasl;
 pub mod session;
