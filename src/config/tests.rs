@@ -474,6 +474,21 @@ fn around(key: &Key, line: &str) -> String {
             }
             keys + line
         }
+        "route" => {
+            let mut keys = String::from("[route]\n");
+            if !["domain", "sender"].contains(&key.name) {
+                keys.push_str("domain = \"x.example\"\n");
+            }
+            if key.name != "via" {
+                keys.push_str("via = \"mx\"\n");
+            }
+            // One of the two must be there when the other is left out.
+            keys + if line.is_empty() {
+                "sender = \"a@x.example\""
+            } else {
+                line
+            }
+        }
         section => format!("[{section}]\n{line}"),
     }
 }

@@ -24,9 +24,8 @@ use crate::host::spool::{Claim, Folder, Item, Refusal};
 use crate::host::{clock, privilege};
 use crate::proto::address::Mailbox;
 use crate::proto::envelope::{Envelope, Outcome, Parsed, Progress, Verdict};
-use crate::proto::reply::Enhanced;
 use crate::proto::retry::{self, Next};
-use crate::proto::route::{Hop, route};
+use crate::proto::route::{self, Hop, Router};
 
 /// A delivery needs little; a thread that has more than it needs takes memory from a small machine.
 const STACK: usize = 256 * 1024;
@@ -136,20 +135,29 @@ pub fn is_selected(context: &Context, item: &Item, select: &[Select]) -> bool {
     })
 }
 
-/// The next hop of an address.
+/// The next hop of an address; whether it is of this system depends on nothing else.
 pub fn hop(context: &Context, address: &Mailbox) -> Hop {
-    route(
-        address,
-        &context.config.domains,
-        !context.config.smarthosts.is_empty(),
-    )
+    hop_from(context, None, address)
+}
+
+/// The next hop of an address, for mail of this sender.
+pub fn hop_from(context: &Context, sender: Option<&Mailbox>, address: &Mailbox) -> Hop {
+    let config = &context.config;
+    let router = Router {
+        routes: &config.routes,
+        domains: &config.domains,
+        smarthost: !config.smarthosts.is_empty(),
+        port: config.remote.port,
+        tls: config.remote.tls,
+    };
+    router.route(sender, address)
 }
 
 fn hops(context: &Context, envelope: &Envelope) -> Vec<Hop> {
     envelope
         .recipients
         .iter()
-        .map(|r| hop(context, &r.address))
+        .map(|r| hop_from(context, envelope.sender.mailbox(), &r.address))
         .collect()
 }
 
@@ -252,10 +260,10 @@ impl<'a> Run<'a> {
         let group = |(hop, items): (Hop, Vec<Item>)| {
             let limit = match hop {
                 // Another connection is another login: it must be worth one.
-                Hop::Smarthost => queue
+                Hop::Smarthost | Hop::Host(..) | Hop::Mx(..) => queue
                     .per_destination
                     .min(items.len().div_ceil(WORTH_A_CONNECTION)),
-                Hop::Local | Hop::Nowhere => queue.workers,
+                Hop::Local | Hop::Refuse(_) => queue.workers,
             };
             Group {
                 hop,
@@ -328,17 +336,21 @@ impl<'a> Run<'a> {
 
     fn worker(&self, groups: &[Group]) {
         let outgoing = self.shared.outgoing();
+        let mut links = Links::new(&self.shared, &outgoing);
         while let Some(group) = groups.iter().find(|g| g.join()) {
-            let mut links = Links::new(&self.shared, &outgoing);
             while let Some(item) = group.take() {
                 if let Some(claim) = self.claim(item) {
                     self.attempt(&group.hop, &claim, &mut links);
                     self.release(claim);
                 }
             }
-            links.close();
+            // The exchanger of the next domain may well be the same.
+            if !matches!(group.hop, Hop::Mx(..)) {
+                links.close();
+            }
             group.leave();
         }
+        links.close();
     }
 
     /// Tries a message for its recipients of this hop.
@@ -353,8 +365,8 @@ impl<'a> Run<'a> {
         }
         let outcomes = match hop {
             Hop::Local => deliver::deliver(self.context, claim, &waiting),
-            Hop::Smarthost => links.send(claim, &waiting),
-            Hop::Nowhere => Ok(waiting.iter().map(|i| (*i, nowhere())).collect()),
+            Hop::Smarthost | Hop::Host(..) | Hop::Mx(..) => links.send(hop, claim, &waiting),
+            Hop::Refuse(why) => Ok(waiting.iter().map(|i| (*i, refused(why))).collect()),
         };
         let Ok(outcomes) = outcomes else {
             return self.set_aside(claim);
@@ -509,10 +521,9 @@ fn wanted(hops: &[Hop], progress: &Progress) -> Vec<Hop> {
     wanted
 }
 
-fn nowhere() -> Outcome {
-    let text =
-        "this mail is not for here, and the configuration names no [smarthost] that would take it";
-    Outcome::new(Verdict::Deferred, None, Enhanced(4, 4, 4), "", text)
+/// In the words of the configuration, not of a server.
+fn refused(why: &route::Refusal) -> Outcome {
+    Outcome::new(Verdict::Failed, None, why.enhanced, "", &why.text)
 }
 
 /// What a pass did.

@@ -129,7 +129,7 @@ impl<'a> Connection<'a> {
     }
 
     fn reopen(&mut self) -> Result<(), Outcome> {
-        *self = Self::open(self.target, self.outgoing)?;
+        *self = Self::open(self.target.clone(), self.outgoing)?;
         Ok(())
     }
 
@@ -152,12 +152,12 @@ impl<'a> Connection<'a> {
         letter.facts.eight_bit = plan
             .as_ref()
             .map_or(letter.facts.eight_bit, |p| p.left().eight_bit);
-        let host = self.target.host;
+        let host = self.target.host.clone();
         let mut transaction = Transaction::new(
             &letter,
             recipients,
             &self.capabilities,
-            host,
+            &host,
             self.left_open,
         );
         let mut message = Message { source, plan };
@@ -499,8 +499,10 @@ mod tests {
                 trace: Some(&show),
             };
             let target = Target {
-                host: "127.0.0.1",
+                host: "127.0.0.1".into(),
                 port,
+                addresses: None,
+                bind: &[],
                 tls: self.tls,
                 verify: true,
                 ca_file: self.ca_file.as_ref().map(|file| file.0.as_path()),
@@ -849,7 +851,9 @@ mod tests {
             ), // K13
         ] {
             let target = Target {
-                host,
+                host: host.into(),
+                addresses: None,
+                bind: &[],
                 port,
                 tls: Tls::Implicit,
                 verify: true,

@@ -9,6 +9,7 @@ use std::path::Path;
 
 pub mod accounts;
 pub mod clock;
+pub mod dns;
 pub mod durable;
 pub mod logging;
 pub mod mailbox;
