@@ -12,10 +12,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, words};
 use crate::proto::address::{Domain, Mailbox};
 use crate::proto::rewrite::Rewriting;
 use crate::proto::route::{Protection, Route};
+use crate::proto::sasl::Mechanism;
 
 mod document;
 mod keys;
@@ -182,9 +183,7 @@ fn reason(error: &io::Error) -> String {
         return "permission denied; it must be readable for the group minimta, or for you when you name it with -C"
             .to_owned();
     }
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    format!("{}; check its path and its disk", text.to_lowercase())
+    format!("{}; check its path and its disk", words(error))
 }
 
 fn not_utf8(file: &Path, octets: &[u8], error: &std::str::Utf8Error) -> Error {
@@ -238,8 +237,8 @@ pub struct Login {
     pub user: String,
     /// `password_file` or `password_command`.
     pub password: Password,
-    /// `auth`.
-    pub mechanism: Mechanism,
+    /// `auth`; `None`: `auto`, the best one offered that is safe on this connection.
+    pub mechanism: Option<Mechanism>,
 }
 
 /// Where a password or token is read from, each time it is needed.
@@ -249,25 +248,6 @@ pub enum Password {
     File(PathBuf),
     /// The first line this program prints; its words, no shell.
     Command(Vec<String>),
-}
-
-/// `auth`: the SASL mechanism to use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mechanism {
-    /// The best one offered that is safe on this connection.
-    Auto,
-    /// PLAIN (RFC 4616).
-    Plain,
-    /// LOGIN (no RFC; what some servers offer alone).
-    Login,
-    /// CRAM-MD5 (RFC 2195).
-    CramMd5,
-    /// SCRAM-SHA-256 (RFC 7677).
-    ScramSha256,
-    /// XOAUTH2 (Google's and Microsoft's); the password is a token.
-    Xoauth2,
-    /// OAUTHBEARER (RFC 7628); the password is a token.
-    Oauthbearer,
 }
 
 /// `[rewrite]`.

@@ -5,11 +5,13 @@
 
 use log::LevelFilter;
 
+use super::Tls;
 use super::document::Value;
 use super::reader::Draft;
 use super::value::{self, DAY, GIB, KIB, MINUTE, Wrong};
-use super::{Ip, Mechanism, Tls, way};
+use super::{Ip, way};
 use crate::proto::route::Protection;
+use crate::proto::sasl::Mechanism;
 
 /// A key.
 pub struct Key {
@@ -517,14 +519,14 @@ const PROTECTION: &[(&str, Protection)] = &[
 
 const IP: &[(&str, Ip)] = &[("any", Ip::Any), ("v4", Ip::V4), ("v6", Ip::V6)];
 
-const MECHANISMS: &[(&str, Mechanism)] = &[
-    ("auto", Mechanism::Auto),
-    ("plain", Mechanism::Plain),
-    ("login", Mechanism::Login),
-    ("cram-md5", Mechanism::CramMd5),
-    ("scram-sha-256", Mechanism::ScramSha256),
-    ("xoauth2", Mechanism::Xoauth2),
-    ("oauthbearer", Mechanism::Oauthbearer),
+const MECHANISMS: &[(&str, Option<Mechanism>)] = &[
+    ("auto", None),
+    ("plain", Some(Mechanism::Plain)),
+    ("login", Some(Mechanism::Login)),
+    ("cram-md5", Some(Mechanism::CramMd5)),
+    ("scram-sha-256", Some(Mechanism::ScramSha256)),
+    ("xoauth2", Some(Mechanism::Xoauth2)),
+    ("oauthbearer", Some(Mechanism::Oauthbearer)),
 ];
 
 const LEVELS: &[(&str, LevelFilter)] = &[

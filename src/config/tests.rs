@@ -270,7 +270,7 @@ fn smarthosts_keep_their_order_and_their_keys() {
             login: Some(Login {
                 user: "me".to_owned(),
                 password: Password::File("/p".into()),
-                mechanism: Mechanism::CramMd5,
+                mechanism: Some(Mechanism::CramMd5),
             }),
             from: Mailbox::parse("me@example.org").ok(),
         }

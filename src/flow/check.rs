@@ -15,7 +15,7 @@ use crate::cli::{Invocation, say};
 use crate::config::{Password, Smarthost};
 use crate::error::{Error, Result};
 use crate::host::spool::Folder;
-use crate::host::{accounts, clock, words};
+use crate::host::{accounts, clock, privilege, words};
 use crate::json::Json;
 use crate::proto::address::{Domain, Mailbox};
 use crate::proto::envelope::Outcome;
@@ -156,12 +156,18 @@ fn spool(context: &Context, findings: &mut Vec<Finding>) {
     let thing = format!("spool {}", root.display());
     match std::fs::metadata(root) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return add(
-                findings,
-                Grade::Warning,
-                thing,
-                "it is not there yet; the first message makes it, if it may",
-            );
+            let parent = root.parent().unwrap_or(Path::new("/"));
+            let (grade, text) = match privilege::may_write(parent) {
+                Ok(()) => (Grade::Ok, "the first message makes it".to_owned()),
+                Err(why) => (
+                    Grade::Error,
+                    format!(
+                        "it is not there, and cannot be made in {}: {why}; make it, or name another one ([queue] spool)",
+                        parent.display()
+                    ),
+                ),
+            };
+            return add(findings, grade, thing, text);
         }
         Err(e) => return add(findings, Grade::Error, thing, words(&e)),
         Ok(meta) if !meta.is_dir() => return add(findings, Grade::Error, thing, "it is no folder"),
@@ -186,12 +192,11 @@ fn spool(context: &Context, findings: &mut Vec<Finding>) {
     let held = context.spool.scan(Folder::Hold).unwrap_or_default().len();
     match held {
         0 => add(findings, Grade::Ok, thing, "usable"),
-        n => add(
-            findings,
-            Grade::Warning,
-            thing,
-            format!("{n} messages are on hold; mailq lists them"),
-        ),
+        n => {
+            let (plural, are) = if n == 1 { ("", "is") } else { ("s", "are") };
+            let text = format!("{n} message{plural} {are} on hold; mailq lists them");
+            add(findings, Grade::Warning, thing, text);
+        }
     }
 }
 
@@ -330,10 +335,10 @@ fn leaving(context: &Context, from: Option<&Mailbox>, sender: Option<&Mailbox>) 
 /// What would keep a message to this address from being delivered now.
 pub fn test(context: &Context, text: &str) -> Result<()> {
     let (route, fault) = destination(context, text);
-    say(&format!("{text}\n  goes to {route}\n"));
     if let Some(fault) = fault {
         return Err(fault);
     }
+    say(&format!("{text}\n  goes to {route}\n"));
     let address = Mailbox::qualify(text, &context.config.hostname)
         .map_err(|why| Error::Data(why.to_string()))?;
     let sender = Mailbox::new(accounts::caller().name, context.config.hostname.clone()).ok();

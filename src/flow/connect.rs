@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
 use super::dialogue::{BROKEN, Dialogue, Outgoing, Trouble};
-use crate::config::{self, Login, Password, Smarthost, Tls};
+use crate::config::{Login, Password, Smarthost, Tls};
 use crate::host::tls::{self, Trust};
 use crate::host::wire::Wire;
 use crate::host::{clock, password, words};
@@ -22,7 +22,7 @@ use crate::proto::client;
 use crate::proto::envelope::{Outcome, Verdict};
 use crate::proto::letter::Capabilities;
 use crate::proto::reply::{Enhanced, Reply};
-use crate::proto::sasl::{self, Mechanism};
+use crate::proto::sasl;
 
 /// Where to connect to, and how.
 #[derive(Debug, Clone)]
@@ -325,7 +325,7 @@ fn log_in(
     let authentic = dialogue.wire.is_tls() && target.tls != Tls::Opportunistic;
     let protected = authentic || dialogue.wire.is_local();
     let mechanism =
-        sasl::choose(wanted(login.mechanism), &capabilities.auth, protected).map_err(|why| {
+        sasl::choose(login.mechanism, &capabilities.auth, protected).map_err(|why| {
             deferred(&format!(
                 "cannot log in as {}: the server {why}",
                 login.user
@@ -374,19 +374,6 @@ fn without_secrets(mut reply: Reply, secrets: &[&str]) -> Reply {
         }
     }
     reply
-}
-
-/// The configuration's word for a mechanism as the protocol's.
-fn wanted(mechanism: config::Mechanism) -> Option<Mechanism> {
-    match mechanism {
-        config::Mechanism::Auto => None,
-        config::Mechanism::Plain => Some(Mechanism::Plain),
-        config::Mechanism::Login => Some(Mechanism::Login),
-        config::Mechanism::CramMd5 => Some(Mechanism::CramMd5),
-        config::Mechanism::ScramSha256 => Some(Mechanism::ScramSha256),
-        config::Mechanism::Xoauth2 => Some(Mechanism::Xoauth2),
-        config::Mechanism::Oauthbearer => Some(Mechanism::Oauthbearer),
-    }
 }
 
 fn ask(

@@ -81,7 +81,7 @@ pub fn first_attempt(
     }
     let mut place = None;
     if background {
-        place = context.spool.slot(context.config.queue.workers);
+        place = context.spool.place(context.config.queue.workers);
         // The one who asked is told "done" and goes on; standard streams are his, not ours.
         if place.is_none() || privilege::detach().is_err() {
             return;
@@ -95,11 +95,19 @@ pub fn first_attempt(
         due: 0,
     }));
     run.all(items);
-    held.into_iter().for_each(|claim| run.release(claim));
-    drop(place);
-    // Whoever found no place in the meantime relies on us to look again, unless the way is blocked.
-    if background && !run.shared.is_blocked() {
-        run.all(context.spool.scan(Folder::New).unwrap_or_default());
+    if let Some(claim) = held {
+        run.release(claim);
+    }
+    while place.is_some() && !run.shared.is_blocked() {
+        // Whoever found no place in the meantime relies on us to look after his message.
+        place = place.and_then(|place| {
+            context
+                .spool
+                .next_wanted(place, context.config.queue.workers)
+        });
+        if place.is_some() {
+            run.all(context.spool.scan(Folder::New).unwrap_or_default());
+        }
     }
 }
 
