@@ -98,7 +98,23 @@ impl Dns {
             .flat_map(|name| kinds.iter().map(|kind| (*name, *kind)))
             .collect();
         let answers = self.ask(&questions);
-        answers.chunks(kinds.len()).map(merged).collect()
+        let found = answers.chunks(kinds.len()).map(merged);
+        names
+            .iter()
+            .zip(found)
+            .map(|(name, found)| match found {
+                Err(NoAnswer::NoData) if self.is_alias(name) => Err(NoAnswer::Temporary(format!(
+                    "{name} is an alias, and leads nowhere"
+                ))),
+                found => found,
+            })
+            .collect()
+    }
+
+    /// Whether a name is another's alias. The resolver gives a circle of them up as if there were no record; but
+    /// somebody is about to mend that.
+    fn is_alias(&self, name: &str) -> bool {
+        matches!(self.ask(&[(name, RecordType::CNAME)]).pop(), Some(Ok(_)))
     }
 
     /// Which servers are asked, for people; and whether they answer at all.
