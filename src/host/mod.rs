@@ -14,6 +14,7 @@ pub mod maildir;
 pub mod mbox;
 pub mod password;
 pub mod privilege;
+pub mod secret;
 pub mod spool;
 pub mod tls;
 pub mod wire;
