@@ -18,6 +18,7 @@ pub mod header;
 pub mod header_reader;
 pub mod letter;
 pub mod mime;
+pub mod network;
 pub mod parameters;
 pub mod replies;
 pub mod reply;
