@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FENCES: &[(&str, &[&str])] = &[
     ("rustls", &["host/tls/"]),
     ("rcgen", &["host/tls/"]),
-    ("ring", &["host/tls/", "proto/sasl.rs"]),
+    ("ring", &["host/tls/", "proto/scram.rs"]),
     ("toml", &["config"]),
     ("simplelog", &["host/logging.rs"]),
     (

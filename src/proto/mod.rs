@@ -25,6 +25,7 @@ pub mod reply;
 pub mod retry;
 pub mod route;
 pub mod sasl;
+pub mod scram;
 pub mod session;
 pub mod tally;
 pub mod transaction;
