@@ -8,6 +8,7 @@ use std::path::Path;
 pub mod accounts;
 pub mod clock;
 pub mod durable;
+pub mod hash;
 pub mod logging;
 pub mod mailbox;
 pub mod maildir;
