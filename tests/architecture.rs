@@ -25,6 +25,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("nix", &["host/"]),
     ("mio", &["host/listen.rs"]),
     ("hickory_resolver", &["host/dns.rs"]),
+    ("tokio", &["host/dns.rs"]),
+    ("socket2", &["host/wire.rs"]),
 ];
 
 /// What a room must not name. `std::net::Ip...` are values and pass everywhere.

@@ -191,7 +191,24 @@ impl Guest<'_> {
         Err(replies::AUTH_FAILED)
     }
 
-    fn here(&self, address: &Mailbox) -> Result<(), Reply> {
+    /// Whether the client may send to an address at all, whoever is there. The sender it has named decides nothing
+    /// of it: anybody can name any.
+    fn may_send_to(&self, user: Option<&str>, address: &Mailbox) -> Result<(), Reply> {
+        let config = &self.context.config;
+        let domain = address.domain();
+        let allowed = config.domains.contains(domain)
+            || queue::hop(self.context, address) == Hop::Local
+            || config.access.relay_to.contains(domain)
+            || user.is_some()
+            || may_relay(config, self.kind, self.peer);
+        if allowed {
+            Ok(())
+        } else {
+            Err(replies::NO_RELAY)
+        }
+    }
+
+    fn exists(&self, address: &Mailbox) -> Result<(), Reply> {
         if address.local().eq_ignore_ascii_case("postmaster") {
             return Ok(());
         }
@@ -205,18 +222,6 @@ impl Guest<'_> {
                 events::trouble("-", &sentence);
                 Err(replies::CANNOT_LOOK_UP)
             }
-        }
-    }
-
-    fn elsewhere(&self, user: Option<&str>, domain: &Domain) -> Result<(), Reply> {
-        let config = &self.context.config;
-        let allowed = user.is_some()
-            || may_relay(config, self.kind, self.peer)
-            || config.access.relay_to.contains(domain);
-        if allowed {
-            Ok(())
-        } else {
-            Err(replies::NO_RELAY)
         }
     }
 }
@@ -247,10 +252,13 @@ impl Policy for Guest<'_> {
     fn recipient(&mut self, transaction: &Transaction, recipient: &Recipient) -> Result<(), Reply> {
         let address = &recipient.address;
         let user = transaction.client.user.as_deref();
-        let verdict = match queue::hop(self.context, address) {
-            Hop::Local => self.here(address),
-            _ => self.elsewhere(user, address.domain()),
-        };
+        let verdict = self.may_send_to(user, address).and_then(|()| {
+            match queue::hop_from(self.context, transaction.sender.mailbox(), address) {
+                Hop::Local => self.exists(address),
+                Hop::Refuse(why) => Err(replies::refused(&why)),
+                _ => Ok(()),
+            }
+        });
         verdict.map_err(|reply| self.refuse(reply, &transaction.sender, address))
     }
 

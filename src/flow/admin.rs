@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 
+use super::exchange::in_words;
+use super::links::Shared;
 use super::queue::{self, said};
 use super::settle::policy;
 use super::{Context, deliver};
@@ -13,7 +15,8 @@ use crate::host::{clock, words};
 use crate::json::Json;
 use crate::proto::address::Mailbox;
 use crate::proto::date::Stamp;
-use crate::proto::envelope::{Envelope, Parsed, Progress};
+use crate::proto::envelope::{Envelope, Outcome, Parsed, Progress, Verdict};
+use crate::proto::reply::Enhanced;
 use crate::proto::route::Hop;
 
 /// A message of the queue, as a list shows it.
@@ -288,6 +291,12 @@ fn each(
     }
     let mut items = Vec::new();
     let mut result = Ok(());
+    // The last error is returned, and said by whoever called; those before it are said here.
+    let mut fail = |error: Error| {
+        if let Err(earlier) = std::mem::replace(&mut result, Err(error)) {
+            complain(&context.program, &earlier.to_string());
+        }
+    };
     if ids == ["ALL"] {
         for folder in folders {
             items.extend(context.spool.scan(*folder)?);
@@ -296,26 +305,18 @@ fn each(
         for id in ids {
             match find(context, id) {
                 Ok(item) if folders.contains(&item.folder) => items.push(item),
-                Ok(item) => {
-                    result = Err(Error::Data(format!(
-                        "message {id} is in {}/ already",
-                        item.folder.name()
-                    )))
-                }
-                Err(error) => result = Err(error),
-            }
-            if let Err(error) = &result {
-                complain(&context.program, &error.to_string());
+                Ok(item) => fail(Error::Data(format!(
+                    "message {id} is in {}/ already",
+                    item.folder.name()
+                ))),
+                Err(error) => fail(error),
             }
         }
     }
     for item in &items {
         match act(item) {
             Ok(()) => say(&format!("{} {done}\n", item.id)),
-            Err(error) => {
-                complain(&context.program, &error.to_string());
-                result = Err(error);
-            }
+            Err(error) => fail(error),
         }
     }
     result
@@ -333,7 +334,7 @@ fn find(context: &Context, id: &str) -> Result<Item> {
         .ok_or_else(|| Error::Data(format!("{id}: {why}; mailq lists them")))
 }
 
-/// `-bv`: where the mail of each address would go. Nothing is connected to.
+/// `-bv`: where the mail of each address would go. No mail server is connected to.
 ///
 /// # Errors
 /// `NoUser` or `Data` when there is an address that mail cannot go to.
@@ -401,13 +402,27 @@ pub fn destination(context: &Context, text: &str) -> (String, Option<Error>) {
                 None,
             )
         }
-        Hop::Nowhere => {
-            let why = "it is not for here, and the configuration names no [smarthost]".to_owned();
-            (
-                why.clone(),
-                Some(Error::Unavailable(format!("{text}: {why}"))),
-            )
+        Hop::Host(peer, _) => (format!("{}:{}", peer.host, peer.port), None),
+        Hop::Mx(domain, _) => match Shared::new(context).hosts(&domain) {
+            Ok(hosts) => (format!("mail server {}", in_words(&hosts)), None),
+            Err(outcome) => (outcome.text.clone(), Some(no_route(text, &outcome))),
+        },
+        Hop::Refuse(why) => {
+            let why = format!("refused by a [[route]]: {}", why.text);
+            let sentence = format!("{text}: {why}");
+            (why, Some(Error::Unavailable(sentence)))
         }
+    }
+}
+
+/// Why mail would not go out, as an error of this program.
+fn no_route(text: &str, outcome: &Outcome) -> Error {
+    let sentence = format!("{text}: {}", outcome.text);
+    match (outcome.verdict, outcome.enhanced) {
+        (Verdict::Deferred, _) => Error::TempFail(sentence),
+        // There is no such domain (RFC 3463 3.2).
+        (_, Enhanced(5, 1, 2)) => Error::NoHost(sentence),
+        _ => Error::Unavailable(sentence),
     }
 }
 

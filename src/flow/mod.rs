@@ -12,6 +12,7 @@ pub mod check;
 pub mod connect;
 pub mod deliver;
 pub mod dialogue;
+pub mod exchange;
 pub mod links;
 pub mod queue;
 pub mod receive;

@@ -38,7 +38,7 @@ use crate::proto::data::Meter;
 use crate::proto::envelope::{Entry, Envelope, Facts, Parsed, Progress, Unreadable, Verdict};
 
 /// Octets gathered before they are written, and read at a time.
-const BLOCK: usize = 64 * 1024;
+const BLOCK: usize = 32 * 1024;
 /// The longest head of a queue file: 1,000 recipients with all their parameters are a fifth of it.
 const MAX_HEAD: usize = 4 * 1024 * 1024;
 /// The longest journal that is read.
@@ -428,25 +428,56 @@ impl Spool {
         }
     }
 
-    /// One of `slots` places for processes that deliver in the background; `None` when all are taken.
-    pub fn slot(&self, slots: usize) -> Option<File> {
-        for number in 0..slots {
-            let path = self.root.join(format!("slot.{number}"));
-            let mut options = OpenOptions::new();
-            options
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o660)
-                .custom_flags(durable::NO_FOLLOW);
-            // Where no such file can be made, the bound is not worth a message's delay.
-            let file = options.open(&path).ok()?;
-            if file.try_lock().is_ok() {
-                return Some(file);
-            }
-        }
-        None
+    /// One of a few places for processes that deliver in the background. `None` when all are taken: then one of
+    /// those who have them will look for messages that were left ([`Spool::next_wanted`]).
+    pub fn place(&self, places: usize) -> Option<Place> {
+        self.free_place(places).or_else(|| {
+            // Asked for first and then looked once more: a place given up in between was given up without
+            // knowing of us.
+            let _ = self.open_shared(&self.root.join(WANTED));
+            self.free_place(places)
+        })
     }
+
+    /// Gives up a place, unless somebody found none in the meantime: then there is more to do in it.
+    pub fn next_wanted(&self, place: Place, places: usize) -> Option<Place> {
+        drop(place);
+        durable::remove(&self.root.join(WANTED)).ok()?;
+        self.free_place(places)
+    }
+
+    fn free_place(&self, places: usize) -> Option<Place> {
+        (0..places).find_map(|number| {
+            // Where no such file can be made there is no such limit, and a message is not delayed for it.
+            let path = self.root.join(format!("place.{number}"));
+            let Ok(file) = self.open_shared(&path) else {
+                return Some(Place { _lock: None });
+            };
+            file.try_lock()
+                .is_ok()
+                .then_some(Place { _lock: Some(file) })
+        })
+    }
+
+    fn open_shared(&self, path: &Path) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o660)
+            .custom_flags(durable::NO_FOLLOW);
+        options.open(path)
+    }
+}
+
+/// The file that says that somebody found no place.
+const WANTED: &str = "place.wanted";
+
+/// A place among those who deliver in the background, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    _lock: Option<File>,
 }
 
 /// A message on its way into the spool.
@@ -476,21 +507,29 @@ impl Draft {
     /// As for every write; nothing then stays behind.
     pub fn write(&mut self, octets: &[u8]) -> Result<()> {
         self.meter.feed(octets);
-        self.buffer.extend_from_slice(octets);
-        if self.buffer.len() < BLOCK {
+        if self.buffer.len() + octets.len() < BLOCK {
+            self.buffer.extend_from_slice(octets);
             return Ok(());
         }
-        self.flush()
+        self.flush()?;
+        self.put(octets)
     }
 
     fn flush(&mut self) -> Result<()> {
+        let buffer = std::mem::take(&mut self.buffer);
+        self.put(&buffer)
+    }
+
+    /// Writes to the file, which is made when there is none yet.
+    fn put(&mut self, octets: &[u8]) -> Result<()> {
         let (file, path) = match &mut self.file {
             Some(file) => file,
             none => none.insert(self.spool.create_draft(&self.id)?),
         };
-        durable::write(file, &self.buffer).map_err(|e| cannot("write the queue file", path, &e))?;
-        self.buffer.clear();
-        Ok(())
+        if octets.is_empty() {
+            return Ok(());
+        }
+        durable::write(file, octets).map_err(|e| cannot("write the queue file", path, &e))
     }
 
     /// Makes the message safe. It is ours from here on: the claim is the lock under which it was written.
