@@ -14,6 +14,7 @@ pub mod deliver;
 pub mod dialogue;
 pub mod exchange;
 pub mod links;
+pub mod password;
 pub mod queue;
 pub mod receive;
 pub mod send;

@@ -20,6 +20,7 @@ pub mod password;
 pub mod privilege;
 pub mod secret;
 pub mod spool;
+pub mod terminal;
 pub mod tls;
 pub mod users;
 pub mod wire;
