@@ -67,7 +67,7 @@ fn in_passwd(passwd: &str, fits: &dyn Fn(&str, u32) -> bool) -> Option<Account> 
 /// which costs a dozen system calls and a library each time.
 fn own_passwd() -> String {
     /// A longer file is a directory's copy; the other way finds who is further down.
-    const MOST: usize = 1024 * 1024;
+    const MOST: u64 = 1024 * 1024;
     String::from_utf8_lossy(
         &super::read_bounded(Path::new("/etc/passwd"), MOST).unwrap_or_default(),
     )

@@ -27,7 +27,8 @@ pub mod wire;
 
 /// Reads a file of at most `most` octets; a longer one is cut there. A read of a file that brings less than was
 /// asked for has met its end, so a small file costs one.
-pub fn read_bounded(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
     const BLOCK: usize = 4096;
     let mut file = File::open(path)?;
     let mut octets = Vec::new();

@@ -31,7 +31,7 @@ use crate::host::{durable, words};
 use crate::proto::date::Stamp;
 
 /// The most that is read of a certificate or key file, octets. A chain has a few thousand.
-const MAX_FILE: usize = 256 * 1024;
+const MAX_FILE: u64 = 256 * 1024;
 
 /// A certificate and its key, ready for sessions.
 #[derive(Debug)]
