@@ -5,17 +5,17 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
-use super::receive::{Accept, Duplex, serve};
-use super::submit::{Intake, envelope};
+use super::intake::Refused;
+use super::receive::{Duplex, serve};
+use super::sink::{Sink, Speaker};
 use super::{Context, deliver, queue};
 use crate::cli::{Delivery, Invocation};
 use crate::error::{Error, Result};
-use crate::events;
-use crate::host::accounts::{self, Account};
-use crate::host::spool::{Folder, Item};
+use crate::host::accounts;
+use crate::host::spool::{Claim, Folder, Item};
 use crate::host::words;
 use crate::proto::authenticate::Credentials;
-use crate::proto::envelope::{Envelope, Recipient};
+use crate::proto::envelope::Recipient;
 use crate::proto::replies::{self, Reply};
 use crate::proto::route::Hop;
 use crate::proto::session::{Policy, Session, Settings};
@@ -46,12 +46,15 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     let owned = |stream: std::io::Result<_>| stream.map(File::from);
     let input = owned(std::io::stdin().as_fd().try_clone_to_owned()).map_err(|e| unusable(&e))?;
     let output = owned(std::io::stdout().as_fd().try_clone_to_owned()).map_err(|e| unusable(&e))?;
-    let mut sink = Sink {
-        context,
-        caller: accounts::caller(),
-        intake: None,
-        accepted: Vec::new(),
+    let mut accepted = Vec::new();
+    let mut keep = |claim: Claim| {
+        accepted.push(Item {
+            id: claim.id,
+            folder: Folder::New,
+            due: 0,
+        });
     };
+    let mut sink = Sink::new(context, Speaker::Own(accounts::caller()), &mut keep);
     let ended = serve(
         &mut Duplex { input, output },
         &mut session,
@@ -60,7 +63,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     );
     if call.delivery != Delivery::Queue {
         let background = call.delivery == Delivery::Background && !context.verbose;
-        queue::first_attempt(context, None, sink.accepted, background);
+        queue::first_attempt(context, None, accepted, background);
     }
     ended.map(drop).map_err(|e| unusable(&e))
 }
@@ -79,7 +82,8 @@ struct Trust<'a> {
 
 impl Policy for Trust<'_> {
     fn space(&mut self, octets: u64) -> Result<(), Reply> {
-        self.context.spool.has_room(octets).map_err(|e| refuse(&e))
+        let room = self.context.spool.has_room(octets);
+        room.map_err(|error| Refused::from(error).reply(true))
     }
 
     fn sender(&mut self, _: &Transaction) -> Result<(), Reply> {
@@ -99,60 +103,5 @@ impl Policy for Trust<'_> {
 
     fn authenticate(&mut self, _: &Credentials) -> Result<(), Reply> {
         Err(replies::AUTH_FAILED)
-    }
-}
-
-/// Lets messages into the spool.
-struct Sink<'a> {
-    context: &'a Context,
-    caller: Account,
-    intake: Option<Intake<'a>>,
-    accepted: Vec<Item>,
-}
-
-impl Accept for Sink<'_> {
-    fn begin(&mut self, transaction: &Transaction) -> Result<(), Reply> {
-        let own = envelope(&self.caller, transaction.sender.clone());
-        let given = transaction.envelope(own.received_at, &own.client);
-        let envelope = Envelope {
-            protocol: transaction.protocol(),
-            ..given
-        };
-        self.intake = Some(Intake::new(self.context, self.caller.clone(), envelope));
-        Ok(())
-    }
-
-    fn write(&mut self, octets: &[u8]) -> Result<(), Reply> {
-        self.intake
-            .as_mut()
-            .map_or(Ok(()), |intake| intake.write(octets))
-            .map_err(|e| refuse(&e))
-    }
-
-    fn commit(&mut self) -> Result<String, Reply> {
-        let Some(intake) = self.intake.take() else {
-            return Err(replies::CANNOT_STORE);
-        };
-        let claim = intake.commit().map_err(|e| refuse(&e))?.claim;
-        self.accepted.push(Item {
-            id: claim.id.clone(),
-            folder: Folder::New,
-            due: 0,
-        });
-        Ok(claim.id)
-    }
-
-    fn abort(&mut self) {
-        self.intake = None;
-    }
-}
-
-/// The reply for a fault of the spool or of the message.
-fn refuse(error: &Error) -> Reply {
-    events::rejected("local", &"", error);
-    match error {
-        Error::Data(why) if why.contains("loop") => replies::TOO_MANY_HOPS,
-        Error::Data(why) => replies::TOO_BIG.with_text(why.clone()),
-        _ => replies::NO_SPACE.with_text(error.to_string()),
     }
 }

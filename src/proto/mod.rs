@@ -16,6 +16,7 @@ pub mod envelope;
 pub mod fields;
 pub mod header;
 pub mod header_reader;
+pub mod header_watch;
 pub mod letter;
 pub mod mime;
 pub mod parameters;
