@@ -1,36 +1,52 @@
-//! Leaves libc as the only shared library of the program.
+//! Leaves libc as the only shared library of the program, and little to be done at its start.
 //!
-//! The standard library unwinds through libgcc, by default the shared one, which a router would have to
-//! install for us and every start of `sendmail` would have to load (ten system calls). GCC ships the same
-//! code as an archive; taken whole, and ahead of the standard library's wish, it makes the linker drop the
-//! shared one. Where there is no such archive, nothing changes.
+//! 1. The standard library unwinds through libgcc, by default the shared one, which a router would have to install
+//!    for us and every start of `sendmail` would have to load (ten system calls). GCC ships the same code as an
+//!    archive; taken whole, and ahead of the standard library's wish, it makes the linker drop the shared one.
+//! 2. Addresses that have to be corrected at every start are a tenth of a small program's file and memory. Packed
+//!    they are nothing; but the C library must know the packed form, and an older one would not start the program.
+//!
+//! Where either is not to be had, nothing changes.
 
+use std::env;
 use std::path::Path;
 use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=src/build.rs");
-    let target = std::env::var("TARGET").unwrap_or_default();
-    if !target.contains("linux-gnu")
-        || std::env::var_os("CARGO_CFG_TARGET_FEATURE")
-            .is_some_and(|f| f.to_string_lossy().contains("crt-static"))
-    {
+    let target = env::var("TARGET").unwrap_or_default();
+    let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+    if !target.contains("linux-gnu") || features.contains("crt-static") {
         return;
     }
-    let linker = std::env::var("RUSTC_LINKER").unwrap_or_else(|_| "cc".to_owned());
-    let Ok(answer) = Command::new(linker)
-        .arg("-print-file-name=libgcc_eh.a")
-        .output()
-    else {
-        return;
-    };
-    let path = String::from_utf8_lossy(&answer.stdout);
-    // Without the archive the compiler answers with the bare name.
-    if let Some(folder) = Path::new(path.trim())
-        .parent()
-        .filter(|f| f.is_dir() && f.is_absolute())
-    {
-        println!("cargo:rustc-link-search=native={}", folder.display());
+    if let Some(folder) = folder_of_unwinder() {
+        println!("cargo:rustc-link-search=native={folder}");
         println!("cargo:rustc-link-lib=static:+whole-archive=gcc_eh");
     }
+    if env::var("HOST").is_ok_and(|host| host == target) && libc_reads_packed_addresses() {
+        println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
+}
+
+/// Where the archive of the unwinder is; the compiler answers with the bare name when there is none.
+fn folder_of_unwinder() -> Option<String> {
+    let linker = env::var("RUSTC_LINKER").unwrap_or_else(|_| "cc".to_owned());
+    let path = answer(&linker, "-print-file-name=libgcc_eh.a")?;
+    let folder = Path::new(&path).parent()?;
+    (folder.is_absolute() && folder.is_dir()).then(|| folder.display().to_string())
+}
+
+/// glibc does since 2.36. The linker may know the form earlier and would not ask.
+fn libc_reads_packed_addresses() -> bool {
+    let version = answer("getconf", "GNU_LIBC_VERSION").unwrap_or_default();
+    let numbers = version
+        .strip_prefix("glibc ")
+        .and_then(|v| v.split_once('.'));
+    let (major, minor) = numbers.unwrap_or_default();
+    (major.parse().unwrap_or(0), minor.parse().unwrap_or(0)) >= (2, 36)
+}
+
+fn answer(program: &str, argument: &str) -> Option<String> {
+    let output = Command::new(program).arg(argument).output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

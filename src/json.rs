@@ -16,9 +16,9 @@ pub enum Json {
     /// A text.
     Text(String),
     /// A list.
-    Array(Vec<Json>),
+    Array(Vec<Self>),
     /// Names and values, in this order.
-    Object(Vec<(&'static str, Json)>),
+    Object(Vec<(&'static str, Self)>),
 }
 
 impl Json {

@@ -56,8 +56,19 @@ fn run(program: &str) -> Result<ExitCode> {
     privilege::fix_umask();
     let call = cli::parse(std::env::args_os())?;
     match &call.mode {
-        Mode::Help => return done(say(cli::HELP)),
-        Mode::Version => return done(say(concat!("minimta ", env!("CARGO_PKG_VERSION"), "\n"))),
+        Mode::Help => {
+            say(cli::HELP);
+            return Ok(ExitCode::SUCCESS);
+        }
+        Mode::Version => {
+            say(concat!(
+                "minimta ",
+                env!("CARGO_PKG_VERSION"),
+                "
+"
+            ));
+            return Ok(ExitCode::SUCCESS);
+        }
         _ => {}
     }
     if call.config.is_some() {
@@ -98,10 +109,6 @@ fn run(program: &str) -> Result<ExitCode> {
         }
         Mode::Help | Mode::Version => {}
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn done((): ()) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 

@@ -19,6 +19,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("crc32fast", &["proto/data.rs"]),
     ("nix", &["host/"]),
     ("mio", &["host/listen.rs"]),
+    ("listenfd", &["host/listen.rs"]),
     ("hickory_resolver", &["host/dns.rs"]),
 ];
 

@@ -251,12 +251,13 @@ fn it_gives_up_in_the_end_and_says_so() {
     system.backdate(24 * 6);
     // A clock that jumped is no reason to give up: it takes some attempts as well.
     system.accept(&["-q"], "");
-    assert_eq!(system.queue().len(), 1);
+    assert!(system.queue().iter().any(|q| q.sender() != "<>"));
     for _ in 0..8 {
         system.accept(&["-q"], "");
     }
     assert!(system.queue().is_empty());
-    let told = system.mailbox();
+    let mut told = system.mailbox();
+    told.retain(|m| !m.text().contains("Action: delayed"));
     assert_eq!(told.len(), 1);
     assert!(
         told[0].text().contains("Action: failed"),
@@ -339,7 +340,7 @@ fn an_administrator_shows_holds_releases_and_removes() {
     );
 
     system.accept(&["--hold", &b], "");
-    assert_eq!(system.names("hold"), [b.clone()]);
+    assert_eq!(system.names("hold"), std::slice::from_ref(&b));
     let shown = system.run(&["--show", &b], "");
     assert_eq!(shown.code, 0, "{shown:?}");
     system.accept(&["-q"], "");

@@ -386,7 +386,8 @@ fn what_cannot_be_sent_is_refused() {
             &[65],
             "recipient",
         ),
-        (&["-t"], "", &[65], "recipient"),
+        (&["-t"], "", &[65], ""),
+        (&["one@example.net"], "", &[65], ""),
         // I5: a line end in an address would be a line of the envelope.
         (
             &["-f", "a@x.example\nto <b@y.example>", "c@example.net"],
@@ -464,7 +465,11 @@ fn a_bad_recipient_does_not_stop_the_good_ones() {
             .filter(|q| q.sender() == "<me@example.org>")
             .collect();
         assert_eq!(sent.len(), 1, "{args:?}");
-        assert_eq!(sent[0].recipients(), ["one@example.net"], "{args:?}");
+        // The bad one stands there as what it is not, an address, and has failed before it was ever tried:
+        // so a crash before the report is made still leaves somebody to report.
+        assert_eq!(sent[0].recipients()[0], "one@example.net", "{args:?}");
+        assert_eq!(sent[0].journal.len(), 1, "{args:?}");
+        assert!(sent[0].journal[0].contains(" to 2 failed "), "{args:?}");
         let told: Vec<_> = queue.iter().filter(|q| q.sender() == "<>").collect();
         assert_eq!(told.len(), 1, "{args:?}");
         assert_eq!(told[0].recipients(), ["me@example.org"], "{args:?}");
@@ -557,7 +562,8 @@ fn odd_starts_end_well() {
         ("exec >&- 2>&-", &[0]),
         ("exec <&- >&- 2>&-", &[65, 71, 74]),
         ("ulimit -n 4", &[0, 71, 75]),
-        ("ulimit -f 0", &[71, 73, 74, 75]),
+        // SIGXFSZ ends it before it can say a word: nothing is promised, and a queue run sweeps.
+        ("ulimit -f 0", &[-25, 71, 73, 74, 75]),
         ("mkdir gone && cd gone && rmdir ../gone", &[0]),
         (
             "PATH= IFS=x TZ=:/etc/passwd LANG=xx_XX.bogus; export PATH IFS TZ LANG",
@@ -577,7 +583,7 @@ fn odd_starts_end_well() {
             assert_eq!(system.queued().mail().body(), "hello\n", "{shell}");
         } else {
             assert!(system.queue().is_empty(), "{shell}");
-            assert!(system.names("tmp").is_empty(), "{shell}");
+            assert!(ran.code < 0 || system.names("tmp").is_empty(), "{shell}");
         }
     }
 }

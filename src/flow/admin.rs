@@ -288,6 +288,12 @@ fn each(
     }
     let mut items = Vec::new();
     let mut result = Ok(());
+    // The last error is returned, and said by whoever called; those before it are said here.
+    let mut fail = |error: Error| {
+        if let Err(earlier) = std::mem::replace(&mut result, Err(error)) {
+            complain(&context.program, &earlier.to_string());
+        }
+    };
     if ids == ["ALL"] {
         for folder in folders {
             items.extend(context.spool.scan(*folder)?);
@@ -296,26 +302,18 @@ fn each(
         for id in ids {
             match find(context, id) {
                 Ok(item) if folders.contains(&item.folder) => items.push(item),
-                Ok(item) => {
-                    result = Err(Error::Data(format!(
-                        "message {id} is in {}/ already",
-                        item.folder.name()
-                    )))
-                }
-                Err(error) => result = Err(error),
-            }
-            if let Err(error) = &result {
-                complain(&context.program, &error.to_string());
+                Ok(item) => fail(Error::Data(format!(
+                    "message {id} is in {}/ already",
+                    item.folder.name()
+                ))),
+                Err(error) => fail(error),
             }
         }
     }
     for item in &items {
         match act(item) {
             Ok(()) => say(&format!("{} {done}\n", item.id)),
-            Err(error) => {
-                complain(&context.program, &error.to_string());
-                result = Err(error);
-            }
+            Err(error) => fail(error),
         }
     }
     result

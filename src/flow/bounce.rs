@@ -45,7 +45,8 @@ pub fn report(
         client: format!("report of {}", claim.id),
         protocol: "local".to_owned(),
         auth: None,
-        smtputf8: claim.envelope.smtputf8,
+        // The report speaks ASCII of whatever address it is about, but it must reach its reader.
+        smtputf8: claim.envelope.smtputf8 || !to.is_ascii() || !host.as_str().is_ascii(),
         ret: None,
         envid: None,
     })?;

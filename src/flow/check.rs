@@ -13,9 +13,11 @@ use crate::cli::{Invocation, say};
 use crate::config::{Password, Smarthost};
 use crate::error::{Error, Result};
 use crate::host::spool::Folder;
-use crate::host::{accounts, clock, words};
+use crate::host::{accounts, clock, privilege, words};
 use crate::json::Json;
 use crate::proto::address::Mailbox;
+use crate::proto::envelope::Outcome;
+use crate::proto::reply::Enhanced;
 use crate::proto::route::Hop;
 
 /// How bad a finding is.
@@ -151,12 +153,18 @@ fn spool(context: &Context, findings: &mut Vec<Finding>) {
     let thing = format!("spool {}", root.display());
     match std::fs::metadata(root) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return add(
-                findings,
-                Grade::Warning,
-                thing,
-                "it is not there yet; the first message makes it, if it may",
-            );
+            let parent = root.parent().unwrap_or(Path::new("/"));
+            let (grade, text) = match privilege::may_write(parent) {
+                Ok(()) => (Grade::Ok, "the first message makes it".to_owned()),
+                Err(why) => (
+                    Grade::Error,
+                    format!(
+                        "it is not there, and cannot be made in {}: {why}; make it, or name another one ([queue] spool)",
+                        parent.display()
+                    ),
+                ),
+            };
+            return add(findings, grade, thing, text);
         }
         Err(e) => return add(findings, Grade::Error, thing, words(&e)),
         Ok(meta) if !meta.is_dir() => return add(findings, Grade::Error, thing, "it is no folder"),
@@ -181,12 +189,11 @@ fn spool(context: &Context, findings: &mut Vec<Finding>) {
     let held = context.spool.scan(Folder::Hold).unwrap_or_default().len();
     match held {
         0 => add(findings, Grade::Ok, thing, "usable"),
-        n => add(
-            findings,
-            Grade::Warning,
-            thing,
-            format!("{n} messages are on hold; mailq lists them"),
-        ),
+        n => {
+            let (plural, are) = if n == 1 { ("", "is") } else { ("s", "are") };
+            let text = format!("{n} message{plural} {are} on hold; mailq lists them");
+            add(findings, Grade::Warning, thing, text);
+        }
     }
 }
 
@@ -264,10 +271,10 @@ fn secret(smarthost: &Smarthost, findings: &mut Vec<Finding>) {
 /// What would keep a message to this address from being delivered now.
 pub fn test(context: &Context, text: &str) -> Result<()> {
     let (route, fault) = destination(context, text);
-    say(&format!("{text}\n  goes to {route}\n"));
     if let Some(fault) = fault {
         return Err(fault);
     }
+    say(&format!("{text}\n  goes to {route}\n"));
     let address = Mailbox::qualify(text, &context.config.hostname)
         .map_err(|why| Error::Data(why.to_string()))?;
     if hop(context, &address) != Hop::Smarthost {
@@ -302,8 +309,11 @@ pub fn test(context: &Context, text: &str) -> Result<()> {
             }
         }
     }
-    let why = last.map(|o| o.words()).unwrap_or_default();
-    Err(Error::TempFail(format!(
-        "no smarthost can be used now; the last one: {why}"
-    )))
+    let why = last.as_ref().map(Outcome::words).unwrap_or_default();
+    let sentence = format!("no smarthost can be used now; the last one: {why}");
+    Err(match last.map(|o| o.enhanced) {
+        // Its address cannot be found.
+        Some(Enhanced(4, 4, 3)) => Error::NoHost(sentence),
+        _ => Error::TempFail(sentence),
+    })
 }

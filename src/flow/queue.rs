@@ -30,6 +30,8 @@ use crate::proto::route::{Hop, route};
 
 /// A delivery needs little; a thread that has more than it needs takes memory from a small machine.
 const STACK: usize = 256 * 1024;
+/// Messages for which one more connection to the same host is made.
+const WORTH_A_CONNECTION: usize = 10;
 /// Reports on reports end at once (their sender is null), so this many passes always suffice.
 const PASSES: usize = 3;
 
@@ -239,11 +241,13 @@ impl<'a> Run<'a> {
             }
         }
         let queue = &self.context.config.queue;
-        let group = |(hop, items)| {
-            let limit = if hop == Hop::Smarthost {
-                queue.per_destination
-            } else {
-                queue.workers
+        let group = |(hop, items): (Hop, Vec<Item>)| {
+            let limit = match hop {
+                // Another connection is another login: it must be worth one.
+                Hop::Smarthost => queue
+                    .per_destination
+                    .min(items.len().div_ceil(WORTH_A_CONNECTION)),
+                Hop::Local | Hop::Nowhere => queue.workers,
             };
             Group {
                 hop,

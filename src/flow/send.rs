@@ -147,9 +147,19 @@ impl<'a> Connection<'a> {
             let text = format!("the message cannot be read from the spool: {}", words(&e));
             Stopped::Unreadable(self.target.deferred(UNREADABLE, &text))
         })?;
+        // What is declared is what will be sent.
+        let mut letter = *letter;
+        letter.facts.eight_bit = plan
+            .as_ref()
+            .map_or(letter.facts.eight_bit, |p| p.left().eight_bit);
         let host = self.target.host;
-        let mut transaction =
-            Transaction::new(letter, recipients, &self.capabilities, host, self.left_open);
+        let mut transaction = Transaction::new(
+            &letter,
+            recipients,
+            &self.capabilities,
+            host,
+            self.left_open,
+        );
         let mut message = Message { source, plan };
         run(
             &mut self.dialogue,
@@ -383,7 +393,8 @@ mod tests {
             let mut heard = Vec::new();
             for script in scripts {
                 let stream = listener.accept().unwrap().0;
-                let mut wire = Wire::accepted(stream, Duration::from_secs(30));
+                let socket = std::sync::Arc::new(crate::host::wire::Socket::Tcp(stream));
+                let mut wire = Wire::accepted(socket, Duration::from_secs(30));
                 for step in script.split('|') {
                     follow(&mut wire, step, &mut heard, server.as_ref());
                 }

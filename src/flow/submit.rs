@@ -8,7 +8,7 @@
 //! A bad recipient among good ones does not stop the message: it is named on standard error and in a report to
 //! the sender. With no good recipient nothing is kept.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader};
 
 use super::intake::{Accepted, Intake, Origin, envelope, own_address};
 use super::{Context, queue, settle};
@@ -25,7 +25,7 @@ use crate::proto::reply::Enhanced;
 use crate::proto::xtext;
 
 /// Octets read from standard input at a time.
-const BLOCK: usize = 64 * 1024;
+const BLOCK: usize = 32 * 1024;
 
 /// Takes the message on standard input.
 ///
@@ -34,26 +34,29 @@ const BLOCK: usize = 64 * 1024;
 /// recipient is known; `TempFail` and the like when the spool would not have it. Nothing is kept then.
 pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     let mut intake = intake(context, call)?;
-    // A block is larger than the library's own buffer, which is then passed by.
-    let mut input = std::io::stdin().lock();
+    // The library's own buffer is smaller and passed by; and memory that is not filled is never touched.
+    let mut input = BufReader::with_capacity(BLOCK, std::io::stdin().lock());
     let mut text = LocalText::new(call.dot_ends);
-    let (mut block, mut canonical) = (vec![0; BLOCK], Vec::new());
+    let mut canonical = Vec::new();
     let mut is_empty = true;
     loop {
-        let n = match input.read(&mut block) {
-            Ok(n) => n,
+        let block = match input.fill_buf() {
+            Ok(block) => block,
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(e) => {
+                let why = words(&e);
                 return Err(Error::Io(format!(
-                    "cannot read the message on standard input: {}",
-                    words(&e)
+                    "cannot read the message on standard input: {why}"
                 )));
             }
         };
-        // n is at most the block's length.
-        let ended = n == 0 || text.feed(&block[..n], &mut canonical).ended;
-        is_empty &= n == 0;
-        if n == 0 {
+        let read = block.len();
+        // Room for the CRs of lines of eight octets and more, at once: growing would copy.
+        canonical.reserve(read + read / 8);
+        let ended = read == 0 || text.feed(block, &mut canonical).ended;
+        input.consume(read);
+        is_empty &= read == 0;
+        if read == 0 {
             text.finish(&mut canonical);
         }
         intake.write(&canonical)?;
@@ -92,7 +95,7 @@ fn after(context: &Context, delivery: Delivery, Accepted { claim, bad }: Accepte
     } else {
         settle::settle(context, &claim, failed)
     };
-    if delivery == Delivery::Queue && !context.verbose {
+    if delivery == Delivery::Queue {
         return;
     }
     let background = delivery == Delivery::Background && !context.verbose;

@@ -109,12 +109,11 @@ pub fn find(name: &str) -> Result<Option<Account>, String> {
     }
     let exact = look_up(name)?;
     let lower = name.to_lowercase();
-    let user = if exact.is_none() && lower != name {
-        look_up(&lower)?
+    if exact.is_none() && lower != name {
+        look_up(&lower)
     } else {
-        exact
-    };
-    Ok(user.map(Account::from))
+        Ok(exact)
+    }
 }
 
 /// The system's name, fully qualified where /etc/hosts knows it; no look-up that could wait for a network.

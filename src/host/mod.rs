@@ -8,11 +8,13 @@ use std::path::Path;
 pub mod accounts;
 pub mod clock;
 pub mod durable;
+
 pub mod logging;
 pub mod mailbox;
 pub mod maildir;
 pub mod mbox;
 pub mod password;
+pub mod pool;
 pub mod privilege;
 pub mod spool;
 pub mod tls;

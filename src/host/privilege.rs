@@ -1,8 +1,11 @@
 //! Rights and processes: what a set-group-id program must do before anything else, and how it goes on in the
 //! background.
 
+use std::path::Path;
+
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, daemon, setresgid};
+use nix::unistd::{AccessFlags, Gid, daemon, faccessat, setresgid};
 
 /// Files get exactly the modes they are created with, whatever the caller set, and nothing for the world.
 pub fn fix_umask() {
@@ -21,6 +24,16 @@ pub fn drop_group() -> Result<(), String> {
     }
     setresgid(own, own, own)
         .map_err(|e| format!("cannot give up the group of the program: {}", e.desc()))
+}
+
+/// Whether this process may make files in a folder.
+///
+/// # Errors
+/// What the system says against it.
+pub fn may_write(folder: &Path) -> Result<(), String> {
+    let wanted = AccessFlags::W_OK | AccessFlags::X_OK;
+    // With the rights in effect, for a set-group-id program has more than its caller.
+    faccessat(AT_FDCWD, folder, wanted, AtFlags::AT_EACCESS).map_err(|e| e.desc().to_lowercase())
 }
 
 /// Ends this process for whoever waits for it, with exit code 0, and goes on as a process of its own, without a

@@ -38,7 +38,7 @@ use crate::proto::data::Meter;
 use crate::proto::envelope::{Entry, Envelope, Facts, Parsed, Progress, Unreadable, Verdict};
 
 /// Octets gathered before they are written, and read at a time.
-const BLOCK: usize = 64 * 1024;
+const BLOCK: usize = 32 * 1024;
 /// The longest head of a queue file: 1,000 recipients with all their parameters are a fifth of it.
 const MAX_HEAD: usize = 4 * 1024 * 1024;
 /// The longest journal that is read.
@@ -476,21 +476,29 @@ impl Draft {
     /// As for every write; nothing then stays behind.
     pub fn write(&mut self, octets: &[u8]) -> Result<()> {
         self.meter.feed(octets);
-        self.buffer.extend_from_slice(octets);
-        if self.buffer.len() < BLOCK {
+        if self.buffer.len() + octets.len() < BLOCK {
+            self.buffer.extend_from_slice(octets);
             return Ok(());
         }
-        self.flush()
+        self.flush()?;
+        self.put(octets)
     }
 
     fn flush(&mut self) -> Result<()> {
+        let buffer = std::mem::take(&mut self.buffer);
+        self.put(&buffer)
+    }
+
+    /// Writes to the file, which is made when there is none yet.
+    fn put(&mut self, octets: &[u8]) -> Result<()> {
         let (file, path) = match &mut self.file {
             Some(file) => file,
             none => none.insert(self.spool.create_draft(&self.id)?),
         };
-        durable::write(file, &self.buffer).map_err(|e| cannot("write the queue file", path, &e))?;
-        self.buffer.clear();
-        Ok(())
+        if octets.is_empty() {
+            return Ok(());
+        }
+        durable::write(file, octets).map_err(|e| cannot("write the queue file", path, &e))
     }
 
     /// Makes the message safe. It is ours from here on: the claim is the lock under which it was written.

@@ -98,11 +98,6 @@ pub struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// Whether the report can only go to a server with SMTPUTF8 (RFC 6531).
-    pub fn needs_smtputf8(&self) -> bool {
-        !self.to.is_ascii() || !self.reporting_mta.as_str().is_ascii()
-    }
-
     /// All that stands before the original message.
     pub fn head(&self) -> Vec<u8> {
         let mut out = self.header().into_bytes();
@@ -720,7 +715,7 @@ mod tests {
         let mut report = report(Action::Failed, &host, &envelope, &outcomes);
         report.returned = Returned::Full;
         report.eight_bit = true;
-        assert!(report.head().is_ascii() && !report.needs_smtputf8()); // L14
+        assert!(report.head().is_ascii()); // L14
         let parsed = parse(&report, "Subject: \u{e9}\r\n\r\n\u{e9}\r\n");
         assert_eq!(
             parsed.of(1, "Final-Recipient"),
@@ -741,7 +736,6 @@ mod tests {
         );
         let to = Mailbox::parse("jos\u{e9}@example.org").unwrap();
         report.to = &to;
-        assert!(report.needs_smtputf8());
     }
 
     #[test]

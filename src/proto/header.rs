@@ -40,11 +40,6 @@ impl Field {
         })
     }
 
-    /// All its octets, line ends included.
-    pub fn raw(&self) -> &[u8] {
-        &self.raw
-    }
-
     /// Its name as it came, without white space before the colon.
     pub fn name(&self) -> &[u8] {
         let name = self.raw.get(..self.colon).unwrap_or_default();
@@ -143,6 +138,7 @@ const QUALIFIED: &[&str] = &[
 
 impl Header {
     /// All fields, in order.
+    #[cfg(test)]
     pub fn fields(&self) -> &[Field] {
         &self.fields
     }

@@ -295,21 +295,21 @@ impl Served {
                 }
                 "MAIL" => {
                     to.clear();
+                    from.clear();
                     if self.say(&mut wire, &line, "250 2.1.0 sender ok")? {
                         from = line;
                     }
                 }
+                "RCPT" if from.is_empty() => wire.send("503 5.5.1 no sender")?,
                 "RCPT" => {
                     if self.say(&mut wire, &line, "250 2.1.5 recipient ok")? {
                         to.push(line);
                     }
                 }
                 "DATA" => {
-                    if to.is_empty() {
-                        self.say(&mut wire, &line, "503 5.5.1 no recipients")?;
-                    } else {
-                        self.data(&mut wire, &line, &from, &to)?;
-                    }
+                    self.data(&mut wire, &line, &from, &to)?;
+                    to.clear();
+                    from.clear();
                 }
                 "QUIT" => {
                     self.say(&mut wire, &line, "221 2.0.0 bye")?;
@@ -395,6 +395,7 @@ impl Served {
                     return Ok(());
                 }
             }
+            None if to.is_empty() => return wire.send("554 5.5.1 no recipients"),
             None => wire.send("354 go on")?,
         }
         let raw = wire.until_dot()?;
@@ -569,7 +570,7 @@ impl Wire {
 
     /// Closes, and ends the conversation with the error that says so. What the client still sends is read
     /// away first, so that the last reply is not lost to a reset.
-    fn close(&mut self) -> io::Result<bool> {
+    fn close(&self) -> io::Result<bool> {
         let socket = match &self.stream {
             Stream::Plain(s) => s,
             Stream::Tls(s) => s.get_ref(),
