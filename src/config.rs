@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::proto::address::{Domain, Mailbox};
+use crate::proto::network::Network;
 
 mod document;
 mod keys;
@@ -48,6 +49,10 @@ pub struct Config {
     pub smarthosts: Vec<Smarthost>,
     /// `[rewrite]`.
     pub rewrite: Rewrite,
+    /// `[tls]`; `None`: a self-signed pair is made.
+    pub tls: Option<KeyPair>,
+    /// `[access]`.
+    pub access: Access,
     /// `[local]`.
     pub local: Local,
     /// `[queue]`.
@@ -99,6 +104,8 @@ impl Config {
             domains: Vec::new(),
             smarthosts: Vec::new(),
             rewrite: Rewrite::default(),
+            tls: None,
+            access: Access::default(),
             local: Local::default(),
             queue: Queue::default(),
             limits: Limits::default(),
@@ -261,6 +268,26 @@ pub enum Mechanism {
 pub struct Rewrite {
     /// `add_domain`: bare names in From, To, Cc and the envelope get the host name.
     pub add_domain: bool,
+}
+
+/// `[tls]`: what this machine shows of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPair {
+    /// `certificate`, with its chain behind it.
+    pub certificate: PathBuf,
+    /// `key`; may be the same file.
+    pub key: PathBuf,
+}
+
+/// `[access]`: who may send what where.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Access {
+    /// `relay_from`: clients that may send anywhere without logging in.
+    pub relay_from: Vec<Network>,
+    /// `relay_to`: domains whose mail is passed on for everybody.
+    pub relay_to: Vec<Domain>,
+    /// `users_file`: who may log in; it need not be there.
+    pub users_file: PathBuf,
 }
 
 /// `[local]`.

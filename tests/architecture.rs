@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 /// A crate, and the only files that may name it (a name ending in `/` or without `.rs` is a beginning).
 const FENCES: &[(&str, &[&str])] = &[
-    ("rustls", &["host/tls.rs"]),
-    ("ring", &["host/tls.rs", "proto/sasl.rs"]),
+    ("rustls", &["host/tls/"]),
+    ("rcgen", &["host/tls/"]),
+    ("ring", &["host/tls/", "proto/sasl.rs"]),
     ("toml", &["config"]),
     ("simplelog", &["host/logging.rs"]),
     (

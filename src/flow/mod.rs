@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::host::spool::Spool;
 use crate::proto::envelope::Outcome;
 
+pub mod access;
 pub mod admin;
 pub mod bounce;
 pub mod check;

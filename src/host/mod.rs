@@ -16,8 +16,10 @@ pub mod mbox;
 pub mod password;
 pub mod pool;
 pub mod privilege;
+pub mod secret;
 pub mod spool;
 pub mod tls;
+pub mod users;
 pub mod wire;
 
 /// Reads a file of at most `most` octets; a longer one is cut there.

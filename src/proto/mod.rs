@@ -19,6 +19,7 @@ pub mod header_reader;
 pub mod header_watch;
 pub mod letter;
 pub mod mime;
+pub mod network;
 pub mod parameters;
 pub mod replies;
 pub mod reply;
