@@ -417,7 +417,7 @@ impl<'a> Intake<'a> {
         if matches!(self.stage, Stage::Header(_)) {
             self.end_of_header()?;
         }
-        let (mut draft, message_id) = match self.stage {
+        let (draft, message_id) = match self.stage {
             Stage::Passing(draft, watch) => (draft, watch.message_id().to_owned()),
             Stage::Body(draft) => (draft, self.message_id),
             Stage::Header(_) | Stage::Ended => return Err(ended()),

@@ -14,7 +14,7 @@ use super::{Context, queue};
 use crate::cli::{Delivery, Invocation};
 use crate::error::{Error, Result};
 use crate::host::accounts;
-use crate::host::spool::{Claim, Folder, Item};
+use crate::host::spool::Claim;
 use crate::host::wire::client_of_standard_input;
 use crate::host::words;
 use crate::proto::session::Session;
@@ -43,13 +43,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     let input = owned(std::io::stdin().as_fd().try_clone_to_owned()).map_err(|e| unusable(&e))?;
     let output = owned(std::io::stdout().as_fd().try_clone_to_owned()).map_err(|e| unusable(&e))?;
     let mut accepted = Vec::new();
-    let mut keep = |claim: Claim| {
-        accepted.push(Item {
-            id: claim.id,
-            folder: Folder::New,
-            due: 0,
-        });
-    };
+    let mut keep = |claim: Claim| accepted.push(queue::fresh(claim.id));
     let mut sink = Sink::new(context, speaker, &mut keep);
     let ended = serve(
         &mut Duplex { input, output },

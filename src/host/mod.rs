@@ -9,12 +9,14 @@ pub mod accounts;
 pub mod clock;
 pub mod durable;
 
+pub mod listen;
 pub mod logging;
 pub mod mailbox;
 pub mod maildir;
 pub mod mbox;
 pub mod password;
 pub mod pool;
+pub mod presence;
 pub mod privilege;
 pub mod secret;
 pub mod spool;

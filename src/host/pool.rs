@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -23,7 +24,7 @@ pub struct Pool {
 
 struct Shared {
     name: &'static str,
-    limit: usize,
+    limit: AtomicUsize,
     stack: usize,
     /// Told when a job has panicked.
     fault: fn(&str),
@@ -41,7 +42,7 @@ struct State {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "pool of {} {}", self.limit, self.name)
+        write!(f, "pool of {}", self.name)
     }
 }
 
@@ -54,13 +55,18 @@ impl Pool {
         Self {
             shared: Arc::new(Shared {
                 name,
-                limit,
+                limit: AtomicUsize::new(limit),
                 stack,
                 fault,
                 state,
                 work,
             }),
         }
+    }
+
+    /// From now on there may be so many; who works goes on.
+    pub fn set_limit(&self, limit: usize) {
+        self.shared.limit.store(limit, Ordering::Relaxed);
     }
 
     /// Starts a job on a free thread, or on a new one.
@@ -74,7 +80,7 @@ impl Pool {
             self.shared.work.notify_one();
             return Ok(());
         }
-        if state.threads >= self.shared.limit {
+        if state.threads >= self.shared.limit.load(Ordering::Relaxed) {
             return Err(job);
         }
         // The job waits in the state, so that it comes back if there is to be no thread.
