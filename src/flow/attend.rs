@@ -8,13 +8,14 @@
 //! Every wait has a deadline that no trickle of octets moves: a command has one for the silence before it and all its
 //! octets, a message one for the whole and a least rate. When it is tight, they are short.
 
-use std::io::{self, Read, Write};
+use std::fmt::Display;
+use std::io::{self, BufRead, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Context;
 use super::access::{Access, Kind};
-use super::connections::{TIGHT, Visit};
+use super::connections::{Bounds, TIGHT, Visit};
 use super::intake::Peer;
 use super::receive::{Ended, Stream, Wait, serve};
 use super::sink::{Sink, Speaker};
@@ -23,6 +24,8 @@ use crate::events;
 use crate::host::spool::Claim;
 use crate::host::tls;
 use crate::host::wire::Wire;
+use crate::host::words;
+use crate::proto::proxy::{self, Source};
 use crate::proto::session::Session;
 
 /// How long a handshake may take, or a PROXY header.
@@ -81,18 +84,22 @@ pub fn attend(
     peer: Option<SocketAddr>,
     accepted: &mut dyn FnMut(Claim),
 ) {
-    let client = peer.map_or("local".to_owned(), |p| p.ip().to_canonical().to_string());
-    events::connected(&client, kind.name());
+    let limits = &service.config().limits;
     let mut door = Door {
-        wire: Wire::accepted(visit.socket(), HANDSHAKE.min(TIGHT)),
+        wire: Wire::accepted(visit.socket(), HANDSHAKE.min(limits.command_timeout)),
         visit,
-        limits: &service.config().limits,
+        limits,
         wait: Wait::Command {
             in_transaction: false,
         },
         since: Instant::now(),
         received: 0,
     };
+    let Ok(peer) = door.real_client(service, peer) else {
+        return door.wire.abandon();
+    };
+    let client = name(peer);
+    events::connected(&client, kind.name());
     // Who has gone without a word, or cannot be heard any more, needs none from us.
     if let Ok(Ended::HungUp | Ended::TimedOut) =
         converse(service, &mut door, kind, peer, &client, accepted)
@@ -106,6 +113,25 @@ pub fn attend(
     } else {
         door.wire.close();
     }
+}
+
+/// How many connections there may be.
+pub fn bounds(config: &Config) -> Bounds {
+    Bounds {
+        all: config.listen.max_connections,
+        per_client: config.listen.max_connections_per_client,
+    }
+}
+
+/// Whether this is a proxy that tells who its clients are.
+pub fn believes(config: &Config, peer: SocketAddr) -> bool {
+    let mut networks = config.listen.proxy_protocol.iter();
+    networks.any(|network| network.contains(peer.ip()))
+}
+
+/// A client in the log.
+pub fn name(peer: Option<SocketAddr>) -> String {
+    peer.map_or("local".to_owned(), |p| p.ip().to_canonical().to_string())
 }
 
 fn converse(
@@ -164,13 +190,70 @@ struct Door<'a> {
 }
 
 impl Door<'_> {
+    /// The client, whom a proxy in front may name. What a proxy sends without a good header is not listened to.
+    fn real_client(
+        &mut self,
+        service: &Service,
+        peer: Option<SocketAddr>,
+    ) -> io::Result<Option<SocketAddr>> {
+        let Some(proxy) = peer.filter(|p| believes(service.config(), *p)) else {
+            return Ok(peer);
+        };
+        let refuse = |reason: &dyn Display| {
+            events::turned_away(&name(peer), reason);
+            io::Error::from(io::ErrorKind::InvalidData)
+        };
+        let source = self.proxy_header().map_err(|error| {
+            refuse(&format!(
+                "no good PROXY header came from this proxy: {}",
+                words(&error)
+            ))
+        })?;
+        let client = match source {
+            Source::Client(address, port) => SocketAddr::new(address, port),
+            Source::Proxy => proxy,
+        };
+        let bounds = bounds(service.config());
+        if let Err(reply) = self.visit.is_of(client.ip(), bounds) {
+            let mut octets = Vec::new();
+            reply.write_to(&mut octets);
+            self.wire.write_all(&octets)?;
+            self.wire.flush()?;
+            return Err(refuse(&reply));
+        }
+        Ok(Some(client))
+    }
+
+    fn proxy_header(&mut self) -> io::Result<Source> {
+        let mut header = Vec::new();
+        loop {
+            let before = header.len();
+            let received = self.wire.fill_buf()?;
+            if received.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            header.extend_from_slice(received);
+            match proxy::parse(&header) {
+                Err(_) => return Err(io::Error::other("it names no client")),
+                Ok(Some((source, length))) => {
+                    self.wire.consume(length.saturating_sub(before));
+                    return Ok(source);
+                }
+                Ok(None) => {
+                    let all = header.len() - before;
+                    self.wire.consume(all);
+                }
+            }
+        }
+    }
+
     /// Goes on with TLS; returned are version and cipher.
     fn start_tls(&mut self, service: &Service, client: &str) -> io::Result<String> {
         let Some(server) = &service.tls else {
             return Err(io::ErrorKind::Unsupported.into());
         };
         let session = server.session().map_err(io::Error::other)?;
-        let limit = self.short(HANDSHAKE);
+        let limit = self.short(HANDSHAKE.min(self.limits.command_timeout));
         self.wire.set_limit(limit);
         if let Err(error) = self.wire.start_tls(session) {
             events::turned_away(client, &format!("TLS failed: {}", tls::why(&error)));

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use super::Context;
 use super::access::Kind;
-use super::attend::{Service, attend};
-use super::connections::{Bounds, Connections};
+use super::attend::{self, Service, attend};
+use super::connections::Connections;
 use super::runner::Runner;
 use crate::cli::Invocation;
 use crate::config::{Config, Endpoint, System};
@@ -302,15 +302,11 @@ impl Daemon<'_> {
 
     /// Gives a client a thread, or comes back with the reply to it.
     fn seat(&self, arrival: Arrival) -> Result<(), (Arrival, Reply)> {
-        let listen = &self.service.context.config.listen;
-        let bounds = Bounds {
-            all: listen.max_connections,
-            per_client: listen.max_connections_per_client,
-        };
-        let trusted = arrival.peer.is_some_and(|peer| {
-            let mut networks = listen.proxy_protocol.iter();
-            networks.any(|network| network.contains(peer.ip()))
-        });
+        let config = &self.service.context.config;
+        let bounds = attend::bounds(config);
+        let trusted = arrival
+            .peer
+            .is_some_and(|peer| attend::believes(config, peer));
         let socket = Arc::clone(&arrival.socket);
         let visit = match self
             .connections
@@ -415,10 +411,7 @@ impl Daemon<'_> {
 
 /// Says no to a client, without waiting for him.
 fn turn_away(arrival: &Arrival, reply: &Reply) {
-    let client = arrival
-        .peer
-        .map_or("local".to_owned(), |p| p.ip().to_canonical().to_string());
-    events::turned_away(&client, reply);
+    events::turned_away(&attend::name(arrival.peer), reply);
     let mut octets = Vec::new();
     // In the clear it would not be understood.
     if arrival.kind != Kind::Submissions {

@@ -29,7 +29,7 @@ pub mod submit;
 mod text;
 
 /// What every part of the story needs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Context {
     /// The configuration.
     pub config: Config,

@@ -1,13 +1,18 @@
 //! `sendmail -bs`: an SMTP session on standard input and output, for programs that prefer to speak it (alpine,
-//! Symfony, Laravel) and for inetd. The client is the user who runs this process, no more and no less: he may send
-//! anywhere, and his messages are completed as those of `sendmail` are.
+//! Symfony, Laravel). The client is the user who runs this process, no more and no less: he may send anywhere, and
+//! his messages are completed as those of `sendmail` are.
+//!
+//! When standard input is a connection, as inetd and systemd make it, the client is whoever is at its other end, who
+//! is nobody in particular; all is then as with the daemon.
 
 use std::fs::File;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use super::access::{Access, Kind};
-use super::intake::Peer;
+use super::attend::{self, Service};
+use super::connections::Connections;
 use super::receive::{Duplex, serve};
 use super::sink::{Sink, Speaker};
 use super::{Context, queue};
@@ -15,7 +20,7 @@ use crate::cli::{Delivery, Invocation};
 use crate::error::{Error, Result};
 use crate::host::accounts;
 use crate::host::spool::Claim;
-use crate::host::wire::client_of_standard_input;
+use crate::host::wire::{Socket, on_standard_input};
 use crate::host::words;
 use crate::proto::session::Session;
 
@@ -24,46 +29,46 @@ use crate::proto::session::Session;
 /// # Errors
 /// `Io` when standard input or output fails; what was accepted until then is safe.
 pub fn run(context: &Context, call: &Invocation) -> Result<()> {
-    let config = &context.config;
-    let access = Access::new(config);
-    let (kind, peer) = client();
-    let settings = access.settings(context, kind, false, peer);
-    let speaker = match kind {
-        Kind::Stdio => Speaker::Own(accounts::caller()),
-        _ => Speaker::Client {
-            peer: Peer {
-                address: peer,
-                ..Peer::default()
-            },
-            submits: settings.qualify,
-        },
-    };
-    let mut session = Session::new(settings);
-    let owned = |stream: std::io::Result<_>| stream.map(File::from);
-    let input = owned(std::io::stdin().as_fd().try_clone_to_owned()).map_err(|e| unusable(&e))?;
-    let output = owned(std::io::stdout().as_fd().try_clone_to_owned()).map_err(|e| unusable(&e))?;
     let mut accepted = Vec::new();
     let mut keep = |claim: Claim| accepted.push(queue::fresh(claim.id));
-    let mut sink = Sink::new(context, speaker, &mut keep);
-    let ended = serve(
-        &mut Duplex { input, output },
-        &mut session,
-        &mut access.guest(context, kind, peer),
-        &mut sink,
-    );
+    let ended = match on_standard_input() {
+        Some((socket, peer)) => {
+            stranger(context, socket, peer, &mut keep);
+            Ok(())
+        }
+        None => own(context, &mut keep),
+    };
     if call.delivery != Delivery::Queue {
         let background = call.delivery == Delivery::Background && !context.verbose;
         queue::first_attempt(context, None, accepted, background);
     }
+    ended
+}
+
+/// A session of the user who runs this process.
+fn own(context: &Context, keep: &mut dyn FnMut(Claim)) -> Result<()> {
+    let access = Access::new(&context.config);
+    let mut session = Session::new(access.settings(context, Kind::Stdio, false, None));
+    let owned = |stream: std::io::Result<_>| stream.map(File::from);
+    let input = owned(std::io::stdin().as_fd().try_clone_to_owned()).map_err(|e| unusable(&e))?;
+    let output = owned(std::io::stdout().as_fd().try_clone_to_owned()).map_err(|e| unusable(&e))?;
+    let speaker = Speaker::Own(accounts::caller());
+    let mut sink = Sink::new(context, speaker, keep);
+    let mut guest = access.guest(context, Kind::Stdio, None);
+    let mut stream = Duplex { input, output };
+    let ended = serve(&mut stream, &mut session, &mut guest, &mut sink);
     ended.map(drop).map_err(|e| unusable(&e))
 }
 
-/// Who speaks: the user who runs this process; or, when standard input is a connection, whoever is at its other
-/// end, who is nobody in particular.
-fn client() -> (Kind, Option<IpAddr>) {
-    match client_of_standard_input() {
-        Some(address) => (Kind::Smtp, Some(address.ip())),
-        None => (Kind::Stdio, None),
+/// A session of a client of the network, the only one of this process.
+fn stranger(context: &Context, socket: Socket, peer: SocketAddr, keep: &mut dyn FnMut(Claim)) {
+    let service = Service::new(context.clone());
+    let config = &service.context.config;
+    let connections = Arc::new(Connections::default());
+    let trusted = attend::believes(config, peer);
+    let bounds = attend::bounds(config);
+    if let Ok(visit) = connections.admit(Arc::new(socket), Some(peer), trusted, bounds) {
+        attend::attend(&service, &visit, Kind::Smtp, Some(peer), keep);
     }
 }
 

@@ -315,11 +315,13 @@ impl Write for Wire {
     }
 }
 
-/// The client's address, when standard input is its connection: inetd and systemd start a program so.
-pub fn client_of_standard_input() -> Option<SocketAddr> {
+/// The connection that standard input is, and the address of its client: inetd and systemd start a program so.
+pub fn on_standard_input() -> Option<(Socket, SocketAddr)> {
     let input = io::stdin().as_fd().try_clone_to_owned().ok()?;
+    let stream = TcpStream::from(input);
     // Anything else than such a connection has no address of this kind.
-    TcpStream::from(input).peer_addr().ok()
+    let peer = stream.peer_addr().ok()?;
+    Some((Socket::Tcp(stream), peer))
 }
 
 /// What the octets go through, TLS or not.

@@ -21,6 +21,7 @@ pub mod letter;
 pub mod mime;
 pub mod network;
 pub mod parameters;
+pub mod proxy;
 pub mod replies;
 pub mod reply;
 pub mod retry;
