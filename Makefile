@@ -24,7 +24,7 @@ all: ## the program as it is installed: target/release/minimta
 	$(CARGO) build --release --locked
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1:/p' Makefile | awk -F: '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z]*\):.*## /  make \1:/p' Makefile | awk '{ i = index($$0, ":"); printf "%-16s%s\n", substr($$0, 1, i - 1), substr($$0, i + 1) }'
 
 demo: ## send a message through a private system under target/demo, step by step
 	$(CARGO) build --locked
@@ -38,7 +38,7 @@ lint: ## format, clippy without a warning, manuals
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	if command -v mandoc >/dev/null; then ! mandoc -T lint $(MANUALS) 2>&1 | grep -v "$(UNLINTED)"; fi
 
-bench: all ## figures of one message: time, memory, system calls, syncs; beside dma's where it is installed
+bench: ## figures of one message: time, memory, system calls, syncs; beside dma's where it is installed
 	tests/bench/run
 
 interop: ## the mail programs that are installed here, against minimta
@@ -46,12 +46,13 @@ interop: ## the mail programs that are installed here, against minimta
 
 size: all ## what the program weighs: octets, shared libraries, crates
 	@printf 'octets            %s\n' "$$(wc -c < $(RELEASE))"
-	@printf 'shared libraries  %s\n' "$$(ldd $(RELEASE) 2>/dev/null | sed -n 's/^[[:space:]]*\([^ ]*\.so[^ ]*\).*/\1/p' | sed 's|.*/||' | tr '\n' ' ')"
+	@printf 'shared libraries  %s\n' "$$(ldd $(RELEASE) 2>/dev/null | sed -n 's/^[[:space:]]*\([^ ]*\.so[^ ]*\).*/\1/p' | sed 's|.*/||; /^linux-vdso/d; /^ld-/d' | tr '\n' ' ')"
 	@printf 'crates            %s\n' "$$($(CARGO) tree --locked --edges normal --prefix none | sed 's/ (\*)$$//' | sort -u | grep -vc '^minimta ')"
 
 # No file of another program is replaced, and no configuration. The program gets no special rights: it works for
 # whoever runs it, in the spool that his configuration names.
-install: all ## program, links, manuals, sample configuration; PREFIX=/usr/local DESTDIR=
+install: ## program, links, manuals, sample configuration; after make; PREFIX=/usr/local DESTDIR=
+	@test -x $(RELEASE) || { echo "$(RELEASE) is not there; run make first, as the user who has cargo"; exit 1; }
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(CONFDIR)
 	install -m 0755 $(RELEASE) $(DESTDIR)$(SBINDIR)/minimta
 	install -m 0644 etc/man/minimta.8 $(DESTDIR)$(MANDIR)/man8/

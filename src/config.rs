@@ -2,28 +2,33 @@
 //!
 //! Read once, whole and bounded; every key has a default; whatever is not understood is refused, so that nothing
 //! starts half-configured. The types stand here; `config/keys.rs` has the table of keys, from which all else
-//! follows; `config/reader.rs` goes through a text, `config/value.rs` reads single values, `config/smarthost.rs`
-//! sees that the keys of a smarthost fit together, `config/report.rs` says what is wrong,
+//! follows; `config/reader.rs` goes through a text, `config/value.rs` and `config/way.rs` read single values, `config/smarthost.rs`
+//! and `config/route.rs` see that the keys of a smarthost and of a route fit together, `config/report.rs` says what is wrong,
 //! `config/warnings.rs` what is foolish, and `config/document.rs` alone knows TOML.
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, words};
 use crate::proto::address::{Domain, Mailbox};
 use crate::proto::network::Network;
+use crate::proto::rewrite::Rewriting;
+use crate::proto::route::{Protection, Route};
+use crate::proto::sasl::Mechanism;
 
 mod document;
 mod keys;
 mod reader;
 mod report;
+mod route;
 mod smarthost;
 mod value;
 mod warnings;
+mod way;
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "/etc/minimta/minimta.toml";
@@ -49,6 +54,8 @@ pub struct Config {
     pub domains: Vec<Domain>,
     /// `[smarthost]` or `[[smarthost]]`: in the order in which they are tried.
     pub smarthosts: Vec<Smarthost>,
+    /// `[[route]]`: the first that fits counts.
+    pub routes: Vec<Route>,
     /// `[rewrite]`.
     pub rewrite: Rewrite,
     /// `[listen]`.
@@ -59,10 +66,14 @@ pub struct Config {
     pub access: Access,
     /// `[local]`.
     pub local: Local,
+    /// `[remote]`.
+    pub remote: Remote,
     /// `[queue]`.
     pub queue: Queue,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[dns]`.
+    pub dns: Dns,
     /// `[log]`.
     pub log: Log,
 }
@@ -107,13 +118,16 @@ impl Config {
             hostname: unknown_host()?,
             domains: Vec::new(),
             smarthosts: Vec::new(),
+            routes: Vec::new(),
             rewrite: Rewrite::default(),
             listen: Listen::default(),
             tls: None,
             access: Access::default(),
             local: Local::default(),
+            remote: Remote::default(),
             queue: Queue::default(),
             limits: Limits::default(),
+            dns: Dns::default(),
             log: Log {
                 to: LogTo::Auto,
                 level: log::LevelFilter::Info,
@@ -180,9 +194,7 @@ fn reason(error: &io::Error) -> String {
         return "permission denied; it must be readable for the group minimta, or for you when you name it with -C"
             .to_owned();
     }
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    format!("{}; check its path and its disk", text.to_lowercase())
+    format!("{}; check its path and its disk", words(error))
 }
 
 fn not_utf8(file: &Path, octets: &[u8], error: &std::str::Utf8Error) -> Error {
@@ -236,8 +248,8 @@ pub struct Login {
     pub user: String,
     /// `password_file` or `password_command`.
     pub password: Password,
-    /// `auth`.
-    pub mechanism: Mechanism,
+    /// `auth`; `None`: `auto`, the best one offered that is safe on this connection.
+    pub mechanism: Option<Mechanism>,
 }
 
 /// Where a password or token is read from, each time it is needed.
@@ -249,28 +261,11 @@ pub enum Password {
     Command(Vec<String>),
 }
 
-/// `auth`: the SASL mechanism to use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mechanism {
-    /// The best one offered that is safe on this connection.
-    Auto,
-    /// PLAIN (RFC 4616).
-    Plain,
-    /// LOGIN (no RFC; what some servers offer alone).
-    Login,
-    /// CRAM-MD5 (RFC 2195).
-    CramMd5,
-    /// SCRAM-SHA-256 (RFC 7677).
-    ScramSha256,
-    /// XOAUTH2 (Google's and Microsoft's); the password is a token.
-    Xoauth2,
-    /// OAUTHBEARER (RFC 7628); the password is a token.
-    Oauthbearer,
-}
-
 /// `[rewrite]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rewrite {
+    /// `masquerade` and `senders`: what is changed in mail that leaves.
+    pub leaving: Rewriting,
     /// `add_domain`: bare names in From, To, Cc and the envelope get the host name.
     pub add_domain: bool,
 }
@@ -338,6 +333,40 @@ pub struct Access {
 pub struct Local {
     /// `mailbox`: `~/Maildir/` (a Maildir) or `~/mbox` (an mbox); `~` is the home, `%u` the user's name.
     pub mailbox: String,
+}
+
+/// `[remote]`: mail to hosts that nobody has a contract with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Remote {
+    /// `port`.
+    pub port: u16,
+    /// `tls`.
+    pub tls: Protection,
+    /// `ip`: which addresses are used.
+    pub ip: Ip,
+    /// `bind`: where connections come from, at most one address a family.
+    pub bind: Vec<IpAddr>,
+}
+
+/// Which addresses of a host are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ip {
+    /// Both.
+    #[default]
+    Any,
+    /// IPv4 alone.
+    V4,
+    /// IPv6 alone.
+    V6,
+}
+
+/// `[dns]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Dns {
+    /// `servers`; none: those of `/etc/resolv.conf`.
+    pub servers: Vec<SocketAddr>,
+    /// `timeout`: how long one may take to answer.
+    pub timeout: Duration,
 }
 
 /// `[queue]`.

@@ -5,6 +5,7 @@
 //! remedy; it is made where all three are known.
 
 use std::fmt;
+use std::io;
 
 /// An error on its way to the user: its sysexits.h code, and the sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,3 +81,12 @@ impl std::error::Error for Error {}
 
 /// The result of everything a user asks for.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of the system in its own words, without its number.
+pub fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((words, _)) => words.to_lowercase(),
+        None => text,
+    }
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FENCES: &[(&str, &[&str])] = &[
     ("rustls", &["host/tls/"]),
     ("rcgen", &["host/tls/"]),
-    ("ring", &["host/tls/", "proto/sasl.rs"]),
+    ("ring", &["host/tls/", "proto/scram.rs"]),
     ("toml", &["config"]),
     ("simplelog", &["host/logging.rs"]),
     (
@@ -17,11 +17,17 @@ const FENCES: &[(&str, &[&str])] = &[
     ("time", &["proto/date.rs", "host/clock.rs"]),
     ("base64", &["proto/sasl.rs", "proto/authenticate.rs"]),
     ("md5", &["proto/sasl.rs"]),
+    ("argon2", &["host/hash.rs"]),
+    ("bcrypt", &["host/hash.rs"]),
+    ("sha_crypt", &["host/hash.rs"]),
+    ("yescrypt", &["host/hash.rs"]),
     ("crc32fast", &["proto/data.rs"]),
     ("nix", &["host/"]),
     ("mio", &["host/listen.rs"]),
     ("listenfd", &["host/listen.rs"]),
     ("hickory_resolver", &["host/dns.rs"]),
+    ("tokio", &["host/dns.rs"]),
+    ("socket2", &["host/wire.rs", "host/listen.rs"]),
 ];
 
 /// What a room must not name. `std::net::Ip...` are values and pass everywhere.

@@ -88,8 +88,10 @@ run "sed -n '/^Subject:/p; /^Your message/,/5[.]1[.]1/p' \$(grep -l multipart/re
 expect 'nobody.of.that.name@demo.example'
 test "$(find Maildir/new -type f | wc -l)" -eq 3 || fail 'three messages should have arrived'
 
-say 'The log, one line an event.'
-run "grep -c ' delivered ' log; tail -n 1 log"
-expect 'removed why=done'
+say 'The log has one line an event; these are of the first message.'
+run 'head -n 3 log'
+expect ' queued from='
+expect ' delivered to='
+expect ' removed why=done'
 
 printf '\nThat is all as it should be. Go on in %s; ./minimta --help shows what else there is.\n' "$here"

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
-use crate::harness::system::{age, finish, me, names_in};
+use crate::harness::system::{age, finish, me, names_in, until};
 use crate::harness::{Queued, Remote, Script, System};
 
 /// Puts a message for this recipient into the queue and returns its id.
@@ -632,4 +632,22 @@ fn a_run_of_an_unreachable_host_takes_one_attempt_not_many() {
     system.accept(&["-q"], "");
     assert!(start.elapsed() < Duration::from_secs(20));
     assert!(system.queue().iter().all(|q| q.journal.len() == 1));
+}
+
+/// A burst: there is one place for a background attempt, and whoever finds it taken is not forgotten.
+#[test]
+fn who_finds_no_place_is_looked_after() {
+    let remote = Remote::start(Script::new());
+    let system = System::relaying("burst", &remote).with("queue", "workers = 1");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..5 {
+                    system.accept(&["-i", "one@example.net"], "Subject: x\n\nx\n");
+                }
+            });
+        }
+    });
+    until("all are delivered", || remote.received().len() == 20);
+    until("the queue is empty", || system.queue().is_empty());
 }

@@ -107,10 +107,10 @@ fn convert(text: &str, value: &Spanned<DeValue<'_>>) -> Value {
 fn flaw(text: &str, at: Range<usize>, message: &str) -> Flaw {
     let found = text.get(at.clone()).unwrap_or_default();
     if message.starts_with("duplicate key") {
-        let remedy = if found == "smarthost" {
-            "write [[smarthost]], in double brackets, above each of several"
-        } else {
-            "keep one of the two"
+        let remedy = match found {
+            "smarthost" => "write [[smarthost]], in double brackets, above each of several",
+            "route" => "write [[route]], in double brackets, above each of several",
+            _ => "keep one of the two",
         };
         return Flaw {
             finding: "set a second time".to_owned(),

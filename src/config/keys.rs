@@ -7,8 +7,10 @@ use log::LevelFilter;
 
 use super::document::Value;
 use super::reader::Draft;
-use super::value::{self, DAY, GIB, KIB, Wrong};
-use super::{Mechanism, Tls};
+use super::value::{self, DAY, GIB, KIB, MINUTE, Wrong};
+use super::{Ip, Tls, way};
+use crate::proto::route::Protection;
+use crate::proto::sasl::Mechanism;
 
 /// A key.
 pub struct Key {
@@ -176,6 +178,66 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        section: "route",
+        name: "domain",
+        shown: Shown::Example(r#""lan.example""#),
+        doc: "For recipients at this domain; with a dot before it, at all below it.",
+        set: |draft, v| {
+            draft.route.domain = Some(way::pattern(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "route",
+        name: "sender",
+        shown: Shown::Example(r#""me@work.example""#),
+        doc: "For mail of this sender that leaves; with domain as well, both must fit.",
+        set: |draft, v| {
+            draft.route.sender = Some(value::address(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "route",
+        name: "via",
+        shown: Shown::Example(r#""10.0.0.5:2525""#),
+        doc: "Where it goes: a host, with or without a port, or mx, local, or refuse with a code and a text.",
+        set: |draft, v| {
+            draft.route.via = Some(way::via(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "route",
+        name: "tls",
+        shown: Shown::Example(r#""require""#),
+        doc: "As tls of the section remote, for this route alone.",
+        set: |draft, v| {
+            draft.route.tls = Some(value::choice(v, PROTECTION)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "rewrite",
+        name: "masquerade",
+        shown: Shown::Example(r#"{ "router.lan" = "example.org" }"#),
+        doc: "Domains of senders, and what others see instead.",
+        set: |draft, v| {
+            draft.config.rewrite.leaving.masquerade = way::masquerade(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "rewrite",
+        name: "senders",
+        shown: Shown::Example(r#"{ "root" = "me@example.org" }"#),
+        doc: "Senders, with or without a domain, and what others see instead.",
+        set: |draft, v| {
+            draft.config.rewrite.leaving.senders = way::senders(v)?;
+            Ok(())
+        },
+    },
+    Key {
         section: "rewrite",
         name: "add_domain",
         shown: Shown::Default("true"),
@@ -312,6 +374,46 @@ pub const KEYS: &[Key] = &[
         doc: "A path that ends in / is a Maildir, any other an mbox; ~ is the home, %u the name of the user.",
         set: |draft, v| {
             draft.config.local.mailbox = value::local_mailbox(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "remote",
+        name: "port",
+        shown: Shown::Default(r#"25"#),
+        doc: "The port of mail servers; another one is for tests.",
+        set: |draft, v| {
+            draft.config.remote.port = value::number(v, 1..=65535)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "remote",
+        name: "tls",
+        shown: Shown::Default(r#""opportunistic""#),
+        doc: "How the way there is protected: opportunistic (when it is offered), require or none.",
+        set: |draft, v| {
+            draft.config.remote.tls = value::choice(v, PROTECTION)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "remote",
+        name: "ip",
+        shown: Shown::Default(r#""any""#),
+        doc: "Which addresses of them are used: any, v4 or v6.",
+        set: |draft, v| {
+            draft.config.remote.ip = value::choice(v, IP)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "remote",
+        name: "bind",
+        shown: Shown::Default(r#"[]"#),
+        doc: "The addresses of this machine that connections come from, one of each kind; by default the system chooses.",
+        set: |draft, v| {
+            draft.config.remote.bind = way::bind(v)?;
             Ok(())
         },
     },
@@ -476,6 +578,26 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        section: "dns",
+        name: "servers",
+        shown: Shown::Default(r#"[]"#),
+        doc: "The addresses of name servers; by default those of /etc/resolv.conf.",
+        set: |draft, v| {
+            draft.config.dns.servers = way::servers(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "dns",
+        name: "timeout",
+        shown: Shown::Default(r#""5s""#),
+        doc: "How long one of them may take to answer.",
+        set: |draft, v| {
+            draft.config.dns.timeout = value::duration(v, 1..=MINUTE)?;
+            Ok(())
+        },
+    },
+    Key {
         section: "log",
         name: "to",
         shown: Shown::Default(r#""auto""#),
@@ -518,14 +640,22 @@ const TLS: &[(&str, Tls)] = &[
     ("none", Tls::None),
 ];
 
-const MECHANISMS: &[(&str, Mechanism)] = &[
-    ("auto", Mechanism::Auto),
-    ("plain", Mechanism::Plain),
-    ("login", Mechanism::Login),
-    ("cram-md5", Mechanism::CramMd5),
-    ("scram-sha-256", Mechanism::ScramSha256),
-    ("xoauth2", Mechanism::Xoauth2),
-    ("oauthbearer", Mechanism::Oauthbearer),
+const PROTECTION: &[(&str, Protection)] = &[
+    ("opportunistic", Protection::Opportunistic),
+    ("require", Protection::Require),
+    ("none", Protection::None),
+];
+
+const IP: &[(&str, Ip)] = &[("any", Ip::Any), ("v4", Ip::V4), ("v6", Ip::V6)];
+
+const MECHANISMS: &[(&str, Option<Mechanism>)] = &[
+    ("auto", None),
+    ("plain", Some(Mechanism::Plain)),
+    ("login", Some(Mechanism::Login)),
+    ("cram-md5", Some(Mechanism::CramMd5)),
+    ("scram-sha-256", Some(Mechanism::ScramSha256)),
+    ("xoauth2", Some(Mechanism::Xoauth2)),
+    ("oauthbearer", Some(Mechanism::Oauthbearer)),
 ];
 
 const LEVELS: &[(&str, LevelFilter)] = &[

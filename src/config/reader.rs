@@ -3,7 +3,7 @@
 //! 1. The defaults of the table of keys.
 //! 2. TOML. Where the text is not even that, nothing more is said: guesses would only confuse.
 //! 3. Each key of the text, by its row; those without a row are refused with the likeliest remedy.
-//! 4. Each smarthost as a whole: what is missing, what contradicts, what follows.
+//! 4. Each smarthost and each route as a whole: what is missing, what contradicts, what follows.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use super::document::{self, Entry, Flaw, Value};
 use super::keys::{self, KEYS, Key, Shown};
 use super::report::Problem;
+use super::route::RouteDraft;
 use super::smarthost::SmarthostDraft;
 use super::value::{Wrong, describe};
 use super::{Config, KeyPair, System, default_hostname};
@@ -32,6 +33,8 @@ pub struct Draft {
     pub key: Option<PathBuf>,
     /// The smarthost that is being read.
     pub smarthost: SmarthostDraft,
+    /// The route that is being read.
+    pub route: RouteDraft,
 }
 
 /// Why there is no configuration.
@@ -52,6 +55,7 @@ pub fn read(text: &str, system: &System<'_>) -> Result<Config, Refusal> {
         certificate: None,
         key: None,
         smarthost: SmarthostDraft::default(),
+        route: RouteDraft::default(),
     };
     apply_defaults(&mut draft).map_err(Refusal::Fault)?;
 
@@ -80,9 +84,12 @@ pub fn read(text: &str, system: &System<'_>) -> Result<Config, Refusal> {
     Ok(config)
 }
 
+/// Sections of which there may be several, each in double brackets.
+pub const REPEATED: &[&str] = &["smarthost", "route"];
+
 /// The defaults stand in the table of keys alone. Those of a smarthost apply to each one when it is complete.
 fn apply_defaults(draft: &mut Draft) -> Result<(), Error> {
-    for key in KEYS.iter().filter(|key| key.section != "smarthost") {
+    for key in KEYS.iter().filter(|key| !REPEATED.contains(&key.section)) {
         let Shown::Default(text) = key.shown else {
             continue;
         };
@@ -157,7 +164,7 @@ fn read_document(entries: &[Entry], draft: &mut Draft, problems: &mut Vec<Proble
         }
         match &entry.value {
             Value::Table(table) => read_table(entry, table, entry.at.clone(), draft, problems),
-            Value::List(tables) if entry.name == "smarthost" => {
+            Value::List(tables) if REPEATED.contains(&entry.name.as_str()) => {
                 for (table, at) in tables {
                     match table {
                         Value::Table(table) => {
@@ -197,21 +204,26 @@ fn read_table(
     if section.name == "tls" {
         problems.extend(finish_pair(table, draft));
     }
-    if section.name != "smarthost" {
-        return;
-    }
-    let smarthost = std::mem::take(&mut draft.smarthost);
+    let (smarthost, route) = (
+        std::mem::take(&mut draft.smarthost),
+        std::mem::take(&mut draft.route),
+    );
     if table
         .iter()
-        .any(|entry| keys::find("smarthost", &entry.name).is_none())
+        .any(|entry| keys::find(&section.name, &entry.name).is_none())
     {
         // What seems to be missing may be what is misspelt.
         return;
     }
-    match smarthost.finish(table, at) {
-        Ok(smarthost) => draft.config.smarthosts.push(smarthost),
-        Err(found) => problems.extend(found),
-    }
+    let config = &mut draft.config;
+    let finished = match section.name.as_str() {
+        "smarthost" => smarthost
+            .finish(table, at)
+            .map(|s| config.smarthosts.push(s)),
+        "route" => route.finish(table, at).map(|r| config.routes.push(r)),
+        _ => Ok(()),
+    };
+    problems.extend(finished.err().into_iter().flatten());
 }
 
 /// A certificate and its key, which may stand in one file. A key alone is no pair, unless what seems to be missing

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use super::document::Entry;
 use super::report::Problem;
-use super::{Login, Mechanism, Password, Smarthost, Tls};
+use super::{Login, Password, Smarthost, Tls};
 use crate::proto::address::Mailbox;
+use crate::proto::sasl::Mechanism;
 
 /// What a `[smarthost]` table said, a field a key; `None`: it is not there, or its value was refused.
 #[derive(Debug, Default)]
@@ -20,7 +21,7 @@ pub struct SmarthostDraft {
     pub user: Option<String>,
     pub password_file: Option<PathBuf>,
     pub password_command: Option<Vec<String>>,
-    pub auth: Option<Mechanism>,
+    pub auth: Option<Option<Mechanism>>,
     pub from: Option<Mailbox>,
 }
 
@@ -52,7 +53,7 @@ impl SmarthostDraft {
             .password_file
             .map(Password::File)
             .or(self.password_command.map(Password::Command));
-        let mechanism = self.auth.unwrap_or(Mechanism::Auto);
+        let mechanism = self.auth.flatten();
         Ok(Smarthost {
             host,
             port: self.port.unwrap_or(match tls {

@@ -270,7 +270,7 @@ fn smarthosts_keep_their_order_and_their_keys() {
             login: Some(Login {
                 user: "me".to_owned(),
                 password: Password::File("/p".into()),
-                mechanism: Mechanism::CramMd5,
+                mechanism: Some(Mechanism::CramMd5),
             }),
             from: Mailbox::parse("me@example.org").ok(),
         }
@@ -475,6 +475,21 @@ fn around(key: &Key, line: &str) -> String {
             keys + line
         }
         "tls" if key.name == "key" => format!("[tls]\ncertificate = \"/c\"\n{line}"),
+        "route" => {
+            let mut keys = String::from("[route]\n");
+            if !["domain", "sender"].contains(&key.name) {
+                keys.push_str("domain = \"x.example\"\n");
+            }
+            if key.name != "via" {
+                keys.push_str("via = \"mx\"\n");
+            }
+            // One of the two must be there when the other is left out.
+            keys + if line.is_empty() {
+                "sender = \"a@x.example\""
+            } else {
+                line
+            }
+        }
         section => format!("[{section}]\n{line}"),
     }
 }

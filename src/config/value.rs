@@ -23,7 +23,8 @@ pub struct Wrong {
 }
 
 impl Wrong {
-    fn new(expected: impl Into<String>, value: &Value) -> Self {
+    /// What was expected, and what stands there.
+    pub fn new(expected: impl Into<String>, value: &Value) -> Self {
         Self {
             expected: expected.into(),
             found: describe(value),
@@ -31,7 +32,8 @@ impl Wrong {
         }
     }
 
-    fn because(self, reason: &'static str) -> Self {
+    /// Why that is not right.
+    pub fn because(self, reason: &'static str) -> Self {
         Self {
             because: Some(reason),
             ..self

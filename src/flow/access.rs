@@ -9,18 +9,21 @@
 
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use super::{Context, deliver, queue};
 use crate::config::Config;
 use crate::events;
-use crate::host::users::Users;
+use crate::host::clock;
+use crate::host::users::{List, Login, Sender, Users};
 use crate::proto::address::{Domain, Mailbox, ReversePath};
 use crate::proto::authenticate::{Credentials, Mechanism};
 use crate::proto::envelope::Recipient;
 use crate::proto::replies::{self, Reply};
 use crate::proto::route::Hop;
+use crate::proto::scram::Verifier;
 use crate::proto::session::{Policy, Settings};
 use crate::proto::transaction::Transaction;
 
@@ -94,7 +97,7 @@ impl Access {
             tls: kind == Kind::Submissions,
             tls_required: submission,
             mechanisms: if logins {
-                self.users.mechanisms()
+                self.mechanisms()
             } else {
                 Vec::new()
             },
@@ -102,6 +105,14 @@ impl Access {
             auth_required: submission,
             max_recipients: config.limits.recipients,
             max_errors: config.limits.errors,
+        }
+    }
+
+    /// When the users cannot be told, that is said to whoever wants to log in (454), not hidden from him.
+    fn mechanisms(&self) -> Vec<Mechanism> {
+        match self.users.list() {
+            Ok(list) => list.mechanisms(),
+            Err(_) => vec![Mechanism::Plain, Mechanism::Login],
         }
     }
 
@@ -157,7 +168,47 @@ impl Guest<'_> {
         reply
     }
 
-    fn here(&self, address: &Mailbox) -> Result<(), Reply> {
+    fn list(&self) -> Result<Arc<List>, Reply> {
+        self.users.list().map_err(|why| self.cannot_tell(&why))
+    }
+
+    fn cannot_tell(&self, sentence: &str) -> Reply {
+        events::trouble("-", &sentence);
+        replies::AUTH_UNAVAILABLE
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the answer of a policy")]
+    fn welcome(&self, user: &str) -> Result<(), Reply> {
+        events::auth_ok(&self.address(), user);
+        Ok(())
+    }
+
+    /// The client waits, on its own thread, and longer each time.
+    fn turn_away(&mut self, user: &str, why: &str) -> Result<(), Reply> {
+        events::auth_fail(&self.address(), user, &why);
+        (self.pause)(delay(self.failures));
+        self.failures += 1;
+        Err(replies::AUTH_FAILED)
+    }
+
+    /// Whether the client may send to an address at all, whoever is there. The sender it has named decides nothing
+    /// of it: anybody can name any.
+    fn may_send_to(&self, user: Option<&str>, address: &Mailbox) -> Result<(), Reply> {
+        let config = &self.context.config;
+        let domain = address.domain();
+        let allowed = config.domains.contains(domain)
+            || queue::hop(self.context, address) == Hop::Local
+            || config.access.relay_to.contains(domain)
+            || user.is_some()
+            || may_relay(config, self.kind, self.peer);
+        if allowed {
+            Ok(())
+        } else {
+            Err(replies::NO_RELAY)
+        }
+    }
+
+    fn exists(&self, address: &Mailbox) -> Result<(), Reply> {
         if address.local().eq_ignore_ascii_case("postmaster") {
             return Ok(());
         }
@@ -171,18 +222,6 @@ impl Guest<'_> {
                 events::trouble("-", &sentence);
                 Err(replies::CANNOT_LOOK_UP)
             }
-        }
-    }
-
-    fn elsewhere(&self, user: Option<&str>, domain: &Domain) -> Result<(), Reply> {
-        let config = &self.context.config;
-        let allowed = user.is_some()
-            || may_relay(config, self.kind, self.peer)
-            || config.access.relay_to.contains(domain);
-        if allowed {
-            Ok(())
-        } else {
-            Err(replies::NO_RELAY)
         }
     }
 }
@@ -201,11 +240,9 @@ impl Policy for Guest<'_> {
         else {
             return Ok(());
         };
-        let more = self.users.senders(user).map_err(|sentence| {
-            events::trouble("-", &sentence);
-            replies::CANNOT_LOOK_UP
-        })?;
-        if may_send_as(user, &more, sender, &self.context.config.domains) {
+        let list = self.list().map_err(|_| replies::CANNOT_LOOK_UP)?;
+        let domains = &self.context.config.domains;
+        if may_send_as(user, list.senders(user), sender, domains) {
             return Ok(());
         }
         let whom = format!("user {user}");
@@ -215,30 +252,40 @@ impl Policy for Guest<'_> {
     fn recipient(&mut self, transaction: &Transaction, recipient: &Recipient) -> Result<(), Reply> {
         let address = &recipient.address;
         let user = transaction.client.user.as_deref();
-        let verdict = match queue::hop(self.context, address) {
-            Hop::Local => self.here(address),
-            _ => self.elsewhere(user, address.domain()),
-        };
+        let verdict = self.may_send_to(user, address).and_then(|()| {
+            match queue::hop_from(self.context, transaction.sender.mailbox(), address) {
+                Hop::Local => self.exists(address),
+                Hop::Refuse(why) => Err(replies::refused(&why)),
+                _ => Ok(()),
+            }
+        });
         verdict.map_err(|reply| self.refuse(reply, &transaction.sender, address))
     }
 
     fn authenticate(&mut self, credentials: &Credentials) -> Result<(), Reply> {
         let user = &credentials.user;
-        let why = match self.users.check(user, &credentials.password) {
-            Ok(true) => {
-                events::auth_ok(&self.address(), user);
-                return Ok(());
-            }
-            Ok(false) => "wrong user name or password",
-            Err(sentence) => {
-                events::auth_fail(&self.address(), user, &sentence);
-                return Err(replies::AUTH_UNAVAILABLE);
-            }
-        };
-        events::auth_fail(&self.address(), user, &why);
-        (self.pause)(delay(self.failures));
-        self.failures += 1;
-        Err(replies::AUTH_FAILED)
+        let list = self.list()?;
+        match list.check(user, &credentials.password) {
+            Ok(Login::Right) => self.welcome(user),
+            Ok(Login::Wrong(why)) => self.turn_away(user, why),
+            Err(sentence) => Err(self.cannot_tell(&sentence)),
+        }
+    }
+
+    fn verifier(&mut self, user: &str) -> Result<(Verifier, String), Reply> {
+        let verifier = self.list()?.verifier(user);
+        let nonce = format!("{:016x}{:016x}", clock::random(), clock::random());
+        // None: the users were changed since it was offered.
+        verifier
+            .map(|v| (v, nonce))
+            .ok_or(replies::AUTH_UNAVAILABLE)
+    }
+
+    fn proved(&mut self, user: &str, right: bool) -> Result<(), Reply> {
+        match right {
+            true => self.welcome(user),
+            false => self.turn_away(user, "the user or the password is wrong"),
+        }
     }
 }
 
@@ -250,17 +297,17 @@ fn delay(failures: u32) -> Duration {
     Duration::from_secs(seconds.min(MOST))
 }
 
-/// Whether a user may send as an address: his own name at a domain of this machine, or the address that his name
-/// is; or what the users file lists behind his hash: an address, a domain, or `*` for any.
-fn may_send_as(user: &str, more: &[String], sender: &Mailbox, domains: &[Domain]) -> bool {
+/// Whether a user may send as an address: his own name at a domain of this machine, the address that his name is,
+/// or what the users file says.
+fn may_send_as(user: &str, more: &[Sender], sender: &Mailbox, domains: &[Domain]) -> bool {
     let same = |address: &Mailbox| {
         address.domain() == sender.domain() && address.local().eq_ignore_ascii_case(sender.local())
     };
     let own = sender.local().eq_ignore_ascii_case(user) && domains.contains(sender.domain());
-    let listed = |entry: &String| match entry.strip_prefix('@').unwrap_or(entry) {
-        "*" => true,
-        entry if entry.contains('@') => Mailbox::parse(entry).is_ok_and(|a| same(&a)),
-        entry => Domain::parse(entry).is_ok_and(|d| d == *sender.domain()),
-    };
-    own || Mailbox::parse(user).is_ok_and(|a| same(&a)) || more.iter().any(listed)
+    own || Mailbox::parse(user).is_ok_and(|address| same(&address))
+        || more.iter().any(|entry| match entry {
+            Sender::Anything => true,
+            Sender::Domain(domain) => domain == sender.domain(),
+            Sender::Address(address) => same(address),
+        })
 }

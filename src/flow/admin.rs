@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 
+use super::exchange::in_words;
+use super::links::Shared;
 use super::queue::{self, said};
 use super::settle::policy;
 use super::{Context, deliver};
@@ -13,7 +15,8 @@ use crate::host::{clock, words};
 use crate::json::Json;
 use crate::proto::address::Mailbox;
 use crate::proto::date::Stamp;
-use crate::proto::envelope::{Envelope, Parsed, Progress};
+use crate::proto::envelope::{Envelope, Outcome, Parsed, Progress, Verdict};
+use crate::proto::reply::Enhanced;
 use crate::proto::route::Hop;
 
 /// A message of the queue, as a list shows it.
@@ -331,7 +334,7 @@ fn find(context: &Context, id: &str) -> Result<Item> {
         .ok_or_else(|| Error::Data(format!("{id}: {why}; mailq lists them")))
 }
 
-/// `-bv`: where the mail of each address would go. Nothing is connected to.
+/// `-bv`: where the mail of each address would go. No mail server is connected to.
 ///
 /// # Errors
 /// `NoUser` or `Data` when there is an address that mail cannot go to.
@@ -399,13 +402,27 @@ pub fn destination(context: &Context, text: &str) -> (String, Option<Error>) {
                 None,
             )
         }
-        Hop::Nowhere => {
-            let why = "it is not for here, and the configuration names no [smarthost]".to_owned();
-            (
-                why.clone(),
-                Some(Error::Unavailable(format!("{text}: {why}"))),
-            )
+        Hop::Host(peer, _) => (format!("{}:{}", peer.host, peer.port), None),
+        Hop::Mx(domain, _) => match Shared::new(context).hosts(&domain) {
+            Ok(hosts) => (format!("mail server {}", in_words(&hosts)), None),
+            Err(outcome) => (outcome.text.clone(), Some(no_route(text, &outcome))),
+        },
+        Hop::Refuse(why) => {
+            let why = format!("refused by a [[route]]: {}", why.text);
+            let sentence = format!("{text}: {why}");
+            (why, Some(Error::Unavailable(sentence)))
         }
+    }
+}
+
+/// Why mail would not go out, as an error of this program.
+fn no_route(text: &str, outcome: &Outcome) -> Error {
+    let sentence = format!("{text}: {}", outcome.text);
+    match (outcome.verdict, outcome.enhanced) {
+        (Verdict::Deferred, _) => Error::TempFail(sentence),
+        // There is no such domain (RFC 3463 3.2).
+        (_, Enhanced(5, 1, 2)) => Error::NoHost(sentence),
+        _ => Error::Unavailable(sentence),
     }
 }
 

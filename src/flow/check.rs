@@ -3,22 +3,24 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::admin::destination;
-use super::links::Shared;
-use super::queue::hop;
+use super::exchange::own_domains;
+use super::links::{Shared, Station};
+use super::queue::hop_from;
 use super::send::Connection;
-use super::{Context, deliver};
+use super::{Context, deliver, exchange};
 use crate::cli::{Invocation, say};
 use crate::config::{Password, Smarthost};
 use crate::error::{Error, Result};
 use crate::host::spool::Folder;
 use crate::host::{accounts, clock, privilege, words};
 use crate::json::Json;
-use crate::proto::address::Mailbox;
+use crate::proto::address::{Domain, Mailbox};
 use crate::proto::envelope::Outcome;
 use crate::proto::reply::Enhanced;
-use crate::proto::route::Hop;
+use crate::proto::route::{Hop, Via};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +60,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<ExitCode> {
     spool(context, &mut findings);
     mailbox(context, &mut findings);
     smarthosts(context, &mut findings);
+    direct(context, &mut findings);
     if call.json {
         let object = |f: &Finding| {
             let grade = Json::text(&f.grade.word());
@@ -109,7 +112,7 @@ fn configuration(context: &Context, findings: &mut Vec<Finding>) {
             findings,
             Grade::Warning,
             crate::config::DEFAULT_FILE,
-            "there is no such file, so mail is delivered on this system only; see minimta.toml(5)",
+            "there is no such file; see minimta.toml(5)",
         ),
     }
     for warning in context.config.warnings() {
@@ -217,10 +220,6 @@ fn mailbox(context: &Context, findings: &mut Vec<Finding>) {
 }
 
 fn smarthosts(context: &Context, findings: &mut Vec<Finding>) {
-    if context.config.smarthosts.is_empty() {
-        let text = "none is configured; mail that is not for here stays in the queue";
-        add(findings, Grade::Warning, "smarthost", text);
-    }
     let shared = Shared::new(context);
     let outgoing = shared.outgoing();
     for smarthost in &context.config.smarthosts {
@@ -246,6 +245,61 @@ fn smarthosts(context: &Context, findings: &mut Vec<Finding>) {
     }
 }
 
+/// What mail needs that goes straight to the servers of its recipients.
+fn direct(context: &Context, findings: &mut Vec<Finding>) {
+    let config = &context.config;
+    let by_route = config.routes.iter().any(|route| route.via == Via::Mx);
+    if !config.smarthosts.is_empty() && !by_route {
+        return;
+    }
+    match exchange::resolver(config).check() {
+        Ok(servers) => add(findings, Grade::Ok, "name servers", servers),
+        Err(why) => {
+            let text = format!(
+                "{why}: no mail can leave this system; see [dns] servers, or name a [smarthost]"
+            );
+            return add(findings, Grade::Error, "name servers", text);
+        }
+    }
+    let thing = format!("port {}", config.remote.port);
+    match outward(context) {
+        Ok(host) => add(findings, Grade::Ok, thing, format!("{host} can be reached")),
+        Err(why) => {
+            let text = format!(
+                "{why}; many networks close this port: without a [smarthost] no mail leaves them"
+            );
+            add(findings, Grade::Warning, thing, text);
+        }
+    }
+}
+
+/// A domain that everybody sends mail to.
+const KNOWN: &str = "gmail.com";
+
+/// Whether mail servers elsewhere can be reached: one that takes mail from everybody, which is greeted and left.
+fn outward(context: &Context) -> std::result::Result<String, String> {
+    let domain = Domain::parse(KNOWN).map_err(|why| why.to_string())?;
+    let shared = Shared::new(context);
+    let mut outgoing = shared.outgoing();
+    // A person waits.
+    outgoing.timeouts.connect = outgoing.timeouts.connect.min(Duration::from_secs(5));
+    let hosts = shared.hosts(&domain).map_err(|outcome| outcome.text)?;
+    let best = hosts.get(..1).unwrap_or_default();
+    let hop = Hop::Mx(domain, context.config.remote.tls);
+    let mut why = String::new();
+    for Station { target, .. } in shared.stations(&hop, best) {
+        let host = target.host.to_string();
+        match Connection::open(target, &outgoing) {
+            Ok(connection) => {
+                connection.close();
+                return Ok(host);
+            }
+            Err(outcome) => why = format!("{host}: {}", outcome.words()),
+        }
+    }
+    Err(why)
+}
+
 /// A password that everybody can read is nobody's.
 fn secret(smarthost: &Smarthost, findings: &mut Vec<Finding>) {
     let Some(Password::File(path)) = smarthost.login.as_ref().map(|l| &l.password) else {
@@ -265,6 +319,16 @@ fn secret(smarthost: &Smarthost, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Whom others see as the sender.
+fn leaving(context: &Context, from: Option<&Mailbox>, sender: Option<&Mailbox>) -> Option<Mailbox> {
+    let (rewriting, own) = (
+        &context.config.rewrite.leaving,
+        own_domains(&context.config),
+    );
+    let rewritten = sender.and_then(|s| rewriting.address(s, &own));
+    from.cloned().or(rewritten).or_else(|| sender.cloned())
+}
+
 /// `--test ADDRESS`: goes the way of a message up to the recipient, says what it meets, and sends nothing.
 ///
 /// # Errors
@@ -277,20 +341,27 @@ pub fn test(context: &Context, text: &str) -> Result<()> {
     say(&format!("{text}\n  goes to {route}\n"));
     let address = Mailbox::qualify(text, &context.config.hostname)
         .map_err(|why| Error::Data(why.to_string()))?;
-    if hop(context, &address) != Hop::Smarthost {
-        return Ok(());
-    }
     let sender = Mailbox::new(accounts::caller().name, context.config.hostname.clone()).ok();
     let shared = Shared::new(context);
     let outgoing = shared.outgoing();
+    let hop = hop_from(context, sender.as_ref(), &address);
+    let hosts = match &hop {
+        Hop::Mx(domain, _) => shared.hosts(domain).unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    let stations = shared.stations(&hop, &hosts);
+    if stations.is_empty() {
+        return Ok(());
+    }
     let mut last = None;
-    for smarthost in &context.config.smarthosts {
-        say(&format!("  {}:{}\n", smarthost.host, smarthost.port));
-        match Connection::open(smarthost.into(), &outgoing) {
+    for Station { target, from, .. } in stations {
+        let host = target.host.to_string();
+        say(&format!("  {host}:{}\n", target.port));
+        match Connection::open(target, &outgoing) {
             Ok(mut connection) => {
                 say(&format!("    {}\n", connection.protection()));
-                let sender = smarthost.from.as_ref().or(sender.as_ref());
-                let answer = connection.ask(sender, &address);
+                let seen = leaving(context, from, sender.as_ref());
+                let answer = connection.ask(seen.as_ref(), &address);
                 connection.close();
                 return match answer {
                     Ok(said) => {
@@ -298,8 +369,7 @@ pub fn test(context: &Context, text: &str) -> Result<()> {
                         Ok(())
                     }
                     Err(said) => Err(Error::Unavailable(format!(
-                        "{} does not take it: {said}",
-                        smarthost.host
+                        "{host} does not take it: {said}"
                     ))),
                 };
             }
@@ -310,7 +380,12 @@ pub fn test(context: &Context, text: &str) -> Result<()> {
         }
     }
     let why = last.as_ref().map(Outcome::words).unwrap_or_default();
-    let sentence = format!("no smarthost can be used now; the last one: {why}");
+    let what = if hop == Hop::Smarthost {
+        "smarthost"
+    } else {
+        "mail server"
+    };
+    let sentence = format!("no {what} can be used now; the last one: {why}");
     Err(match last.map(|o| o.enhanced) {
         // Its address cannot be found.
         Some(Enhanced(4, 4, 3)) => Error::NoHost(sentence),

@@ -1,6 +1,6 @@
 //! From a host's name to a server that takes mail.
 //!
-//! 1. the host's addresses, from the system's resolver; each in turn, until one greets us
+//! 1. the host's addresses, those that are given or those of the system's resolver; each in turn, until one greets us
 //! 2. EHLO, or HELO for a server too old for it, when nothing is needed that only EHLO offers
 //! 3. STARTTLS, and EHLO again: what was offered in the clear is forgotten (RFC 3207 4.2)
 //! 4. AUTH, with the password read now
@@ -8,11 +8,12 @@
 //! Nothing that goes wrong here is the mail's fault: each failure is an outcome that defers, with a text for the
 //! person who has to act.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
 use super::dialogue::{BROKEN, Dialogue, Outgoing, Trouble};
-use crate::config::{self, Login, Password, Smarthost, Tls};
+use crate::config::{Login, Password, Smarthost, Tls};
 use crate::host::tls::{self, Trust};
 use crate::host::wire::Wire;
 use crate::host::{clock, password, words};
@@ -21,15 +22,19 @@ use crate::proto::client;
 use crate::proto::envelope::{Outcome, Verdict};
 use crate::proto::letter::Capabilities;
 use crate::proto::reply::{Enhanced, Reply};
-use crate::proto::sasl::{self, Mechanism};
+use crate::proto::sasl;
 
 /// Where to connect to, and how.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Target<'a> {
     /// A name, or an address with or without brackets.
-    pub host: &'a str,
+    pub host: Cow<'a, str>,
     /// The port.
     pub port: u16,
+    /// Its addresses, when they are known.
+    pub addresses: Option<Vec<IpAddr>>,
+    /// Where the connection comes from, one address a family at most; otherwise the system chooses.
+    pub bind: &'a [IpAddr],
     /// How the connection is protected.
     pub tls: Tls,
     /// Whether the certificate is checked; never with [`Tls::Opportunistic`].
@@ -45,8 +50,10 @@ pub struct Target<'a> {
 impl<'a> From<&'a Smarthost> for Target<'a> {
     fn from(smarthost: &'a Smarthost) -> Self {
         Self {
-            host: &smarthost.host,
+            host: Cow::Borrowed(&smarthost.host),
             port: smarthost.port,
+            addresses: None,
+            bind: &[],
             tls: smarthost.tls,
             verify: smarthost.verify,
             ca_file: smarthost.ca_file.as_deref(),
@@ -69,14 +76,14 @@ impl Target<'_> {
 
     /// Not now, in our own words.
     pub fn deferred(&self, enhanced: Enhanced, text: &str) -> Outcome {
-        Outcome::new(Verdict::Deferred, None, enhanced, self.host, text)
+        Outcome::new(Verdict::Deferred, None, enhanced, &self.host, text)
     }
 
     /// Not now, in the server's words, with what it was asked before them.
     fn refused(&self, asked: &str, reply: &Reply) -> Outcome {
-        let said = client::said(Verdict::Deferred, reply, self.host);
+        let said = client::said(Verdict::Deferred, reply, &self.host);
         let text = format!("{asked}: {}", said.text);
-        Outcome::new(said.verdict, said.code, said.enhanced, self.host, &text)
+        Outcome::new(said.verdict, said.code, said.enhanced, &self.host, &text)
     }
 }
 
@@ -126,17 +133,8 @@ const MAX_ADDRESSES: usize = 5;
 
 /// Connects to the first address of the host that greets us.
 fn reach<'a>(target: &Target<'_>, outgoing: &'a Outgoing<'a>) -> Result<Dialogue<'a>, Outcome> {
-    let (host, port) = (without_brackets(target.host), target.port);
-    let addresses = (host, port).to_socket_addrs().map_err(|e| {
-        let why = words(&e);
-        let why = why.trim_start_matches("failed to lookup address information: ");
-        let text = format!(
-            "cannot find the address of {host}: {why}; check the name and /etc/resolv.conf"
-        );
-        target.deferred(Enhanced(4, 4, 3), &text)
-    })?;
     let mut worst: Option<Outcome> = None;
-    for address in addresses.take(MAX_ADDRESSES) {
+    for address in addresses(target)? {
         match greet(target, outgoing, &address) {
             Ok(dialogue) => return Ok(dialogue),
             // What a server said tells more than that another address is dead.
@@ -145,9 +143,27 @@ fn reach<'a>(target: &Target<'_>, outgoing: &'a Outgoing<'a>) -> Result<Dialogue
         }
     }
     Err(worst.unwrap_or_else(|| {
+        let host = &target.host;
         let text = format!("{host} has no address; check the name and /etc/resolv.conf");
         target.deferred(Enhanced(4, 4, 3), &text)
     }))
+}
+
+/// The addresses that are given, or those the system knows.
+fn addresses(target: &Target<'_>) -> Result<Vec<SocketAddr>, Outcome> {
+    let (host, port) = (without_brackets(&target.host), target.port);
+    if let Some(given) = &target.addresses {
+        return Ok(given.iter().map(|ip| SocketAddr::new(*ip, port)).collect());
+    }
+    let found = (host, port).to_socket_addrs().map_err(|e| {
+        let why = words(&e);
+        let why = why.trim_start_matches("failed to lookup address information: ");
+        let text = format!(
+            "cannot find the address of {host}: {why}; check the name and /etc/resolv.conf"
+        );
+        target.deferred(Enhanced(4, 4, 3), &text)
+    })?;
+    Ok(found.take(MAX_ADDRESSES).collect())
 }
 
 /// Connects to one address and waits for its greeting.
@@ -157,7 +173,11 @@ fn greet<'a>(
     address: &SocketAddr,
 ) -> Result<Dialogue<'a>, Outcome> {
     outgoing.trace(&format!("= connecting to {} ({address})", target.host));
-    let wire = Wire::connect(address, outgoing.timeouts.connect).map_err(|e| {
+    let from = target
+        .bind
+        .iter()
+        .find(|ip| ip.is_ipv6() == address.is_ipv6());
+    let wire = Wire::connect(address, from.copied(), outgoing.timeouts.connect).map_err(|e| {
         let (ip, port) = (address.ip(), address.port());
         let text = format!("cannot connect to {ip} port {port}: {}", words(&e));
         target.deferred(NO_ANSWER, &text)
@@ -287,7 +307,7 @@ fn start_tls(
 
 fn encrypt(dialogue: &mut Dialogue<'_>, target: &Target<'_>) -> Result<(), Outcome> {
     let failed = |why: &str| target.deferred(SECURITY, &format!("TLS failed: {why}"));
-    let host = without_brackets(target.host);
+    let host = without_brackets(&target.host);
     let session = dialogue.outgoing.tls.session(&target.trust(), host);
     let session = session.map_err(|sentence| failed(&sentence))?;
     let done = dialogue.start_tls(session);
@@ -305,7 +325,7 @@ fn log_in(
     let authentic = dialogue.wire.is_tls() && target.tls != Tls::Opportunistic;
     let protected = authentic || dialogue.wire.is_local();
     let mechanism =
-        sasl::choose(wanted(login.mechanism), &capabilities.auth, protected).map_err(|why| {
+        sasl::choose(login.mechanism, &capabilities.auth, protected).map_err(|why| {
             deferred(&format!(
                 "cannot log in as {}: the server {why}",
                 login.user
@@ -354,19 +374,6 @@ fn without_secrets(mut reply: Reply, secrets: &[&str]) -> Reply {
         }
     }
     reply
-}
-
-/// The configuration's word for a mechanism as the protocol's.
-fn wanted(mechanism: config::Mechanism) -> Option<Mechanism> {
-    match mechanism {
-        config::Mechanism::Auto => None,
-        config::Mechanism::Plain => Some(Mechanism::Plain),
-        config::Mechanism::Login => Some(Mechanism::Login),
-        config::Mechanism::CramMd5 => Some(Mechanism::CramMd5),
-        config::Mechanism::ScramSha256 => Some(Mechanism::ScramSha256),
-        config::Mechanism::Xoauth2 => Some(Mechanism::Xoauth2),
-        config::Mechanism::Oauthbearer => Some(Mechanism::Oauthbearer),
-    }
 }
 
 fn ask(

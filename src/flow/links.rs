@@ -1,29 +1,45 @@
-//! The smarthosts of a queue run: tried in their order, each over one connection for many messages, and not again
-//! in the same run once one is found to be down.
+//! The connections of a queue run: servers tried in their order, each over one connection for many messages, and not
+//! again in the same run once one is found to be down.
+//!
+//! For each next hop there are stations: the smarthosts, one host of a route, or the mail exchangers of a domain.
+//! Whoever is only deferred at one is tried at the next (RFC 5321 5.1); a final answer is final.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::connect::Target;
 use super::dialogue::{Outgoing, Timeouts};
+use super::exchange::{self, own_domains};
 use super::send::Connection;
 use super::{Context, Damaged, Outcomes, text};
 use crate::cli::complain;
-use crate::config::Smarthost;
+use crate::config::Tls;
+use crate::host::dns::Dns;
 use crate::host::spool::Claim;
 use crate::host::tls;
-use crate::proto::address::ReversePath;
+use crate::proto::address::{Domain, Mailbox, ReversePath};
 use crate::proto::envelope::{Outcome, Recipient, Verdict};
-use crate::proto::header::{Field, Header};
+use crate::proto::header::Header;
 use crate::proto::letter::Letter;
+use crate::proto::mx::Host;
+use crate::proto::reply::Enhanced;
+use crate::proto::rewrite::leave_as;
+use crate::proto::route::{Hop, Protection};
 
 /// What all connections of a run share, besides the configuration.
 pub struct Shared<'a> {
     context: &'a Context,
     tls: tls::Clients,
+    dns: Dns,
     trace: Box<dyn Fn(&str) + Sync + 'a>,
-    /// Smarthosts found to be down in this run, by their number, and what was found.
-    down: Mutex<BTreeMap<usize, Outcome>>,
+    /// Servers found to be down in this run, and what was found.
+    down: Mutex<BTreeMap<Place, Outcome>>,
+    /// How many connections there are to each host.
+    taken: Mutex<BTreeMap<Place, usize>>,
+    /// A connection was closed.
+    freed: Condvar,
 }
 
 impl<'a> Shared<'a> {
@@ -33,8 +49,11 @@ impl<'a> Shared<'a> {
         Self {
             context,
             tls: tls::Clients::new(),
+            dns: exchange::resolver(&context.config),
             trace,
             down: Mutex::default(),
+            taken: Mutex::default(),
+            freed: Condvar::new(),
         }
     }
 
@@ -51,19 +70,136 @@ impl<'a> Shared<'a> {
 
     /// Whether a smarthost was found to be down.
     pub fn is_blocked(&self) -> bool {
-        !self
-            .down
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty()
+        let down = lock(&self.down);
+        down.keys()
+            .any(|place| matches!(place, Place::Smarthost(_)))
     }
+
+    /// The hosts that take mail for a domain.
+    ///
+    /// # Errors
+    /// What becomes of its mail when there are none.
+    pub fn hosts(&self, domain: &Domain) -> Result<Vec<Host>, Outcome> {
+        exchange::hosts(&self.dns, &self.context.config, domain)
+    }
+
+    /// Where the mail of a hop can be handed over, best first; `hosts` are those of its domain.
+    pub fn stations(&self, hop: &Hop, hosts: &[Host]) -> Vec<Station<'_>> {
+        match hop {
+            Hop::Smarthost => (0..)
+                .zip(&self.context.config.smarthosts)
+                .map(|(number, smarthost)| Station {
+                    place: Place::Smarthost(number),
+                    target: smarthost.into(),
+                    from: smarthost.from.as_ref(),
+                })
+                .collect(),
+            Hop::Host(peer, protection) => {
+                vec![self.station(&peer.host, peer.port, *protection, None)]
+            }
+            Hop::Mx(_, protection) => {
+                let port = self.context.config.remote.port;
+                let of = |h: &Host| self.station(&h.name, port, *protection, Some(h));
+                hosts.iter().map(of).collect()
+            }
+            Hop::Local | Hop::Refuse(_) => Vec::new(),
+        }
+    }
+
+    fn station(
+        &self,
+        name: &str,
+        port: u16,
+        protection: Protection,
+        host: Option<&Host>,
+    ) -> Station<'_> {
+        Station {
+            place: Place::Host(name.to_owned(), port, protection),
+            target: Target {
+                host: Cow::Owned(name.to_owned()),
+                port,
+                addresses: host.map(|host| host.addresses.clone()),
+                bind: &self.context.config.remote.bind,
+                tls: match protection {
+                    Protection::Opportunistic => Tls::Opportunistic,
+                    Protection::Require => Tls::Starttls,
+                    Protection::None => Tls::None,
+                },
+                // Nobody has told us whose certificate it should be.
+                verify: false,
+                ca_file: None,
+                fingerprint: None,
+                login: None,
+            },
+            from: None,
+        }
+    }
+
+    /// Waits until one more connection to a place may be made. Whoever waits must have no connection himself.
+    fn slot(&'a self, place: &Place) -> Slot<'a> {
+        let limit = self.context.config.queue.per_destination;
+        let mut taken = lock(&self.taken);
+        while taken.get(place).is_some_and(|n| *n >= limit) {
+            taken = self
+                .freed
+                .wait(taken)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        *taken.entry(place.clone()).or_default() += 1;
+        Slot {
+            shared: self,
+            place: place.clone(),
+        }
+    }
+}
+
+/// Which server a connection leads to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// By its number in the configuration: two logins at one host are two.
+    Smarthost(usize),
+    /// By name, port and protection: domains with the same exchanger share its connection.
+    Host(String, u16, Protection),
+}
+
+/// A server where mail can be handed over.
+pub struct Station<'a> {
+    place: Place,
+    /// How to reach it.
+    pub target: Target<'a>,
+    /// The address all mail leaves as there.
+    pub from: Option<&'a Mailbox>,
+}
+
+/// One of the connections that may be made to a host at once.
+struct Slot<'a> {
+    shared: &'a Shared<'a>,
+    place: Place,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let mut taken = lock(&self.shared.taken);
+        if let Some(count) = taken.get_mut(&self.place) {
+            *count = count.saturating_sub(1);
+        }
+        self.shared.freed.notify_all();
+    }
+}
+
+/// A connection, and its place among those to its host.
+struct Link<'a> {
+    connection: Connection<'a>,
+    _slot: Option<Slot<'a>>,
 }
 
 /// Connections of one worker.
 pub struct Links<'a> {
     shared: &'a Shared<'a>,
     outgoing: &'a Outgoing<'a>,
-    open: BTreeMap<usize, Connection<'a>>,
+    open: BTreeMap<Place, Link<'a>>,
+    /// The hosts of the domain that was last sent to.
+    found: Option<(Domain, Result<Vec<Host>, Outcome>)>,
 }
 
 impl<'a> Links<'a> {
@@ -73,18 +209,29 @@ impl<'a> Links<'a> {
             shared,
             outgoing,
             open: BTreeMap::new(),
+            found: None,
         }
     }
 
-    /// Sends a message to those of its recipients whose indices are given: to the first smarthost that takes it or
-    /// refuses it for good. Whoever is only deferred by one is tried at the next.
+    /// Sends a message to those of its recipients whose indices are given, all of them of this hop: to the first
+    /// server that takes it or refuses it for good. Whoever is only deferred by one is tried at the next.
     ///
     /// # Errors
     /// [`Damaged`] when the message is not what was accepted; nobody was given it then.
-    pub fn send(&mut self, claim: &Claim, indices: &[usize]) -> Result<Outcomes, Damaged> {
+    pub fn send(
+        &mut self,
+        hop: &Hop,
+        claim: &Claim,
+        indices: &[usize],
+    ) -> Result<Outcomes, Damaged> {
+        let stations = match self.stations(hop) {
+            Ok(stations) => stations,
+            Err(outcome) => return Ok(all(indices, &outcome)),
+        };
         let (mut outcomes, mut left) = (BTreeMap::new(), indices.to_vec());
-        for (number, smarthost) in self.shared.context.config.smarthosts.iter().enumerate() {
-            for (index, outcome) in self.try_one(number, smarthost, claim, &left)? {
+        for (number, station) in stations.into_iter().enumerate() {
+            let best = number == 0 && matches!(hop, Hop::Mx(..));
+            for (index, outcome) in self.try_one(station, best, claim, &left)? {
                 outcomes.insert(index, outcome);
             }
             left.retain(|i| {
@@ -99,55 +246,99 @@ impl<'a> Links<'a> {
         Ok(outcomes.into_iter().collect())
     }
 
+    fn stations(&mut self, hop: &Hop) -> Result<Vec<Station<'a>>, Outcome> {
+        let Hop::Mx(domain, _) = hop else {
+            return Ok(self.shared.stations(hop, &[]));
+        };
+        let found = match self.found.take() {
+            Some((last, found)) if last == *domain => found,
+            _ => self.shared.hosts(domain),
+        };
+        let stations = found.clone().map(|hosts| self.shared.stations(hop, &hosts));
+        self.found = Some((domain.clone(), found));
+        stations
+    }
+
     fn try_one(
         &mut self,
-        number: usize,
-        smarthost: &'a Smarthost,
+        station: Station<'a>,
+        best: bool,
         claim: &Claim,
         left: &[usize],
     ) -> Result<Outcomes, Damaged> {
-        match self.connection(number, smarthost) {
-            Ok(mut connection) => {
-                let outcomes = deliver(&mut connection, smarthost, claim, left);
-                self.open.insert(number, connection);
+        let (place, from) = (station.place.clone(), station.from);
+        match self.link(station) {
+            Ok(mut link) => {
+                let config = &self.shared.context.config;
+                let outcomes = deliver(&mut link.connection, config, from, claim, left);
+                self.open.insert(place, link);
                 outcomes
             }
-            Err(outcome) => Ok(left.iter().map(|i| (*i, outcome.clone())).collect()),
+            Err(outcome) if best && outcome.enhanced == CIRCLE => Ok(all(left, &never(outcome))),
+            Err(outcome) => Ok(all(left, &outcome)),
         }
     }
 
-    /// The connection of the last message, or a new one, unless the smarthost was found to be down.
-    fn connection(
-        &mut self,
-        number: usize,
-        smarthost: &'a Smarthost,
-    ) -> Result<Connection<'a>, Outcome> {
-        if let Some(connection) = self.open.remove(&number).filter(Connection::is_usable) {
-            return Ok(connection);
+    /// The connection of the last message, or a new one, unless the server was found to be down.
+    fn link(&mut self, station: Station<'a>) -> Result<Link<'a>, Outcome> {
+        let Station { place, target, .. } = station;
+        if let Some(link) = self.open.remove(&place)
+            && link.connection.is_usable()
+        {
+            return Ok(link);
         }
-        let down = || {
-            self.shared
-                .down
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
+        let slot = match place {
+            Place::Smarthost(_) => None,
+            Place::Host(..) => {
+                // Whoever waits for one host must not keep others waiting for another.
+                self.close();
+                Some(self.shared.slot(&place))
+            }
         };
-        if let Some(outcome) = down().get(&number) {
+        if let Some(outcome) = lock(&self.shared.down).get(&place) {
             return Err(outcome.clone());
         }
-        Connection::open(smarthost.into(), self.outgoing).inspect_err(|outcome| {
-            down().insert(number, outcome.clone());
-        })
+        match Connection::open(target, self.outgoing) {
+            Ok(connection) => Ok(Link {
+                connection,
+                _slot: slot,
+            }),
+            Err(outcome) => {
+                lock(&self.shared.down).insert(place, outcome.clone());
+                Err(outcome)
+            }
+        }
     }
 
     /// Says goodbye to all.
-    pub fn close(self) {
-        self.open.into_values().for_each(Connection::close);
+    pub fn close(&mut self) {
+        for link in std::mem::take(&mut self.open).into_values() {
+            link.connection.close();
+        }
     }
+}
+
+/// Status of a server that turns out to be this machine.
+const CIRCLE: Enhanced = Enhanced(4, 4, 6);
+
+/// The best exchanger of a domain is this machine, by whatever name it is listed: no later try will change that
+/// (K36).
+fn never(outcome: Outcome) -> Outcome {
+    Outcome {
+        verdict: Verdict::Failed,
+        enhanced: Enhanced(5, 4, 6),
+        ..outcome
+    }
+}
+
+fn all(indices: &[usize], outcome: &Outcome) -> Outcomes {
+    indices.iter().map(|i| (*i, outcome.clone())).collect()
 }
 
 fn deliver(
     connection: &mut Connection<'_>,
-    smarthost: &Smarthost,
+    config: &crate::config::Config,
+    from: Option<&Mailbox>,
     claim: &Claim,
     indices: &[usize],
 ) -> Result<Outcomes, Damaged> {
@@ -156,33 +347,33 @@ fn deliver(
         .iter()
         .filter_map(|i| envelope.recipients.get(*i).map(|r| (*i, r)))
         .unzip();
-    // A report has no sender to be replaced: it must not be answered (RFC 5321 4.5.5).
-    let from = smarthost
-        .from
-        .as_ref()
-        .filter(|_| envelope.sender != ReversePath::Null);
-    let sender = from.map_or_else(
-        || envelope.sender.clone(),
-        |from| ReversePath::Mailbox(from.clone()),
-    );
+    let (leaving, own) = (&config.rewrite.leaving, own_domains(config));
+    let sender = match from {
+        // A report has no sender to be replaced: it must not be answered (RFC 5321 4.5.5).
+        Some(from) if envelope.sender != ReversePath::Null => ReversePath::Mailbox(from.clone()),
+        _ => leaving.sender(&envelope.sender, &own),
+    };
     let letter = Letter {
         sender: &sender,
         recipients: &recipients,
         facts: claim.facts,
-        smtputf8: envelope.smtputf8,
+        smtputf8: envelope.smtputf8 || sender.mailbox().is_some_and(|m| !m.is_ascii()),
         ret: envelope.ret,
         envid: envelope.envid.as_deref(),
     };
     let change = |header: &mut Header| {
-        if let Some(from) = &smarthost.from {
+        leaving.header(header, &own);
+        if let Some(from) = from {
             leave_as(header, &from.to_string());
         }
     };
+    let changes = from.is_some() || !leaving.is_empty();
     let mut damaged = false;
     let mut source = |take: &mut dyn FnMut(&[u8]) -> io::Result<()>| {
-        let message: Box<dyn Read> = match smarthost.from {
-            Some(_) => Box::new(text::changed(claim, &change)?),
-            None => Box::new(claim.message()),
+        let message: Box<dyn Read> = if changes {
+            Box::new(text::changed(claim, &change)?)
+        } else {
+            Box::new(claim.message())
         };
         let copied = text::copy(message, take);
         damaged |= matches!(&copied, Err(e) if e.kind() == io::ErrorKind::InvalidData);
@@ -196,53 +387,7 @@ fn deliver(
     Ok(indices.into_iter().zip(outcomes).collect())
 }
 
-/// Everything leaves as one address: who wrote it stays reachable through Reply-To.
-fn leave_as(header: &mut Header, from: &str) {
-    let old = header.get("From").map(|f| f.body().to_vec());
-    header.rewrite_addresses(&["From"], &mut |address| {
-        (address != from).then(|| from.to_owned())
-    });
-    let changed = header.get("From").map(|f| f.body().to_vec()) != old;
-    if let (true, None, Some(old)) = (changed, header.get("Reply-To"), old) {
-        header.append(Field::made(
-            "Reply-To",
-            String::from_utf8_lossy(&old).trim(),
-        ));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proto::header::sample;
-
-    #[test]
-    fn everything_leaves_as_one_address_and_its_author_stays_reachable() {
-        let rows = [
-            (
-                "From: root <root@pi.example>\r\n",
-                "From: root <me@example.org>\r\nReply-To: root <root@pi.example>\r\n",
-            ),
-            (
-                "From: root@pi.example (Cron)\r\n",
-                "From: me@example.org (Cron)\r\nReply-To: root@pi.example (Cron)\r\n",
-            ),
-            (
-                "From: a@pi.example\r\nReply-To: b@c.example\r\n",
-                "From: me@example.org\r\nReply-To: b@c.example\r\n",
-            ),
-            (
-                "From: Me <me@example.org>\r\n",
-                "From: Me <me@example.org>\r\n",
-            ),
-            ("Subject: x\r\n", "Subject: x\r\n"),
-        ];
-        for (before, after) in rows {
-            let mut header = sample(before);
-            leave_as(&mut header, "me@example.org");
-            let mut text = Vec::new();
-            header.write(&mut text);
-            assert_eq!(String::from_utf8_lossy(&text), format!("{after}\r\n"));
-        }
-    }
+/// Nothing shared is ever left half-changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -25,9 +25,8 @@ use crate::host::spool::{Claim, Folder, Item, Refusal};
 use crate::host::{clock, presence, privilege};
 use crate::proto::address::Mailbox;
 use crate::proto::envelope::{Envelope, Outcome, Parsed, Progress, Verdict};
-use crate::proto::reply::Enhanced;
 use crate::proto::retry::{self, Next};
-use crate::proto::route::{Hop, route};
+use crate::proto::route::{self, Hop, Router};
 
 /// A delivery needs little; a thread that has more than it needs takes memory from a small machine.
 pub const STACK: usize = 256 * 1024;
@@ -87,7 +86,7 @@ pub fn first_attempt(
     }
     let mut place = None;
     if background {
-        place = context.spool.slot(context.config.queue.workers);
+        place = context.spool.place(context.config.queue.workers);
         // The one who asked is told "done" and goes on; standard streams are his, not ours.
         if place.is_none() || privilege::detach().is_err() {
             return;
@@ -97,11 +96,19 @@ pub fn first_attempt(
     let held = held.map(|claim| run.adopt(claim));
     items.extend(held.iter().map(|claim| fresh(claim.id.clone())));
     run.all(items);
-    held.into_iter().for_each(|claim| run.release(claim));
-    drop(place);
-    // Whoever found no place in the meantime relies on us to look again, unless the way is blocked.
-    if background && !run.shared.is_blocked() {
-        run.all(context.spool.scan(Folder::New).unwrap_or_default());
+    if let Some(claim) = held {
+        run.release(claim);
+    }
+    while place.is_some() && !run.shared.is_blocked() {
+        // Whoever found no place in the meantime relies on us to look after his message.
+        place = place.and_then(|place| {
+            context
+                .spool
+                .next_wanted(place, context.config.queue.workers)
+        });
+        if place.is_some() {
+            run.all(context.spool.scan(Folder::New).unwrap_or_default());
+        }
     }
 }
 
@@ -129,20 +136,29 @@ pub fn is_selected(context: &Context, item: &Item, select: &[Select]) -> bool {
     })
 }
 
-/// The next hop of an address.
+/// The next hop of an address; whether it is of this system depends on nothing else.
 pub fn hop(context: &Context, address: &Mailbox) -> Hop {
-    route(
-        address,
-        &context.config.domains,
-        !context.config.smarthosts.is_empty(),
-    )
+    hop_from(context, None, address)
+}
+
+/// The next hop of an address, for mail of this sender.
+pub fn hop_from(context: &Context, sender: Option<&Mailbox>, address: &Mailbox) -> Hop {
+    let config = &context.config;
+    let router = Router {
+        routes: &config.routes,
+        domains: &config.domains,
+        smarthost: !config.smarthosts.is_empty(),
+        port: config.remote.port,
+        tls: config.remote.tls,
+    };
+    router.route(sender, address)
 }
 
 fn hops(context: &Context, envelope: &Envelope) -> Vec<Hop> {
     envelope
         .recipients
         .iter()
-        .map(|r| hop(context, &r.address))
+        .map(|r| hop_from(context, envelope.sender.mailbox(), &r.address))
         .collect()
 }
 
@@ -227,11 +243,11 @@ impl<'a> Run<'a> {
         let queue = &self.context.config.queue;
         match hop {
             // Another connection is another login: it must be worth one.
-            Hop::Smarthost => Width {
+            Hop::Smarthost | Hop::Host(..) | Hop::Mx(..) => Width {
                 most: queue.per_destination,
                 worth: WORTH_A_CONNECTION,
             },
-            Hop::Local | Hop::Nowhere => Width {
+            Hop::Local | Hop::Refuse(_) => Width {
                 most: queue.workers,
                 worth: 1,
             },
@@ -305,8 +321,8 @@ impl<'a> Run<'a> {
     /// Works as long as there is anything to do.
     pub fn worker(&self) {
         let outgoing = self.shared.outgoing();
+        let mut links = Links::new(&self.shared, &outgoing);
         while let Some(mut place) = self.lanes.join() {
-            let mut links = Links::new(&self.shared, &outgoing);
             while let Some(errand) = place.next() {
                 let claim = match errand.claim {
                     Some(claim) => Some(claim),
@@ -320,8 +336,12 @@ impl<'a> Run<'a> {
                     }
                 }
             }
-            links.close();
+            // The exchanger of the next domain may well be the same.
+            if !matches!(place.hop, Hop::Mx(..)) {
+                links.close();
+            }
         }
+        links.close();
     }
 
     /// Tries a message for its recipients of this hop. Returned are the reports made.
@@ -336,8 +356,8 @@ impl<'a> Run<'a> {
         }
         let outcomes = match hop {
             Hop::Local => deliver::deliver(self.context, claim, &waiting),
-            Hop::Smarthost => links.send(claim, &waiting),
-            Hop::Nowhere => Ok(waiting.iter().map(|i| (*i, nowhere())).collect()),
+            Hop::Smarthost | Hop::Host(..) | Hop::Mx(..) => links.send(hop, claim, &waiting),
+            Hop::Refuse(why) => Ok(waiting.iter().map(|i| (*i, refused(why))).collect()),
         };
         let Ok(outcomes) = outcomes else {
             self.set_aside(claim);
@@ -492,10 +512,9 @@ fn wanted(hops: &[Hop], progress: &Progress) -> Vec<Hop> {
     wanted
 }
 
-fn nowhere() -> Outcome {
-    let text =
-        "this mail is not for here, and the configuration names no [smarthost] that would take it";
-    Outcome::new(Verdict::Deferred, None, Enhanced(4, 4, 4), "", text)
+/// In the words of the configuration, not of a server.
+fn refused(why: &route::Refusal) -> Outcome {
+    Outcome::new(Verdict::Failed, None, why.enhanced, "", &why.text)
 }
 
 /// What a pass did.

@@ -129,7 +129,7 @@ impl<'a> Connection<'a> {
     }
 
     fn reopen(&mut self) -> Result<(), Outcome> {
-        *self = Self::open(self.target, self.outgoing)?;
+        *self = Self::open(self.target.clone(), self.outgoing)?;
         Ok(())
     }
 
@@ -152,12 +152,12 @@ impl<'a> Connection<'a> {
         letter.facts.eight_bit = plan
             .as_ref()
             .map_or(letter.facts.eight_bit, |p| p.left().eight_bit);
-        let host = self.target.host;
+        let host = self.target.host.clone();
         let mut transaction = Transaction::new(
             &letter,
             recipients,
             &self.capabilities,
-            host,
+            &host,
             self.left_open,
         );
         let mut message = Message { source, plan };
@@ -366,11 +366,12 @@ fn stream(wire: &mut Wire, message: &mut Message<'_, '_>, block: Duration) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Login, Mechanism, Password, Tls};
+    use crate::config::{Login, Password, Tls};
     use crate::host::tls::Clients;
     use crate::host::tls::testing::{Authority, Server};
     use crate::proto::address::{Domain, Mailbox, ReversePath};
     use crate::proto::envelope::{Facts, Recipient, Verdict};
+    use crate::proto::sasl::Mechanism;
     use std::io::BufRead;
     use std::net::TcpListener;
     use std::path::PathBuf;
@@ -499,8 +500,10 @@ mod tests {
                 trace: Some(&show),
             };
             let target = Target {
-                host: "127.0.0.1",
+                host: "127.0.0.1".into(),
                 port,
+                addresses: None,
+                bind: &[],
                 tls: self.tls,
                 verify: true,
                 ca_file: self.ca_file.as_ref().map(|file| file.0.as_path()),
@@ -849,7 +852,9 @@ mod tests {
             ), // K13
         ] {
             let target = Target {
-                host,
+                host: host.into(),
+                addresses: None,
+                bind: &[],
                 port,
                 tls: Tls::Implicit,
                 verify: true,
@@ -952,7 +957,7 @@ mod tests {
             ),
             (
                 Tls::Starttls,
-                "220 mx|EHLO|250-mx|250 STARTTLS|STARTTLS|220 go",
+                "220 mx|EHLO|250-mx|250 STARTTLS|STARTTLS|220 go|(some)",
                 "~ 4.7.0 TLS failed: it closed the connection during the handshake",
             ),
             // An alert "protocol version" of TLS 1.0.
@@ -1005,7 +1010,7 @@ mod tests {
         assert_eq!(other.play(&[&script]).outcomes, ["= 250 2.0.0 as 1"]);
     }
 
-    fn login(mechanism: Mechanism) -> Option<Login> {
+    fn login(mechanism: Option<Mechanism>) -> Option<Login> {
         Some(Login {
             user: "me".to_owned(),
             password: Password::Command(["printf", "sesame\\n"].map(str::to_owned).to_vec()),
@@ -1016,7 +1021,7 @@ mod tests {
     #[test]
     fn the_password_goes_only_to_whom_it_belongs() {
         let mut case = safe_by_authority(Tls::Implicit);
-        case.login = login(Mechanism::Auto);
+        case.login = login(None);
         let script = format!("(TLS)|220 mx|EHLO|250-mx|250 AUTH PLAIN|AUTH|235 ok|{REST}");
         assert_eq!(case.play(&[&script]).outcomes, ["= 250 2.0.0 as 1"]);
         // K26: a certificate for another name, of another authority, of the past.
@@ -1042,72 +1047,72 @@ mod tests {
     fn a_login_that_fails_defers() {
         const HELLO: &str = "(TLS)|220 mx|EHLO|250-mx|250 AUTH PLAIN LOGIN CRAM-MD5";
         let plain = "AUTH PLAIN AG1lAHNlc2FtZQ==";
-        let rows: &[(Mechanism, String, &str)] = &[
+        let rows: &[(Option<Mechanism>, String, &str)] = &[
             (
-                Mechanism::Auto,
+                None,
                 format!("{HELLO}|{plain}|235 ok|{REST}"),
                 "= 250 2.0.0 as 1",
             ),
             (
-                Mechanism::Login,
+                Some(Mechanism::Login),
                 format!(
                     "{HELLO}|AUTH LOGIN|334 VXNlcm5hbWU6|bWU=|334 UGFzc3dvcmQ6|c2VzYW1l|235 ok|{REST}"
                 ),
                 "= 250 2.0.0 as 1",
             ),
             (
-                Mechanism::CramMd5,
+                Some(Mechanism::CramMd5),
                 format!("{HELLO}|AUTH CRAM-MD5|334 PHg+|bWUg|235 ok|{REST}"),
                 "= 250 2.0.0 as 1",
             ),
             // K12.
             (
-                Mechanism::Auto,
+                None,
                 format!("{HELLO}|{plain}|535 5.7.8 wrong|QUIT|221 bye"),
                 "~ 535 4.7.8 AUTH PLAIN as me: wrong",
             ),
             (
-                Mechanism::Auto,
+                None,
                 format!("{HELLO}|{plain}|454 4.7.0 ill|QUIT|221 bye"),
                 "~ 454 4.7.0 AUTH PLAIN as me: ill",
             ),
             (
-                Mechanism::Auto,
+                None,
                 format!("{HELLO}|{plain}|535 not AG1lAHNlc2FtZQ== nor sesame|QUIT|221 bye"),
                 "~ 535 4.0.0 AUTH PLAIN as me: not ... nor ...",
             ),
             (
-                Mechanism::Auto,
+                None,
                 format!("{HELLO}|{plain}|334 x|QUIT|221 bye"),
                 "~ 4.7.0 AUTH PLAIN: the server goes on asking when everything is said",
             ),
             (
-                Mechanism::Login,
+                Some(Mechanism::Login),
                 format!("{HELLO}|AUTH LOGIN|334 x|bWU=|334 x|c2VzYW1l|334 x|QUIT|221 bye"),
                 "~ 4.7.0 AUTH LOGIN: the server goes on asking",
             ),
             (
-                Mechanism::CramMd5,
+                Some(Mechanism::CramMd5),
                 format!("{HELLO}|AUTH CRAM-MD5|334 %|QUIT|221 bye"),
                 "~ 4.7.0 AUTH CRAM-MD5: the server sent a challenge that is not base64",
             ),
             (
-                Mechanism::Auto,
+                None,
                 format!("{HELLO}|{plain}"),
                 "~ 4.4.2 AUTH PLAIN: the server closed the connection",
             ),
             (
-                Mechanism::Xoauth2,
+                Some(Mechanism::Xoauth2),
                 format!("{HELLO}|QUIT|221 bye"),
                 "~ 4.7.0 cannot log in as me: the server offers AUTH with PLAIN, LOGIN, CRAM-MD5, and not XOAUTH2",
             ),
             (
-                Mechanism::Auto,
+                None,
                 "(TLS)|220 mx|EHLO|250 mx|QUIT|221 bye".to_owned(),
                 "~ 4.7.0 cannot log in as me: the server offers no AUTH",
             ),
             (
-                Mechanism::Auto,
+                None,
                 "(TLS)|220 mx|EHLO|502 no|QUIT|221 bye".to_owned(),
                 "~ 502 4.0.0 EHLO: no",
             ), // K4
@@ -1132,7 +1137,7 @@ mod tests {
             }
         }
         let mut case = safe(Tls::Implicit);
-        case.login = login(Mechanism::Auto);
+        case.login = login(None);
         if let Some(login) = &mut case.login {
             login.password = Password::File("/nowhere/password".into());
         }
@@ -1146,7 +1151,7 @@ mod tests {
     #[test]
     fn the_dialogue_is_shown_without_the_password() {
         let mut case = safe(Tls::Implicit);
-        case.login = login(Mechanism::Auto);
+        case.login = login(None);
         let script = format!("(TLS)|220 mx|EHLO|250-mx|250 AUTH PLAIN|AUTH|235 2.7.0 ok|{REST}");
         let trace = case.play(&[&script]).trace;
         let expected = "= TLS begins\n< 220 mx\n> EHLO pi.example\n< 250-mx\n< 250 AUTH PLAIN\n> AUTH PLAIN ...\n\

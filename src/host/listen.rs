@@ -19,15 +19,14 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, listen, setsockopt,
-    socket, sockopt,
-};
+use socket2::{Domain, Socket as Socket2, Type};
 
 pub use mio::Waker;
 
 use super::wire::Socket;
 
+/// Clients that wait to be accepted; the system has a limit of its own, which is usually less.
+const BACKLOG: i32 = 4096;
 /// The system knows no addresses of this family.
 pub const NO_FAMILY: i32 = nix::libc::EAFNOSUPPORT;
 /// The system has no such address.
@@ -51,24 +50,14 @@ impl Listener {
     /// # Errors
     /// What the system says.
     pub fn tcp(address: &SocketAddr) -> io::Result<Self> {
-        let stream = |family| socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
-        // SO_REUSEADDR, or nobody could listen here for a while after a daemon has stopped.
-        let socket = match address {
-            SocketAddr::V4(address) => {
-                let socket = stream(AddressFamily::Inet)?;
-                setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-                bind(socket.as_raw_fd(), &SockaddrIn::from(*address))?;
-                socket
-            }
-            SocketAddr::V6(address) => {
-                let socket = stream(AddressFamily::Inet6)?;
-                setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-                setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
-                bind(socket.as_raw_fd(), &SockaddrIn6::from(*address))?;
-                socket
-            }
-        };
-        listen(&socket, Backlog::MAXCONN)?;
+        let socket = Socket2::new(Domain::for_address(*address), Type::STREAM, None)?;
+        // Or nobody could listen here for a while after a daemon has stopped.
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&(*address).into())?;
+        socket.listen(BACKLOG)?;
         Self::ready(Entrance::Tcp(TcpListener::from(socket)))
     }
 

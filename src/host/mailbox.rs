@@ -10,7 +10,7 @@ use std::path::Path;
 
 use nix::libc;
 
-use super::durable;
+use super::{durable, words};
 use crate::proto::data::LocalEnds;
 use crate::proto::reply::Enhanced;
 
@@ -53,7 +53,7 @@ impl MailboxError {
             ),
             _ => (BROKEN, ""),
         };
-        let sentence = format!("{doing} {}: {}{remedy}", path.display(), reason(error));
+        let sentence = format!("{doing} {}: {}{remedy}", path.display(), words(error));
         Self { enhanced, sentence }
     }
 }
@@ -74,15 +74,6 @@ const FULL: Enhanced = Enhanced(4, 2, 2);
 const SYSTEM_FULL: Enhanced = Enhanced(4, 3, 1);
 /// Something else of this system failed.
 const BROKEN: Enhanced = Enhanced(4, 3, 0);
-
-/// The system's reason alone: "permission denied".
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut chars = text.chars();
-    let first = chars.next().map(|c| c.to_ascii_lowercase());
-    first.into_iter().chain(chars).collect()
-}
 
 /// Writes a canonical message (CRLF lines) to the end of a file, between two texts that go in as they are, and
 /// returns how many octets that were. `path` is for the error's sentence. The sync is the caller's.
@@ -105,7 +96,7 @@ pub fn copy(
             Err(e) => {
                 return Err(MailboxError {
                     enhanced: BROKEN,
-                    sentence: format!("cannot read the message to deliver: {}", reason(&e)),
+                    sentence: format!("cannot read the message to deliver: {}", words(&e)),
                 });
             }
         };

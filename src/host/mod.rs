@@ -1,14 +1,17 @@
 //! The outside world, one thing a file: files, sockets, users, clocks. Thin, and without policy: what is to be
 //! done is decided in `proto/` and told in `flow/`.
 
+pub use crate::error::words;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 pub mod accounts;
 pub mod clock;
+pub mod dns;
 pub mod durable;
-
+pub mod hash;
 pub mod listen;
 pub mod logging;
 pub mod mailbox;
@@ -29,13 +32,4 @@ pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(usize::try_from(most.min(4096)).unwrap_or_default());
     File::open(path)?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// An error of the system in its own words, without its number.
-pub fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error ") {
-        Some((words, _)) => words.to_lowercase(),
-        None => text,
-    }
 }

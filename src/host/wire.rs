@@ -115,9 +115,23 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Connects, within `limit`.
-    pub fn connect(address: &SocketAddr, limit: Duration) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(address, limit)?;
+    /// Connects, within `limit`, from an address of this machine if one is given.
+    pub fn connect(
+        address: &SocketAddr,
+        from: Option<IpAddr>,
+        limit: Duration,
+    ) -> io::Result<Self> {
+        let stream = match from {
+            None => TcpStream::connect_timeout(address, limit)?,
+            Some(from) => {
+                let kind = socket2::Type::STREAM;
+                let socket =
+                    socket2::Socket::new(socket2::Domain::for_address(*address), kind, None)?;
+                socket.bind(&SocketAddr::new(from, 0).into())?;
+                socket.connect_timeout(&(*address).into(), limit)?;
+                socket.into()
+            }
+        };
         Ok(Self::accepted(Arc::new(Socket::Tcp(stream)), limit))
     }
 
@@ -462,7 +476,7 @@ mod tests {
     fn pair(limit: u64) -> (Wire, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let wire = Wire::connect(&address, Duration::from_millis(limit)).unwrap();
+        let wire = Wire::connect(&address, None, Duration::from_millis(limit)).unwrap();
         (wire, listener.accept().unwrap().0)
     }
 

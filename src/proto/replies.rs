@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::reply::Enhanced;
+use super::route::Refusal;
 
 /// What the server says in answer to one command, or at its own time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +112,15 @@ const fn bare(code: u16, text: &'static str) -> Reply {
         code,
         enhanced: None,
         text: Cow::Borrowed(text),
+    }
+}
+
+/// What a route of the configuration refuses with.
+pub fn refused(by: &Refusal) -> Reply {
+    Reply {
+        code: by.code,
+        enhanced: Some(by.enhanced),
+        text: Cow::Owned(by.text.clone()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use super::envelope::one_line;
 
 /// An enhanced status code (RFC 3463): class 2, 4 or 5; subject; detail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Enhanced(pub u8, pub u16, pub u16);
 
 impl Enhanced {

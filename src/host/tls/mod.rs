@@ -32,10 +32,12 @@ impl Session {
     /// Version and cipher, `TLSv1.3 TLS13_AES_256_GCM_SHA384`, once the handshake is over.
     pub fn words(&self) -> String {
         let version = self.connection.protocol_version().and_then(|v| v.as_str());
+        // The library writes TLSv1_3, which nobody else does.
+        let version = version.map(|v| v.replace('_', "."));
         let suite = self
             .connection
             .negotiated_cipher_suite()
-            .and_then(|s| s.suite().as_str());
+            .and_then(|s| s.suite().as_str().map(str::to_owned));
         [version, suite]
             .into_iter()
             .flatten()

@@ -1,0 +1,303 @@
+//! Values that say where mail goes, over what, and as whom it leaves.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::document::Value;
+use super::value::{self, Wrong};
+use crate::proto::address::{Domain, Mailbox};
+use crate::proto::reply::Enhanced;
+use crate::proto::rewrite::Who;
+use crate::proto::route::{Pattern, Refusal, Via};
+
+/// A domain, or with a dot before it all below it.
+pub fn pattern(value: &Value) -> Result<Pattern, Wrong> {
+    let wrong = || {
+        Wrong::new(
+            "a domain such as \"lan.example\" or \".lan.example\"",
+            value,
+        )
+    };
+    let Value::Text(text) = value else {
+        return Err(wrong());
+    };
+    let (bare, below) = match text.strip_prefix('.') {
+        Some(bare) => (bare, true),
+        None => (text.as_str(), false),
+    };
+    let domain = Domain::parse(bare).map_err(|invalid| wrong().because(invalid.0))?;
+    Ok(if below {
+        Pattern::Below(domain)
+    } else {
+        Pattern::Exactly(domain)
+    })
+}
+
+/// `host`, `host:port`, `mx`, `local`, or `refuse` with or without a code, a status and a text.
+pub fn via(value: &Value) -> Result<Via, Wrong> {
+    let wrong = || {
+        Wrong::new(
+            "a host such as \"10.0.0.5:2525\", \"mx\", \"local\" or \"refuse 550 5.7.1 text\"",
+            value,
+        )
+    };
+    let text = value::text(value).map_err(|_| wrong())?;
+    match text.split_once(' ') {
+        Some(("refuse", why)) => return refusal(why).map(Via::Refuse).ok_or_else(wrong),
+        Some(_) => return Err(wrong()),
+        None => {}
+    }
+    match text.as_str() {
+        "mx" => Ok(Via::Mx),
+        "local" => Ok(Via::Local),
+        "refuse" => refusal("").map(Via::Refuse).ok_or_else(wrong),
+        text if text.starts_with("lmtp:") => {
+            Err(wrong().because("delivery by LMTP is not known to this version of minimta"))
+        }
+        text => {
+            let (host, port) = match host_and_port(text) {
+                Some(parts) => parts,
+                None => return Err(wrong()),
+            };
+            let host = value::host(&Value::Text(host.to_owned()))
+                .map_err(|inner| inner.because.map_or_else(wrong, |why| wrong().because(why)))?;
+            Ok(Via::Host(host, port))
+        }
+    }
+}
+
+/// What follows `refuse`: a code of class 5, a status of class 5 and a text, each of which may be left out.
+fn refusal(why: &str) -> Option<Refusal> {
+    let mut rest = why.trim();
+    let mut word = |is: &dyn Fn(&str) -> bool| {
+        let (first, after) = rest.split_once(' ').unwrap_or((rest, ""));
+        let first = is(first).then(|| first.to_owned());
+        if first.is_some() {
+            rest = after.trim_start();
+        }
+        first
+    };
+    let code = word(&|w| w.len() == 3 && w.parse::<u16>().is_ok())
+        .map_or(Some(550), |w| w.parse().ok())
+        .filter(|code| (500..600).contains(code))?;
+    let enhanced = word(&|w| Enhanced::parse(w).is_some())
+        .map_or(Some(Enhanced(5, 7, 1)), |w| Enhanced::parse(&w))
+        .filter(|enhanced| enhanced.0 == 5)?;
+    let text = if rest.is_empty() {
+        "mail to this address is not sent"
+    } else {
+        rest
+    };
+    Some(Refusal {
+        code,
+        enhanced,
+        text: text.to_owned(),
+    })
+}
+
+/// A host and what follows it; an IPv6 address with a port stands in brackets.
+fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(inner) => {
+            let (host, rest) = inner.split_once(']')?;
+            (
+                host,
+                if rest.is_empty() {
+                    None
+                } else {
+                    Some(rest.strip_prefix(':')?)
+                },
+            )
+        }
+        None if text.parse::<IpAddr>().is_ok() => (text, None),
+        None => match text.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let number = |digits: &str| {
+        let digits = digits
+            .bytes()
+            .all(|b| b.is_ascii_digit())
+            .then_some(digits)?;
+        digits.parse().ok().filter(|port| *port > 0)
+    };
+    match port {
+        Some(port) => Some((host, Some(number(port)?))),
+        None => Some((host, None)),
+    }
+}
+
+/// Addresses to connect from, at most one of each family: which of two would be meant?
+pub fn bind(value: &Value) -> Result<Vec<IpAddr>, Wrong> {
+    let wrong = || {
+        Wrong::new(
+            "a list of addresses of this machine, at most one of IPv4 and one of IPv6",
+            value,
+        )
+    };
+    let addresses: Vec<IpAddr> = texts(value)
+        .ok_or_else(wrong)?
+        .iter()
+        .map(|text| text.parse().map_err(|_| wrong()))
+        .collect::<Result<_, _>>()?;
+    let of = |v6: bool| addresses.iter().filter(|ip| ip.is_ipv6() == v6).count();
+    if of(true) > 1 || of(false) > 1 {
+        return Err(wrong());
+    }
+    Ok(addresses)
+}
+
+/// Name servers by their addresses, with or without a port.
+pub fn servers(value: &Value) -> Result<Vec<SocketAddr>, Wrong> {
+    let wrong = || {
+        Wrong::new(
+            "a list of addresses such as [\"192.0.2.53\", \"127.0.0.1:5353\"]",
+            value,
+        )
+    };
+    texts(value)
+        .ok_or_else(wrong)?
+        .iter()
+        .map(|text| {
+            let (host, port) = host_and_port(text)?;
+            Some(SocketAddr::new(host.parse().ok()?, port.unwrap_or(53)))
+        })
+        .collect::<Option<_>>()
+        .ok_or_else(wrong)
+}
+
+fn texts(value: &Value) -> Option<Vec<&str>> {
+    let Value::List(items) = value else {
+        return None;
+    };
+    items.iter().map(|(item, _)| as_text(item)).collect()
+}
+
+/// A table from domains to domains.
+pub fn masquerade(value: &Value) -> Result<Vec<(Domain, Domain)>, Wrong> {
+    let wrong = || {
+        Wrong::new(
+            "a table such as { \"router.lan\" = \"example.org\" }",
+            value,
+        )
+    };
+    pairs(value)
+        .ok_or_else(wrong)?
+        .into_iter()
+        .map(|(from, to)| {
+            let parse = |text: &str| Domain::parse(text).map_err(|why| wrong().because(why.0));
+            Ok((parse(from)?, parse(to)?))
+        })
+        .collect()
+}
+
+/// A table from names or addresses to addresses.
+pub fn senders(value: &Value) -> Result<Vec<(Who, Mailbox)>, Wrong> {
+    let wrong = || Wrong::new("a table such as { \"root\" = \"me@example.org\" }", value);
+    pairs(value)
+        .ok_or_else(wrong)?
+        .into_iter()
+        .map(|(from, to)| {
+            let parse = |text: &str| Mailbox::parse(text).map_err(|why| wrong().because(why.0));
+            let who = if from.contains('@') {
+                Who::Address(parse(from)?)
+            } else {
+                Who::Name(from.to_owned())
+            };
+            Ok((who, parse(to)?))
+        })
+        .collect()
+}
+
+fn pairs(value: &Value) -> Option<Vec<(&str, &str)>> {
+    let Value::Table(entries) = value else {
+        return None;
+    };
+    entries
+        .iter()
+        .map(|entry| Some((entry.name.as_str(), as_text(&entry.value)?)))
+        .collect()
+}
+
+fn as_text(value: &Value) -> Option<&str> {
+    match value {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> Value {
+        Value::Text(text.to_owned())
+    }
+
+    #[test]
+    fn routes_lead_somewhere() {
+        let host = |host: &str, port| Some(Via::Host(host.to_owned(), port));
+        let refuse = |code, enhanced, text: &str| {
+            Some(Via::Refuse(Refusal {
+                code,
+                enhanced,
+                text: text.to_owned(),
+            }))
+        };
+        let rows = [
+            ("mx", Some(Via::Mx)),
+            ("local", Some(Via::Local)),
+            ("10.0.0.5", host("10.0.0.5", None)),
+            ("10.0.0.5:2525", host("10.0.0.5", Some(2525))),
+            ("Relay.example:25", host("relay.example", Some(25))),
+            ("2001:db8::1", host("2001:db8::1", None)),
+            ("[2001:db8::1]", host("2001:db8::1", None)),
+            ("[2001:db8::1]:25", host("2001:db8::1", Some(25))),
+            (
+                "refuse 550 5.7.1 text",
+                refuse(550, Enhanced(5, 7, 1), "text"),
+            ),
+            (
+                "refuse 551 no more",
+                refuse(551, Enhanced(5, 7, 1), "no more"),
+            ),
+            (
+                "refuse gone away",
+                refuse(550, Enhanced(5, 7, 1), "gone away"),
+            ),
+            (
+                "refuse",
+                refuse(550, Enhanced(5, 7, 1), "mail to this address is not sent"),
+            ),
+            ("refuse 450 4.7.1 later", None),
+            ("refuse 550 4.7.1 later", None),
+            ("relay.example:0", None),
+            ("relay.example:x", None),
+            ("relay.example:+5", None),
+            ("relay.example:70000", None),
+            ("[2001:db8::1", None),
+            ("[2001:db8::1]25", None),
+            ("smtp://relay.example", None),
+            ("two words", None),
+            ("lmtp:/run/lmtp", None),
+            ("", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(via(&said(text)).ok(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn servers_have_a_port_or_53() {
+        let list = |texts: &[&str]| Value::List(texts.iter().map(|t| (said(t), 0..0)).collect());
+        let found = servers(&list(&["192.0.2.53", "127.0.0.1:5353", "2001:db8::1"])).unwrap();
+        let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown,
+            ["192.0.2.53:53", "127.0.0.1:5353", "[2001:db8::1]:53"]
+        );
+        assert!(servers(&list(&["ns.example"])).is_err());
+        assert!(bind(&list(&["192.0.2.1", "192.0.2.2"])).is_err());
+        assert!(bind(&list(&["192.0.2.1", "2001:db8::1"])).is_ok());
+    }
+}

@@ -1,0 +1,63 @@
+//! From a domain to the hosts that take its mail: what is asked of DNS, and what this machine is known as.
+
+use crate::config::{Config, Ip};
+use crate::host::clock;
+use crate::host::dns::{Dns, Family};
+use crate::proto::address::Domain;
+use crate::proto::envelope::Outcome;
+use crate::proto::mx::{self, Exchanger, Host, Own};
+
+/// The port at which the world takes mail, and this system too.
+const SMTP: u16 = 25;
+
+/// The resolver of the configuration; it asks nothing yet.
+pub fn resolver(config: &Config) -> Dns {
+    Dns::new(config.dns.servers.clone(), config.dns.timeout)
+}
+
+/// The hosts to connect to for a domain, in their order.
+///
+/// # Errors
+/// What becomes of mail to the domain when there are none, or none can be found now.
+pub fn hosts(dns: &Dns, config: &Config, domain: &Domain) -> Result<Vec<Host>, Outcome> {
+    let names = own_domains(config);
+    let own = Own {
+        names: &names,
+        addresses: &[],
+        loopback: config.remote.port == SMTP,
+    };
+    if let Some(ip) = mx::literal(domain) {
+        let name = domain.as_str().to_owned();
+        let itself = [Exchanger {
+            preference: 0,
+            name,
+        }];
+        return mx::hosts(domain, &itself, vec![Ok(vec![ip])], &own);
+    }
+    let records = dns.mx(domain.as_str());
+    let exchangers = mx::exchangers(domain, records, &own, clock::random())?;
+    let names: Vec<&str> = exchangers.iter().map(|e| e.name.as_str()).collect();
+    let family = match config.remote.ip {
+        Ip::Any => Family::Any,
+        Ip::V4 => Family::V4,
+        Ip::V6 => Family::V6,
+    };
+    let answers = dns.addresses(&names, family);
+    mx::hosts(domain, &exchangers, answers, &own)
+}
+
+/// The names and mail domains of this system.
+pub fn own_domains(config: &Config) -> Vec<&Domain> {
+    let mut own = vec![&config.hostname];
+    own.extend(config.domains.iter().filter(|d| **d != config.hostname));
+    own
+}
+
+/// The hosts in words: `mx.example.net (192.0.2.1), then ...`.
+pub fn in_words(hosts: &[Host]) -> String {
+    let show = |host: &Host| {
+        let addresses: Vec<String> = host.addresses.iter().map(ToString::to_string).collect();
+        format!("{} ({})", host.name, addresses.join(", "))
+    };
+    hosts.iter().map(show).collect::<Vec<_>>().join(", then ")
+}

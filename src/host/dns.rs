@@ -1,0 +1,307 @@
+//! The domain name system: mail exchangers and addresses. The only file that knows the resolver, and the runtime it
+//! needs, which is made when the first question is asked: whoever sends all mail to a smarthost never has one.
+//!
+//! What a name server says is a stranger's word. A look-up ends within a limit, whatever is sent and however slowly;
+//! aliases are followed for a few steps; of an answer a bounded part is kept, and only what belongs to the name that
+//! was asked for. Only "there is no such name" and "it has no such record" are answers; all else (SERVFAIL, REFUSED,
+//! silence, rubbish) says nothing about the name, and is [`NoAnswer::Temporary`].
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig};
+use hickory_resolver::lookup::Lookup;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use tokio::runtime::Runtime;
+
+use super::words;
+use crate::proto::mx::{Exchanger, NoAnswer};
+
+/// Which addresses are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Both.
+    Any,
+    /// IPv4 alone.
+    V4,
+    /// IPv6 alone.
+    V6,
+}
+
+/// Asks name servers.
+#[derive(Debug)]
+pub struct Dns {
+    servers: Vec<SocketAddr>,
+    timeout: Duration,
+    resolver: OnceLock<Result<Resolver, String>>,
+}
+
+#[derive(Debug)]
+struct Resolver {
+    runtime: Runtime,
+    resolver: TokioResolver,
+    /// For one look-up as a whole.
+    limit: Duration,
+}
+
+/// How often a question is put again when no answer comes.
+const REPEATS: u32 = 2;
+/// The most records of an answer that are kept.
+const MAX_RECORDS: usize = 100;
+/// The most aliases between a name and what is found (the resolver follows as many).
+const MAX_ALIASES: usize = 8;
+/// Answers that are remembered: a queue run asks for few names more than once.
+const REMEMBERED: u64 = 256;
+
+impl Dns {
+    /// Will ask these servers; without any, those of `/etc/resolv.conf`. `timeout` is how long one may take to
+    /// answer.
+    pub fn new(servers: Vec<SocketAddr>, timeout: Duration) -> Self {
+        Self {
+            servers,
+            timeout,
+            resolver: OnceLock::new(),
+        }
+    }
+
+    /// The mail exchangers of a domain, in no order, null ones (RFC 7505) with an empty name.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub fn mx(&self, domain: &str) -> Result<Vec<Exchanger>, NoAnswer> {
+        let found = self.ask(&[(domain, RecordType::MX)]);
+        let records = found.into_iter().next().unwrap_or(Err(NoAnswer::NoData))?;
+        let exchangers = records.into_iter().filter_map(|data| match data {
+            RData::MX(mx) => Some(Exchanger {
+                preference: mx.preference,
+                name: text(&mx.exchange),
+            }),
+            _ => None,
+        });
+        Ok(exchangers.collect())
+    }
+
+    /// The addresses of some names, asked for all at once; those of IPv6 first.
+    pub fn addresses(&self, names: &[&str], family: Family) -> Vec<Result<Vec<IpAddr>, NoAnswer>> {
+        let kinds: &[RecordType] = match family {
+            Family::Any => &[RecordType::AAAA, RecordType::A],
+            Family::V4 => &[RecordType::A],
+            Family::V6 => &[RecordType::AAAA],
+        };
+        let questions: Vec<(&str, RecordType)> = names
+            .iter()
+            .flat_map(|name| kinds.iter().map(|kind| (*name, *kind)))
+            .collect();
+        let answers = self.ask(&questions);
+        answers.chunks(kinds.len()).map(merged).collect()
+    }
+
+    /// Which servers are asked, for people; and whether they answer at all.
+    ///
+    /// # Errors
+    /// Why they do not.
+    pub fn check(&self) -> Result<String, String> {
+        // The root is there for everybody.
+        match self.ask(&[("", RecordType::NS)]).pop() {
+            Some(Err(NoAnswer::Temporary(why))) => Err(why),
+            _ => Ok(match self.servers.as_slice() {
+                [] => "those of /etc/resolv.conf".to_owned(),
+                some => some
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            }),
+        }
+    }
+
+    /// All questions at once, an answer for each.
+    fn ask(&self, questions: &[(&str, RecordType)]) -> Vec<Result<Vec<RData>, NoAnswer>> {
+        let made = self
+            .resolver
+            .get_or_init(|| Resolver::new(&self.servers, self.timeout));
+        match made {
+            Ok(resolver) => resolver.ask(questions),
+            Err(why) => vec![Err(NoAnswer::Temporary(why.clone())); questions.len()],
+        }
+    }
+}
+
+/// The answers for both families as one: an address is an address, whatever became of the other question.
+fn merged(answers: &[Result<Vec<RData>, NoAnswer>]) -> Result<Vec<IpAddr>, NoAnswer> {
+    let mut addresses = Vec::new();
+    let mut nothing = NoAnswer::NoData;
+    for answer in answers {
+        match answer {
+            Ok(records) => addresses.extend(records.iter().filter_map(|data| match data {
+                RData::A(a) => Some(IpAddr::V4(a.0)),
+                RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
+                _ => None,
+            })),
+            Err(why) => nothing = nothing.max(why.clone()),
+        }
+    }
+    if addresses.is_empty() {
+        return Err(nothing);
+    }
+    Ok(addresses)
+}
+
+impl Resolver {
+    fn new(servers: &[SocketAddr], timeout: Duration) -> Result<Self, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(|e| format!("cannot begin to ask name servers: {}", words(&e)))?;
+        let config = match servers {
+            [] => system_servers()?,
+            servers => ResolverConfig::from_name_servers(
+                servers.iter().map(|server| name_server(*server)).collect(),
+            ),
+        };
+        let provider = TokioRuntimeProvider::default();
+        let mut builder = TokioResolver::builder_with_config(config, provider);
+        let options = builder.options_mut();
+        options.timeout = timeout;
+        options.attempts = REPEATS as usize;
+        options.cache_size = REMEMBERED;
+        // What this machine calls a host is no business of mail to others (RFC 5321 5.1).
+        options.use_hosts_file = ResolveHosts::Never;
+        // As the system's own resolver does: the boxes in homes know the DNS of 1987 best.
+        options.edns0 = false;
+        let resolver = builder
+            .build()
+            .map_err(|e| format!("cannot begin to ask name servers: {e}"))?;
+        Ok(Self {
+            runtime,
+            resolver,
+            limit: timeout * (1 + REPEATS),
+        })
+    }
+
+    /// Several threads may ask at once; one of them then drives the sockets for all.
+    fn ask(&self, questions: &[(&str, RecordType)]) -> Vec<Result<Vec<RData>, NoAnswer>> {
+        let start = |(text, kind): &(&str, RecordType)| {
+            let name = name(text)?;
+            let (resolver, limit, kind) = (self.resolver.clone(), self.limit, *kind);
+            Ok(self.runtime.spawn(async move {
+                let lookup = resolver.lookup(name.clone(), kind);
+                match tokio::time::timeout(limit, lookup).await {
+                    Ok(Ok(lookup)) => records(&lookup, name, kind),
+                    Ok(Err(error)) => Err(no_answer(&error)),
+                    Err(_) => Err(NoAnswer::Temporary(SILENCE.to_owned())),
+                }
+            }))
+        };
+        let started: Vec<_> = questions.iter().map(start).collect();
+        self.runtime.block_on(async {
+            let mut answers = Vec::new();
+            for task in started {
+                answers.push(match task {
+                    Ok(task) => task.await.unwrap_or_else(|_| {
+                        Err(NoAnswer::Temporary("the look-up failed here".to_owned()))
+                    }),
+                    Err(why) => Err(why),
+                });
+            }
+            answers
+        })
+    }
+}
+
+const SILENCE: &str = "no name server answers";
+
+/// The servers of `/etc/resolv.conf`, without its search list: a domain in an address is always a whole one.
+fn system_servers() -> Result<ResolverConfig, String> {
+    match hickory_resolver::system_conf::read_system_conf() {
+        Ok((config, _)) => Ok(ResolverConfig::from_name_servers(
+            config.name_servers().to_vec(),
+        )),
+        Err(e) => Err(format!(
+            "cannot learn the name servers from /etc/resolv.conf: {e}; name them in [dns] servers"
+        )),
+    }
+}
+
+fn name_server(address: SocketAddr) -> NameServerConfig {
+    let mut server = NameServerConfig::udp_and_tcp(address.ip());
+    for connection in &mut server.connections {
+        connection.port = address.port();
+    }
+    server
+}
+
+/// A whole name, in the form DNS knows (RFC 5890: labels beyond ASCII as A-labels).
+fn name(text: &str) -> Result<Name, NoAnswer> {
+    let made = if text.is_ascii() {
+        Name::from_ascii(text)
+    } else {
+        Name::from_utf8(text)
+    };
+    // What cannot be a name in DNS is none.
+    let mut name = made.map_err(|_| NoAnswer::NoSuchDomain)?;
+    name.set_fqdn(true);
+    Ok(name)
+}
+
+fn text(name: &Name) -> String {
+    let text = name.to_ascii().to_ascii_lowercase();
+    text.strip_suffix('.').unwrap_or(&text).to_owned()
+}
+
+/// The records of the kind that was asked for, of the name that was asked for or the one it is an alias of. What
+/// else a server sends along is not its to say.
+fn records(lookup: &Lookup, asked: Name, kind: RecordType) -> Result<Vec<RData>, NoAnswer> {
+    let mut names = vec![asked];
+    while names.len() <= MAX_ALIASES {
+        let next = lookup
+            .answers()
+            .iter()
+            .find_map(|record| match &record.data {
+                RData::CNAME(target) if names.last() == Some(&record.name) => {
+                    Some(target.0.clone())
+                }
+                _ => None,
+            });
+        match next {
+            Some(next) => names.push(next),
+            None => break,
+        }
+    }
+    let records: Vec<RData> = lookup
+        .answers()
+        .iter()
+        .filter(|record| record.record_type() == kind && names.contains(&record.name))
+        .map(|record| record.data.clone())
+        .take(MAX_RECORDS)
+        .collect();
+    if records.is_empty() {
+        return Err(NoAnswer::NoData);
+    }
+    Ok(records)
+}
+
+fn no_answer(error: &NetError) -> NoAnswer {
+    let why = match error {
+        NetError::Dns(DnsError::NoRecordsFound(nothing)) => match nothing.response_code {
+            ResponseCode::NXDomain => return NoAnswer::NoSuchDomain,
+            // A server that only names others has not answered.
+            ResponseCode::NoError if nothing.ns.is_some() && nothing.soa.is_none() => {
+                "the name server does not look up names for others".to_owned()
+            }
+            ResponseCode::NoError => return NoAnswer::NoData,
+            code => format!("the name server failed: {code}"),
+        },
+        NetError::Dns(DnsError::ResponseCode(code)) => format!("the name server failed: {code}"),
+        NetError::Timeout | NetError::NoConnections | NetError::Busy => SILENCE.to_owned(),
+        NetError::Io(error) => format!("cannot ask the name server: {}", words(error)),
+        _ => "the name server's answer cannot be understood".to_owned(),
+    };
+    NoAnswer::Temporary(why)
+}

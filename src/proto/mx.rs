@@ -1,0 +1,452 @@
+//! From what DNS says of a domain to the hosts that take its mail (RFC 5321 5.1, RFC 7505).
+//!
+//! 1. [`exchangers`]: whom to ask the addresses of, best first; the domain itself where it has no MX record
+//! 2. [`hosts`]: whom to connect to, when the addresses are there
+//!
+//! This machine is never among them, nor is anybody who is worse than it: mail would go in a circle. A domain that
+//! has MX records is not reached by its own address, whatever is wrong with them.
+
+use std::net::IpAddr;
+
+use super::address::Domain;
+use super::envelope::{Outcome, Verdict};
+use super::reply::Enhanced;
+
+/// One MX record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchanger {
+    /// The lower, the better.
+    pub preference: u16,
+    /// The host's name in lower case, without a final dot; empty in a null record (RFC 7505).
+    pub name: String,
+}
+
+/// Why a question has no answer. The last one matters most.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NoAnswer {
+    /// The name has no record of this kind.
+    NoData,
+    /// There is no such name.
+    NoSuchDomain,
+    /// It cannot be told now; a sentence's end that says why.
+    Temporary(String),
+}
+
+/// A host that takes mail, with addresses to try in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Its name, or an address literal.
+    pub name: String,
+    /// Never empty.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What this machine is known as.
+#[derive(Debug, Clone, Copy)]
+pub struct Own<'a> {
+    /// Its names.
+    pub names: &'a [&'a Domain],
+    /// Addresses at which it takes mail.
+    pub addresses: &'a [IpAddr],
+    /// Whether whatever answers at a loopback address is this system.
+    pub loopback: bool,
+}
+
+/// The most names whose addresses are asked for.
+const MAX_NAMES: usize = 8;
+/// The most hosts that are tried.
+const MAX_HOSTS: usize = 5;
+/// The most addresses of one host that are tried (K40; RFC 5321 5.1 asks for two at least).
+const MAX_ADDRESSES: usize = 5;
+/// The most addresses that are tried in all; each may cost the time of a connection that nobody answers.
+const MAX_TRIES: usize = 10;
+
+/// The address that an address literal such as `[192.0.2.1]` is (RFC 5321 4.1.3).
+pub fn literal(domain: &Domain) -> Option<IpAddr> {
+    let inner = domain.as_str().strip_prefix('[')?.strip_suffix(']')?;
+    inner.strip_prefix("ipv6:").unwrap_or(inner).parse().ok()
+}
+
+/// Whom to ask the addresses of: best first, at random among equals.
+///
+/// # Errors
+/// What becomes of mail to the domain when there is nobody.
+pub fn exchangers(
+    domain: &Domain,
+    answer: Result<Vec<Exchanger>, NoAnswer>,
+    own: &Own<'_>,
+    random: u64,
+) -> Result<Vec<Exchanger>, Outcome> {
+    let found = match answer {
+        Ok(found) => found,
+        Err(NoAnswer::NoData) => vec![Exchanger {
+            preference: 0,
+            name: domain.as_str().to_owned(),
+        }],
+        Err(NoAnswer::NoSuchDomain) => {
+            let text = format!("there is no domain {domain}");
+            return Err(failed(Enhanced(5, 1, 2), &text));
+        }
+        Err(NoAnswer::Temporary(why)) => return Err(deferred(domain, &why)),
+    };
+    if !found.is_empty() && found.iter().all(|e| e.name.is_empty()) {
+        let text = format!("{domain} takes no mail: its MX record says so");
+        return Err(failed(Enhanced(5, 1, 10), &text));
+    }
+    let mut usable: Vec<Exchanger> = found.into_iter().filter(|e| is_name(&e.name)).collect();
+    if usable.is_empty() {
+        let text = format!("the MX records of {domain} name no host");
+        return Err(failed(Enhanced(5, 4, 4), &text));
+    }
+    usable.sort_by(|a, b| a.name.cmp(&b.name).then(a.preference.cmp(&b.preference)));
+    usable.dedup_by(|a, b| a.name == b.name);
+    let ours = |e: &Exchanger| own.names.iter().any(|name| name.as_str() == e.name);
+    if let Some(limit) = usable
+        .iter()
+        .filter(|e| ours(e))
+        .map(|e| e.preference)
+        .min()
+    {
+        usable.retain(|e| e.preference < limit);
+    }
+    if usable.is_empty() {
+        return Err(circle(domain));
+    }
+    let mut order: Vec<(u16, u64, Exchanger)> = (0u64..)
+        .zip(usable)
+        .map(|(number, e)| (e.preference, mixed(random, number), e))
+        .collect();
+    order.sort_by_key(|(preference, lot, _)| (*preference, *lot));
+    Ok(order
+        .into_iter()
+        .map(|(_, _, e)| e)
+        .take(MAX_NAMES)
+        .collect())
+}
+
+/// Whom to connect to, in this order. `answers` are the addresses of the exchangers, one answer each.
+///
+/// # Errors
+/// What becomes of mail to the domain when there is nobody.
+pub fn hosts(
+    domain: &Domain,
+    exchangers: &[Exchanger],
+    answers: Vec<Result<Vec<IpAddr>, NoAnswer>>,
+    own: &Own<'_>,
+) -> Result<Vec<Host>, Outcome> {
+    let is_own = |ip: &IpAddr| {
+        let ip = ip.to_canonical();
+        own.addresses.contains(&ip) || own.loopback && (ip.is_loopback() || ip.is_unspecified())
+    };
+    let reaches_us = |answer: &Result<Vec<IpAddr>, NoAnswer>| {
+        answer.as_ref().is_ok_and(|all| all.iter().any(is_own))
+    };
+    let limit = exchangers
+        .iter()
+        .zip(&answers)
+        .filter(|(_, answer)| reaches_us(answer))
+        .map(|(e, _)| e.preference)
+        .min();
+    let better = |e: &Exchanger| limit.is_none_or(|limit| e.preference < limit);
+    let (mut hosts, mut unknown) = (Vec::new(), None);
+    for (exchanger, answer) in exchangers.iter().zip(answers) {
+        match answer {
+            _ if !better(exchanger) => {}
+            Ok(addresses) => hosts.push(Host {
+                name: exchanger.name.clone(),
+                addresses: in_turns(addresses.into_iter().filter(is_reachable).collect()),
+            }),
+            Err(NoAnswer::Temporary(why)) => unknown = Some(why),
+            Err(NoAnswer::NoData | NoAnswer::NoSuchDomain) => {}
+        }
+    }
+    hosts.retain(|host| !host.addresses.is_empty());
+    hosts.truncate(MAX_HOSTS);
+    let each = (MAX_TRIES / hosts.len().max(1)).min(MAX_ADDRESSES);
+    for host in &mut hosts {
+        host.addresses.truncate(each);
+    }
+    match (hosts.is_empty(), unknown, limit) {
+        (false, ..) => Ok(hosts),
+        (true, Some(why), _) => Err(deferred(domain, &why)),
+        (true, None, Some(_)) => Err(circle(domain)),
+        (true, None, None) => {
+            let text = format!("{domain} has no mail server that has an address");
+            Err(failed(Enhanced(5, 4, 4), &text))
+        }
+    }
+}
+
+/// Whether an MX record names a host; some name an address, or nothing that could be looked up (K39).
+fn is_name(name: &str) -> bool {
+    !name.starts_with('[') && name.parse::<IpAddr>().is_err() && Domain::parse(name).is_ok()
+}
+
+/// Whether a host on another network can have this address.
+fn is_reachable(ip: &IpAddr) -> bool {
+    !match ip.to_canonical() {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_multicast() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_multicast(),
+    }
+}
+
+/// Both families by turns, the first one's first: a network without IPv6 must not cost more than one try (K44).
+fn in_turns(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let first_is_v6 = addresses.first().is_some_and(IpAddr::is_ipv6);
+    let (first, second): (Vec<IpAddr>, Vec<IpAddr>) = addresses
+        .into_iter()
+        .partition(|ip| ip.is_ipv6() == first_is_v6);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut turns = Vec::new();
+    loop {
+        let pair = [first.next(), second.next()];
+        if pair == [None, None] {
+            return turns;
+        }
+        turns.extend(pair.into_iter().flatten());
+    }
+}
+
+/// A lot for each number, from one random value (the finalizer of MurmurHash3).
+fn mixed(random: u64, number: u64) -> u64 {
+    let mut x = random ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    x ^ (x >> 33)
+}
+
+fn failed(enhanced: Enhanced, text: &str) -> Outcome {
+    Outcome::new(Verdict::Failed, None, enhanced, "", text)
+}
+
+/// Status of a directory that does not answer (RFC 3463 3.5).
+fn deferred(domain: &Domain, why: &str) -> Outcome {
+    let text = format!("cannot find the mail servers of {domain}: {why}");
+    Outcome::new(Verdict::Deferred, None, Enhanced(4, 4, 3), "", &text)
+}
+
+fn circle(domain: &Domain) -> Outcome {
+    let text = format!(
+        "the mail server of {domain} is this machine, which does not know the domain: if its mail is for here, it \
+         must stand in domains"
+    );
+    failed(Enhanced(5, 4, 6), &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a name's addresses are in the tests.
+    fn addresses(name: &str) -> Result<Vec<IpAddr>, NoAnswer> {
+        let all = |list: &str| Ok(list.split(' ').map(|ip| ip.parse().unwrap()).collect());
+        match name {
+            "one.example" => all("192.0.2.1"),
+            "two.example" => all("192.0.2.2"),
+            "three.example" => all("2001:db8::3 192.0.2.3"),
+            "six.example" => all("2001:db8::6"),
+            "many.example" => all(
+                "2001:db8::1 2001:db8::2 2001:db8::4 2001:db8::5 192.0.2.11 192.0.2.12 192.0.2.13",
+            ),
+            "ours.example" => all("198.51.100.1"),
+            "home.example" => all("127.0.0.1"),
+            "mapped.example" => all("::ffff:127.0.0.1"),
+            "zero.example" => all("0.0.0.0"),
+            "link.example" => all("169.254.1.1 fe80::1"),
+            "broken.example" => Err(NoAnswer::Temporary("SERVFAIL".to_owned())),
+            "gone.example" => Err(NoAnswer::NoSuchDomain),
+            _ => Err(NoAnswer::NoData),
+        }
+    }
+
+    /// `10 one.example, 20 .` as records; "-" is an answer with none.
+    fn records(text: &str) -> Result<Vec<Exchanger>, NoAnswer> {
+        match text {
+            "nodata" => Err(NoAnswer::NoData),
+            "nxdomain" => Err(NoAnswer::NoSuchDomain),
+            "servfail" => Err(NoAnswer::Temporary("SERVFAIL".to_owned())),
+            _ => Ok(text
+                .split(", ")
+                .filter_map(|record| record.split_once(' '))
+                .map(|(preference, name)| Exchanger {
+                    preference: preference.parse().unwrap(),
+                    name: name.trim_end_matches('.').to_owned(),
+                })
+                .collect()),
+        }
+    }
+
+    fn find(domain: &str, text: &str, random: u64) -> Result<Vec<Host>, Outcome> {
+        let domain = Domain::parse(domain).unwrap();
+        let pi = Domain::parse("pi.example").unwrap();
+        let own = Own {
+            names: &[&pi],
+            addresses: &["198.51.100.1".parse().unwrap()],
+            loopback: true,
+        };
+        let exchangers = exchangers(&domain, records(text), &own, random)?;
+        let answers = exchangers.iter().map(|e| addresses(&e.name)).collect();
+        hosts(&domain, &exchangers, answers, &own)
+    }
+
+    #[test]
+    fn records_lead_to_hosts() {
+        // Domain, its MX records, and the hosts or the status.
+        let rows: &[(&str, &str, Result<&str, Enhanced>)] = &[
+            ("x.example", "10 one.example", Ok("one.example=192.0.2.1")),
+            (
+                "x.example",
+                "20 one.example, 10 two.example",
+                Ok("two.example=192.0.2.2 one.example=192.0.2.1"),
+            ), // R103
+            ("one.example", "nodata", Ok("one.example=192.0.2.1")), // R104, K42
+            ("six.example", "nodata", Ok("six.example=2001:db8::6")), // K42
+            ("none.example", "nodata", Err(Enhanced(5, 4, 4))),
+            ("broken.example", "nodata", Err(Enhanced(4, 4, 3))),
+            ("x.example", "nxdomain", Err(Enhanced(5, 1, 2))), // K43
+            ("x.example", "servfail", Err(Enhanced(4, 4, 3))), // K31, R107
+            ("x.example", "0 .", Err(Enhanced(5, 1, 10))),     // R165
+            (
+                "x.example",
+                "0 ., 10 one.example",
+                Ok("one.example=192.0.2.1"),
+            ), // K38
+            ("x.example", "10 pi.example", Err(Enhanced(5, 4, 6))), // R106
+            ("pi.example", "nodata", Err(Enhanced(5, 4, 6))),
+            (
+                "x.example",
+                "10 pi.example, 5 one.example, 10 two.example, 20 three.example",
+                Ok("one.example=192.0.2.1"),
+            ), // K35
+            ("x.example", "10 ours.example", Err(Enhanced(5, 4, 6))), // K34
+            (
+                "x.example",
+                "10 ours.example, 10 two.example, 5 one.example",
+                Ok("one.example=192.0.2.1"),
+            ),
+            (
+                "x.example",
+                "10 ours.example, 5 gone.example",
+                Err(Enhanced(5, 4, 6)),
+            ),
+            (
+                "x.example",
+                "10 ours.example, 5 broken.example",
+                Err(Enhanced(4, 4, 3)),
+            ),
+            ("x.example", "10 home.example", Err(Enhanced(5, 4, 6))), // K33
+            ("x.example", "10 mapped.example", Err(Enhanced(5, 4, 6))),
+            ("x.example", "10 zero.example", Err(Enhanced(5, 4, 6))),
+            ("x.example", "10 link.example", Err(Enhanced(5, 4, 4))),
+            (
+                "x.example",
+                "10 link.example, 20 one.example",
+                Ok("one.example=192.0.2.1"),
+            ),
+            ("x.example", "10 192.0.2.1", Err(Enhanced(5, 4, 4))), // K39
+            (
+                "x.example",
+                "10 192.0.2.1, 20 one.example",
+                Ok("one.example=192.0.2.1"),
+            ),
+            (
+                "x.example",
+                "10 a..b, 20 one.example",
+                Ok("one.example=192.0.2.1"),
+            ),
+            ("one.example", "10 none.example", Err(Enhanced(5, 4, 4))), // K41, R105
+            ("one.example", "10 gone.example", Err(Enhanced(5, 4, 4))),
+            (
+                "one.example",
+                "10 gone.example, 20 broken.example",
+                Err(Enhanced(4, 4, 3)),
+            ), // K41
+            (
+                "x.example",
+                "10 broken.example, 20 one.example",
+                Ok("one.example=192.0.2.1"),
+            ),
+            (
+                "x.example",
+                "10 one.example, 20 one.example",
+                Ok("one.example=192.0.2.1"),
+            ),
+            (
+                "x.example",
+                "10 many.example",
+                Ok("many.example=2001:db8::1,192.0.2.11,2001:db8::2,192.0.2.12,2001:db8::4"),
+            ), // K40, K44
+            (
+                "x.example",
+                "10 many.example, 20 three.example, 30 two.example, 40 one.example",
+                Ok(
+                    "many.example=2001:db8::1,192.0.2.11 three.example=2001:db8::3,192.0.2.3 \
+                    two.example=192.0.2.2 one.example=192.0.2.1",
+                ),
+            ),
+        ];
+        for (domain, text, expected) in rows {
+            let found = find(domain, text, 0);
+            let found = found.as_ref().map_err(|o| o.enhanced).map(|hosts| {
+                let show = |host: &Host| {
+                    let all: Vec<String> = host.addresses.iter().map(IpAddr::to_string).collect();
+                    format!("{}={}", host.name, all.join(","))
+                };
+                hosts.iter().map(show).collect::<Vec<_>>().join(" ")
+            });
+            assert_eq!(found, expected.map(str::to_owned), "{domain}: {text}");
+        }
+    }
+
+    #[test]
+    fn equals_are_tried_at_random() {
+        let text = "10 one.example, 10 two.example, 10 three.example";
+        let mut seen = std::collections::BTreeSet::new();
+        for random in 0..100u64 {
+            let hosts = find(
+                "x.example",
+                text,
+                random.wrapping_mul(0x1234_5678_9abc_def1),
+            )
+            .unwrap();
+            seen.insert(hosts.iter().map(|h| h.name.clone()).collect::<Vec<_>>());
+        }
+        assert_eq!(seen.len(), 6, "{seen:?}");
+    }
+
+    /// K40: a stranger's list does not grow what is done for it.
+    #[test]
+    fn a_thousand_records_are_a_few_hosts() {
+        let many: Vec<Exchanger> = (0..1000)
+            .map(|n| Exchanger {
+                preference: n,
+                name: format!("mx{n}.example"),
+            })
+            .collect();
+        let domain = Domain::parse("x.example").unwrap();
+        let own = Own {
+            names: &[],
+            addresses: &[],
+            loopback: true,
+        };
+        let exchangers = exchangers(&domain, Ok(many), &own, 7).unwrap();
+        assert_eq!(exchangers.len(), MAX_NAMES);
+        let ip: IpAddr = "192.0.2.1".parse().unwrap();
+        let answers = vec![Ok(vec![ip; 100]); MAX_NAMES];
+        let hosts = hosts(&domain, &exchangers, answers, &own).unwrap();
+        let tries: usize = hosts.iter().map(|h| h.addresses.len()).sum();
+        assert_eq!((hosts.len(), tries), (MAX_HOSTS, MAX_TRIES));
+    }
+
+    #[test]
+    fn address_literals_are_addresses() {
+        let rows = [
+            ("[192.0.2.1]", Some("192.0.2.1")),
+            ("[IPv6:2001:db8::1]", Some("2001:db8::1")),
+            ("example.org", None),
+        ];
+        for (domain, ip) in rows {
+            let found = literal(&Domain::parse(domain).unwrap());
+            assert_eq!(found, ip.map(|ip| ip.parse().unwrap()), "{domain}");
+        }
+    }
+}
