@@ -3,7 +3,9 @@
 //! Only a header that names a client over TCP is taken, or one that says that the proxy speaks for itself. All else
 //! is refused: a client whose address is not known could pass for the proxy.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 
 /// Who is behind a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
