@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::proto::envelope::{Notify, Ret};
@@ -246,6 +247,12 @@ pub struct Invocation {
     pub due: bool,
     /// `-qI`, `-qR`, `-qS`.
     pub select: Vec<Select>,
+    /// `-bd`, `-bD`: a daemon listens; without it, it only runs the queue.
+    pub listen: bool,
+    /// The daemon goes into the background, as a system of init scripts expects it from `sendmail -bd`.
+    pub detach: bool,
+    /// `-q15m`: how often a daemon looks into the queue.
+    pub interval: Option<Duration>,
     /// What is no option: recipients or queue ids.
     pub arguments: Vec<String>,
 }
@@ -302,6 +309,10 @@ impl Invocation {
             scram: false,
             due: false,
             select: Vec::new(),
+            listen: program == "smtpd",
+            // Only by this name: systemd, procd and a container want their daemons in the foreground.
+            detach: program == "sendmail",
+            interval: None,
             arguments: Vec::new(),
         }
     }
@@ -399,7 +410,11 @@ fn mode(invocation: &mut Invocation, value: &str) -> Result<()> {
     invocation.mode = match value {
         "m" => Mode::Submit,
         "s" => Mode::Smtp,
-        "d" | "D" => Mode::Daemon,
+        "d" | "D" => {
+            invocation.listen = true;
+            invocation.detach &= value == "d";
+            Mode::Daemon
+        }
         "p" => Mode::List,
         "i" => Mode::Aliases,
         "v" => Mode::Verify,
@@ -476,7 +491,10 @@ fn queue(invocation: &mut Invocation, value: &str) -> Result<()> {
         (Some('I'), text) => invocation.select.push(Select::Id(text.to_owned())),
         (Some('R'), text) => invocation.select.push(Select::Recipient(text.to_owned())),
         (Some('S'), text) => invocation.select.push(Select::Sender(text.to_owned())),
-        (Some(c), _) if c.is_ascii_digit() => return to_mode(invocation, Mode::Daemon),
+        (Some(c), _) if c.is_ascii_digit() => {
+            invocation.interval = Some(interval(value)?);
+            return to_mode(invocation, Mode::Daemon);
+        }
         _ => {
             return Err(Error::Usage(format!(
                 "there is no option -q{value}; minimta has -q, -qI, -qR, -qS and -q15m"
@@ -488,6 +506,44 @@ fn queue(invocation: &mut Invocation, value: &str) -> Result<()> {
         invocation.mode = Mode::Queue;
     }
     Ok(())
+}
+
+/// `15m`, `1h30m`, `90s`; a number alone means minutes, as it does for sendmail.
+fn interval(text: &str) -> Result<Duration> {
+    let wrong = || {
+        Error::Usage(format!(
+            "option -q takes a time such as 15m or 1h30m, not {text}"
+        ))
+    };
+    let (mut seconds, mut number) = (0_u64, String::new());
+    for c in text
+        .chars()
+        .chain(text.ends_with(|c: char| c.is_ascii_digit()).then_some('m'))
+    {
+        if c.is_ascii_digit() {
+            number.push(c);
+            continue;
+        }
+        let unit = match c {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            'w' => 604_800,
+            _ => return Err(wrong()),
+        };
+        let value: u64 = number.parse().map_err(|_| wrong())?;
+        number.clear();
+        seconds = value
+            .checked_mul(unit)
+            .and_then(|more| seconds.checked_add(more))
+            .filter(|all| *all <= 604_800 * 52)
+            .ok_or_else(wrong)?;
+    }
+    if seconds == 0 {
+        return Err(wrong());
+    }
+    Ok(Duration::from_secs(seconds))
 }
 
 /// What `--help` prints: it fits a screen.
@@ -502,6 +558,7 @@ minimta, a small and complete mail transfer agent
       -N LIST  report: never, or success,failure,delay
   minimta -q [--due]      run the queue: all of it now, or what is due
       -qI ID  -qR RECIPIENT  -qS SENDER       only what contains this
+  minimta -bd [-q15m]     listen, and deliver; -q15m alone: only deliver
   minimta -bs             speak SMTP on standard input and output
   minimta -bv ADDRESS...  say where mail would go, deliver nothing
   mailq [--json]          list the queue
@@ -596,6 +653,47 @@ mod tests {
         ];
         for (line, mode) in rows {
             assert_eq!(read(line).unwrap().mode, mode, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_daemon_listens_detaches_and_looks_as_it_is_told() {
+        // The words; whether it listens, whether it goes into the background, how often it looks.
+        let rows: &[(&[&str], bool, bool, Option<u64>)] = &[
+            (&["minimta", "-bd"], true, false, None),
+            (&["smtpd"], true, false, None),
+            (
+                &["/usr/sbin/sendmail", "-bd", "-q15m"],
+                true,
+                true,
+                Some(900),
+            ),
+            (&["sendmail", "-bD", "-q1h30m"], true, false, Some(5400)),
+            (&["sendmail", "-q30"], false, true, Some(1800)),
+            (&["minimta", "-q90s", "-bd"], true, false, Some(90)),
+        ];
+        for (line, listen, detach, seconds) in rows {
+            let i = read(line).unwrap();
+            assert_eq!(
+                (i.mode, i.listen, i.detach),
+                (Mode::Daemon, *listen, *detach),
+                "{line:?}"
+            );
+            assert_eq!(i.interval, seconds.map(Duration::from_secs), "{line:?}");
+        }
+        for wrong in [
+            "-q0",
+            "-q5x",
+            "-q5m5",
+            "-q999999999999999999999m",
+            "-q9999d",
+        ] {
+            let said = read(&["minimta", wrong]);
+            if wrong == "-q5m5" {
+                assert_eq!(said.unwrap().interval, Some(Duration::from_secs(600)));
+            } else {
+                assert!(matches!(said, Err(Error::Usage(_))), "{wrong}");
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 //! and `config/route.rs` see that the keys of a smarthost and of a route fit together, `config/report.rs` says what is wrong,
 //! `config/warnings.rs` what is foolish, and `config/document.rs` alone knows TOML.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
@@ -57,6 +58,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `[rewrite]`.
     pub rewrite: Rewrite,
+    /// `[listen]`.
+    pub listen: Listen,
     /// `[tls]`; `None`: a self-signed pair is made.
     pub tls: Option<KeyPair>,
     /// `[access]`.
@@ -117,6 +120,7 @@ impl Config {
             smarthosts: Vec::new(),
             routes: Vec::new(),
             rewrite: Rewrite::default(),
+            listen: Listen::default(),
             tls: None,
             access: Access::default(),
             local: Local::default(),
@@ -266,6 +270,44 @@ pub struct Rewrite {
     pub add_domain: bool,
 }
 
+/// `[listen]`: where a daemon takes mail.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Listen {
+    /// `smtp`: for other servers.
+    pub smtp: Vec<Endpoint>,
+    /// `submission`: for users, who say STARTTLS and log in.
+    pub submission: Vec<Endpoint>,
+    /// `submissions`: for users, with TLS from the first octet.
+    pub submissions: Vec<Endpoint>,
+    /// `lmtp`: for a server that hands over mail for here.
+    pub lmtp: Vec<Endpoint>,
+    /// `max_connections`: sessions at once.
+    pub max_connections: usize,
+    /// `max_connections_per_client`: of one client.
+    pub max_connections_per_client: usize,
+    /// `proxy_protocol`: whose PROXY header is believed.
+    pub proxy_protocol: Vec<Network>,
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// At an address of the network.
+    Tcp(SocketAddr),
+    /// At a socket in the file system.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Endpoint {
+    /// As it is written in the file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// `[tls]`: what this machine shows of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPair {
@@ -348,6 +390,8 @@ pub struct Queue {
     pub workers: usize,
     /// `per_destination`: connections to one host at once.
     pub per_destination: usize,
+    /// `run`: the folder in which a daemon is found.
+    pub run: PathBuf,
 }
 
 /// `[limits]`.

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io;
 
-/// An error on its way to the user. One variant a sysexits.h code.
+/// An error on its way to the user: its sysexits.h code, and the sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
     /// 64: the command line is wrong.
@@ -30,6 +30,8 @@ pub enum Error {
     Io(String),
     /// 75: not accepted now; the same again later may work. Never said of a message that was kept.
     TempFail(String),
+    /// 75 too: there is no room for it now, on the disk or in the queue.
+    NoRoom(String),
     /// 77: no permission.
     NoPermission(String),
     /// 78: the configuration is wrong.
@@ -49,7 +51,7 @@ impl Error {
             Self::Os(_) => 71,
             Self::CannotCreate(_) => 73,
             Self::Io(_) => 74,
-            Self::TempFail(_) => 75,
+            Self::TempFail(_) | Self::NoRoom(_) => 75,
             Self::NoPermission(_) => 77,
             Self::Config(_) => 78,
         }
@@ -68,6 +70,7 @@ impl fmt::Display for Error {
         | Self::CannotCreate(s)
         | Self::Io(s)
         | Self::TempFail(s)
+        | Self::NoRoom(s)
         | Self::NoPermission(s)
         | Self::Config(s)) = self;
         f.write_str(s)

@@ -21,6 +21,35 @@ pub fn queued(id: &str, envelope: &Envelope, size: u64, message_id: &str) {
     );
 }
 
+/// A daemon listens.
+pub fn listening(kind: &str, place: &dyn Display) {
+    info!("- listening kind={kind} at={}", quoted(place));
+}
+
+/// A client has come.
+pub fn connected(client: &str, kind: &str) {
+    info!("- connect client={} kind={kind}", quoted(&client));
+}
+
+/// A client was turned away before it could say anything, or was sent away.
+pub fn turned_away(client: &str, reason: &dyn Display) {
+    warn!(
+        "- reject client={} reason={}",
+        quoted(&client),
+        quoted(reason)
+    );
+}
+
+/// A connection is encrypted, or was to be.
+pub fn tls(client: &str, words: &dyn Display) {
+    info!("- tls client={} what={}", quoted(&client), quoted(words));
+}
+
+/// A daemon has begun, has read its configuration again, or stops.
+pub fn daemon(what: &dyn Display) {
+    info!("- daemon {what}");
+}
+
 /// A message was not accepted.
 pub fn rejected(client: &str, sender: &dyn Display, reason: &dyn Display) {
     warn!(

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use cli::{Invocation, Mode, complain, say};
 use config::{Config, System};
 use error::{Error, Result};
-use flow::{Context, admin, check, password, queue, stdio, submit};
+use flow::{Context, admin, check, daemon, password, queue, stdio, submit};
 use host::spool::Spool;
 use host::{accounts, logging, privilege};
 
@@ -107,10 +107,7 @@ fn run(program: &str) -> Result<ExitCode> {
         Mode::Aliases => {
             say("there is no alias file in this version, so there is nothing to check\n")
         }
-        Mode::Daemon => {
-            let what = "this version does not listen; run minimta -q --due from cron, and minimta -bs from inetd";
-            return Err(Error::Unavailable(what.to_owned()));
-        }
+        Mode::Daemon => return daemon::run(context, &call).map(|()| ExitCode::SUCCESS),
         Mode::Help | Mode::Version | Mode::Password => {}
     }
     Ok(ExitCode::SUCCESS)

@@ -24,11 +24,12 @@ const FENCES: &[(&str, &[&str])] = &[
     ("crc32fast", &["proto/data.rs"]),
     ("nix", &["host/"]),
     ("mio", &["host/listen.rs"]),
+    ("listenfd", &["host/listen.rs"]),
     ("hickory_resolver", &["host/dns.rs"]),
     ("idna_adapter", &[]), // chosen for hickory, named nowhere
     ("punycode", &["host/dns.rs"]),
     ("tokio", &["host/dns.rs"]),
-    ("socket2", &["host/wire.rs"]),
+    ("socket2", &["host/wire.rs", "host/listen.rs"]),
 ];
 
 /// What a room must not name. `std::net::Ip...` are values and pass everywhere.

@@ -248,6 +248,76 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        section: "listen",
+        name: "smtp",
+        shown: Shown::Default(r#"["127.0.0.1:25", "[::1]:25"]"#),
+        doc: "For other servers and for this machine: [\"0.0.0.0:25\", \"[::]:25\"] takes mail from the world.",
+        set: |draft, v| {
+            draft.config.listen.smtp = value::endpoints(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "listen",
+        name: "submission",
+        shown: Shown::Default("[]"),
+        doc: "For the mail programs of users, who must say STARTTLS and log in; the usual port is 587.",
+        set: |draft, v| {
+            draft.config.listen.submission = value::endpoints(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "listen",
+        name: "submissions",
+        shown: Shown::Default("[]"),
+        doc: "The same with TLS from the first octet; the usual port is 465.",
+        set: |draft, v| {
+            draft.config.listen.submissions = value::endpoints(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "listen",
+        name: "lmtp",
+        shown: Shown::Default("[]"),
+        doc: "For another mail server that hands over mail for here, such as \"unix:/run/minimta/lmtp\".",
+        set: |draft, v| {
+            draft.config.listen.lmtp = value::endpoints(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "listen",
+        name: "max_connections",
+        shown: Shown::Default("50"),
+        doc: "How many sessions there are at once; whoever comes then is told to try later.",
+        set: |draft, v| {
+            draft.config.listen.max_connections = value::number(v, 1..=10_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "listen",
+        name: "max_connections_per_client",
+        shown: Shown::Default("10"),
+        doc: "How many of them one client may have; a network of IPv6 (/64) is one client.",
+        set: |draft, v| {
+            draft.config.listen.max_connections_per_client = value::number(v, 1..=10_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "listen",
+        name: "proxy_protocol",
+        shown: Shown::Default("[]"),
+        doc: "Networks whose PROXY header is believed, and expected: those of the proxies in front.",
+        set: |draft, v| {
+            draft.config.listen.proxy_protocol = value::networks(v)?;
+            Ok(())
+        },
+    },
+    Key {
         section: "tls",
         name: "certificate",
         shown: Shown::Example(r#""/etc/minimta/tls/cert.pem""#),
@@ -434,6 +504,16 @@ pub const KEYS: &[Key] = &[
         doc: "How many connections go to one host at once.",
         set: |draft, v| {
             draft.config.queue.per_destination = value::number(v, 1..=100)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "queue",
+        name: "run",
+        shown: Shown::Default(r#""/run/minimta""#),
+        doc: "The folder in which a running daemon is found and woken; it may be empty after a restart.",
+        set: |draft, v| {
+            draft.config.queue.run = value::path(v)?;
             Ok(())
         },
     },

@@ -5,9 +5,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::LogTo;
 use super::document::Value;
 use super::report::printable;
+use super::{Endpoint, LogTo};
 use crate::proto::address::{Domain, Mailbox};
 use crate::proto::network::Network;
 
@@ -296,6 +296,50 @@ pub fn networks(value: &Value) -> Result<Vec<Network>, Wrong> {
     }
     Ok(networks)
 }
+
+/// A list of places to listen at.
+pub fn endpoints(value: &Value) -> Result<Vec<Endpoint>, Wrong> {
+    let wrong = |value| {
+        Wrong::new(
+            "a list of addresses with their ports such as [\"127.0.0.1:25\", \"[::1]:25\", \"unix:/run/minimta/lmtp\"]",
+            value,
+        )
+    };
+    let Value::List(items) = value else {
+        return Err(wrong(value));
+    };
+    let mut endpoints = Vec::new();
+    for (item, _) in items {
+        let Value::Text(text) = item else {
+            return Err(wrong(item));
+        };
+        let endpoint = match text.strip_prefix("unix:") {
+            // An address of a socket has room for so many octets, and an end mark.
+            Some(path) if path.len() > MAX_SOCKET_PATH => {
+                return Err(wrong(item).because("the path of a socket has at most 107 octets"));
+            }
+            Some(path) => self::path(&Value::Text(path.to_owned()))
+                .map(Endpoint::Unix)
+                .ok(),
+            None => text.parse().map(Endpoint::Tcp).ok(),
+        };
+        let endpoint = endpoint.ok_or_else(|| {
+            let bare = text.parse::<IpAddr>().is_ok();
+            let wrong = wrong(item);
+            if bare {
+                wrong.because("its port is missing")
+            } else {
+                wrong
+            }
+        })?;
+        if !endpoints.contains(&endpoint) {
+            endpoints.push(endpoint);
+        }
+    }
+    Ok(endpoints)
+}
+
+const MAX_SOCKET_PATH: usize = 107;
 
 /// An address of a person.
 pub fn address(value: &Value) -> Result<Mailbox, Wrong> {

@@ -7,24 +7,31 @@ use crate::proto::envelope::Outcome;
 
 pub mod access;
 pub mod admin;
+pub mod attend;
 pub mod bounce;
 pub mod check;
 pub mod connect;
+pub mod connections;
+pub mod daemon;
 pub mod deliver;
 pub mod dialogue;
 pub mod exchange;
+pub mod intake;
+pub mod lanes;
 pub mod links;
 pub mod password;
 pub mod queue;
 pub mod receive;
+pub mod runner;
 pub mod send;
 pub mod settle;
+pub mod sink;
 pub mod stdio;
 pub mod submit;
 mod text;
 
 /// What every part of the story needs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Context {
     /// The configuration.
     pub config: Config,

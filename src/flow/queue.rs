@@ -9,11 +9,12 @@
 //! Two runs share the work: the lock of a queue file decides, message by message. Within a run two workers may
 //! hold the same message, for different hops; the last to let go of it puts it back into the queue.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io::IsTerminal;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
+use super::lanes::{Errand, Lanes, Width};
 use super::links::{Links, Shared};
 use super::settle::{policy, settle};
 use super::{Context, deliver};
@@ -21,18 +22,16 @@ use crate::cli::{Invocation, Select, complain};
 use crate::error::{Error, Result};
 use crate::events;
 use crate::host::spool::{Claim, Folder, Item, Refusal};
-use crate::host::{clock, privilege};
+use crate::host::{clock, presence, privilege};
 use crate::proto::address::Mailbox;
 use crate::proto::envelope::{Envelope, Outcome, Parsed, Progress, Verdict};
 use crate::proto::retry::{self, Next};
 use crate::proto::route::{self, Hop, Router};
 
 /// A delivery needs little; a thread that has more than it needs takes memory from a small machine.
-const STACK: usize = 256 * 1024;
+pub const STACK: usize = 256 * 1024;
 /// Messages for which one more connection to the same host is made.
 const WORTH_A_CONNECTION: usize = 10;
-/// Reports on reports end at once (their sender is null), so this many passes always suffice.
-const PASSES: usize = 3;
 
 /// `minimta -q`: tries what is selected, once.
 ///
@@ -61,7 +60,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
 
 /// The attempt right after a submission: of a message that is still held, or of some that were let go.
 ///
-/// In the background it goes on in a process of its own, if one of the few places for such is free and there is
+/// In the background it is left to the daemon, when one runs; otherwise it goes on in a process of its own, if one of the few places for such is free and there is
 /// a recipient that this process can try at all.
 pub fn first_attempt(
     context: &Context,
@@ -69,6 +68,12 @@ pub fn first_attempt(
     mut items: Vec<Item>,
     background: bool,
 ) {
+    if background && let Some(daemon) = presence::find(&context.config.queue.run) {
+        // It cannot take what is still held here.
+        drop(held);
+        daemon.wake();
+        return;
+    }
     let worth = |claim: &Claim| {
         claim
             .progress()
@@ -89,11 +94,7 @@ pub fn first_attempt(
     }
     let run = Run::new(context, context.verbose);
     let held = held.map(|claim| run.adopt(claim));
-    items.extend(held.iter().map(|claim| Item {
-        id: claim.id.clone(),
-        folder: Folder::New,
-        due: 0,
-    }));
+    items.extend(held.iter().map(|claim| fresh(claim.id.clone())));
     run.all(items);
     if let Some(claim) = held {
         run.release(claim);
@@ -161,43 +162,23 @@ fn hops(context: &Context, envelope: &Envelope) -> Vec<Hop> {
         .collect()
 }
 
-/// The messages of one next hop.
-struct Group {
-    hop: Hop,
-    items: Vec<Item>,
-    /// The first that nobody has taken yet.
-    next: AtomicUsize,
-    workers: AtomicUsize,
-    /// How many may work on it at once.
-    limit: usize,
-}
-
-impl Group {
-    fn take(&self) -> Option<&Item> {
-        self.items.get(self.next.fetch_add(1, Ordering::Relaxed))
-    }
-
-    fn has_work(&self) -> bool {
-        self.next.load(Ordering::Relaxed) < self.items.len()
-    }
-
-    /// Whether one more may work here; he then does, until he leaves.
-    fn join(&self) -> bool {
-        let more = |n| (n < self.limit && self.has_work()).then_some(n + 1);
-        self.workers
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
-            .is_ok()
-    }
-
-    fn leave(&self) {
-        self.workers.fetch_sub(1, Ordering::AcqRel);
+/// A message that was just accepted.
+pub fn fresh(id: String) -> Item {
+    Item {
+        id,
+        folder: Folder::New,
+        due: 0,
     }
 }
+
+/// What is told when a worker has panicked.
+pub const WORKER_FAILED: &str = "a worker of the queue failed; its message stays in the queue";
 
 /// One pass over some messages.
 pub struct Run<'a> {
     context: &'a Context,
     talk: bool,
+    lanes: Lanes,
     /// Who of this run holds which message.
     held: Mutex<HashMap<String, Weak<Claim>>>,
     tally: Mutex<Tally>,
@@ -206,10 +187,16 @@ pub struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(context: &'a Context, talk: bool) -> Self {
+        Self::lingering(context, talk, Duration::ZERO)
+    }
+
+    /// A pass in which work may come as long as it lasts, and in which connections are kept so long for it.
+    pub fn lingering(context: &'a Context, talk: bool, linger: Duration) -> Self {
         let (held, tally, shared) = (Mutex::default(), Mutex::default(), Shared::new(context));
         Self {
             context,
             talk,
+            lanes: Lanes::new(linger),
             held,
             tally,
             shared,
@@ -222,58 +209,59 @@ impl<'a> Run<'a> {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tries the messages, then the reports that come of it.
-    fn all(&self, mut items: Vec<Item>) {
-        for _ in 0..PASSES {
-            let groups = self.group(&items);
-            self.work_off(&groups);
-            let reports = std::mem::take(&mut lock(&self.tally).reports);
-            if reports.is_empty() {
-                return;
-            }
-            items = reports
-                .into_iter()
-                .map(|id| Item {
-                    id,
-                    folder: Folder::New,
-                    due: 0,
-                })
-                .collect();
+    /// Tries the messages, and the reports that come of it.
+    fn all(&self, items: Vec<Item>) {
+        for item in items {
+            self.add(item, None);
+        }
+        self.work_off();
+    }
+
+    /// Looks at the envelope of a message and puts it into the lanes of its next hops. What cannot be read is dealt
+    /// with here.
+    pub fn add(&self, item: Item, claim: Option<Claim>) {
+        if self.lanes.has(&item.id) {
+            return;
+        }
+        let claim = claim.map(|claim| self.adopt(claim));
+        let found = match &claim {
+            Some(claim) => Some((hops(self.context, &claim.envelope), claim.progress())),
+            None => self.look(&item),
+        };
+        let Some((hops, progress)) = found else {
+            return;
+        };
+        if progress.waiting().is_empty() {
+            return self.finish(&item);
+        }
+        let wanted = wanted(&hops, &progress).into_iter();
+        let wanted = wanted.map(|hop| (hop.clone(), self.width(&hop))).collect();
+        self.lanes.add(Errand { item, claim }, wanted);
+    }
+
+    fn width(&self, hop: &Hop) -> Width {
+        let queue = &self.context.config.queue;
+        match hop {
+            // Another connection is another login: it must be worth one.
+            Hop::Smarthost | Hop::Host(..) | Hop::Mx(..) => Width {
+                most: queue.per_destination,
+                worth: WORTH_A_CONNECTION,
+            },
+            Hop::Local | Hop::Refuse(_) => Width {
+                most: queue.workers,
+                worth: 1,
+            },
         }
     }
 
-    /// Looks at each envelope and sorts the messages by next hop. What cannot be read is dealt with here.
-    fn group(&self, items: &[Item]) -> Vec<Group> {
-        let mut by_hop: BTreeMap<Hop, Vec<Item>> = BTreeMap::new();
-        for item in items {
-            let Some((hops, progress)) = self.look(item) else {
-                continue;
-            };
-            if progress.waiting().is_empty() {
-                self.finish(item);
-            }
-            for hop in wanted(&hops, &progress) {
-                by_hop.entry(hop).or_default().push(item.clone());
-            }
-        }
-        let queue = &self.context.config.queue;
-        let group = |(hop, items): (Hop, Vec<Item>)| {
-            let limit = match hop {
-                // Another connection is another login: it must be worth one.
-                Hop::Smarthost | Hop::Host(..) | Hop::Mx(..) => queue
-                    .per_destination
-                    .min(items.len().div_ceil(WORTH_A_CONNECTION)),
-                Hop::Local | Hop::Refuse(_) => queue.workers,
-            };
-            Group {
-                hop,
-                items,
-                next: AtomicUsize::new(0),
-                workers: AtomicUsize::new(0),
-                limit,
-            }
-        };
-        by_hop.into_iter().map(group).collect()
+    /// The work of this run.
+    pub fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    /// When the next message is due of those deferred since this was asked last.
+    pub fn next_due(&self) -> Option<i64> {
+        lock(&self.tally).next.take()
     }
 
     /// Removes a message that is done, which an earlier run could not.
@@ -306,62 +294,65 @@ impl<'a> Run<'a> {
         Some(found)
     }
 
-    /// Lets as many workers as the work is worth take the groups; a single one needs no thread.
-    fn work_off(&self, groups: &[Group]) {
-        let useful: usize = groups.iter().map(|g| g.limit.min(g.items.len())).sum();
-        let workers = self.context.config.queue.workers.min(useful);
+    /// Lets as many workers as the work is worth do it; a single one needs no thread.
+    fn work_off(&self) {
+        let workers = self.context.config.queue.workers.min(self.lanes.places());
         if workers <= 1 {
-            return self.worker(groups);
+            return self.worker();
         }
         std::thread::scope(|scope| {
             let spawn = |_| {
                 std::thread::Builder::new()
                     .stack_size(STACK)
-                    .spawn_scoped(scope, || self.worker(groups))
+                    .spawn_scoped(scope, || self.worker())
             };
             let threads: Vec<_> = (1..workers).map(spawn).collect();
-            self.worker(groups);
+            self.worker();
             for thread in threads {
                 match thread.map(std::thread::ScopedJoinHandle::join) {
                     // Too few resources for a thread: the others do its work.
                     Err(_) | Ok(Ok(())) => {}
-                    Ok(Err(_)) => events::trouble(
-                        "-",
-                        &"a worker of the queue failed; its message stays in the queue",
-                    ),
+                    Ok(Err(_)) => events::trouble("-", &WORKER_FAILED),
                 }
             }
         });
     }
 
-    fn worker(&self, groups: &[Group]) {
+    /// Works as long as there is anything to do.
+    pub fn worker(&self) {
         let outgoing = self.shared.outgoing();
         let mut links = Links::new(&self.shared, &outgoing);
-        while let Some(group) = groups.iter().find(|g| g.join()) {
-            while let Some(item) = group.take() {
-                if let Some(claim) = self.claim(item) {
-                    self.attempt(&group.hop, &claim, &mut links);
+        while let Some(mut place) = self.lanes.join() {
+            while let Some(errand) = place.next() {
+                let claim = match errand.claim {
+                    Some(claim) => Some(claim),
+                    None => self.claim(&errand.item),
+                };
+                if let Some(claim) = claim {
+                    let reports = self.attempt(&place.hop, &claim, &mut links);
                     self.release(claim);
+                    for id in reports {
+                        self.add(fresh(id), None);
+                    }
                 }
             }
             // The exchanger of the next domain may well be the same.
-            if !matches!(group.hop, Hop::Mx(..)) {
+            if !matches!(place.hop, Hop::Mx(..)) {
                 links.close();
             }
-            group.leave();
         }
         links.close();
     }
 
-    /// Tries a message for its recipients of this hop.
-    fn attempt(&self, hop: &Hop, claim: &Claim, links: &mut Links<'_>) {
+    /// Tries a message for its recipients of this hop. Returned are the reports made.
+    fn attempt(&self, hop: &Hop, claim: &Claim, links: &mut Links<'_>) -> Vec<String> {
         let (progress, hops) = (claim.progress(), hops(self.context, &claim.envelope));
         let ours = |i: &usize| {
             hops.get(*i) == Some(hop) && deliver::is_ours_to_try(self.context, claim, *i)
         };
         let waiting: Vec<usize> = progress.waiting().into_iter().filter(ours).collect();
         if waiting.is_empty() {
-            return;
+            return Vec::new();
         }
         let outcomes = match hop {
             Hop::Local => deliver::deliver(self.context, claim, &waiting),
@@ -369,11 +360,11 @@ impl<'a> Run<'a> {
             Hop::Refuse(why) => Ok(waiting.iter().map(|i| (*i, refused(why))).collect()),
         };
         let Ok(outcomes) = outcomes else {
-            return self.set_aside(claim);
+            self.set_aside(claim);
+            return Vec::new();
         };
         self.count(claim, &outcomes);
-        let reports = settle(self.context, claim, outcomes);
-        lock(&self.tally).reports.extend(reports);
+        settle(self.context, claim, outcomes)
     }
 
     fn set_aside(&self, claim: &Claim) {
@@ -465,7 +456,7 @@ impl<'a> Run<'a> {
     }
 
     /// Lets go of a message; the last one puts it back into the queue, if anybody waits.
-    fn release(&self, claim: Arc<Claim>) {
+    pub fn release(&self, claim: Arc<Claim>) {
         let mut held = lock(&self.held);
         let Some(claim) = Arc::into_inner(claim) else {
             return;
@@ -537,8 +528,6 @@ struct Tally {
     reason: Option<Outcome>,
     /// When the next one is due.
     next: Option<i64>,
-    /// Queue ids of the reports made.
-    reports: Vec<String>,
 }
 
 impl Tally {

@@ -9,6 +9,7 @@
 //!
 //! What is held in memory: one line, or one block of a message.
 
+use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::ops::Range;
 
@@ -36,6 +37,37 @@ pub trait Accept {
     fn abort(&mut self);
 }
 
+/// What a session is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// A command, or the answer to a challenge.
+    Command {
+        /// Whether it belongs to a message that the client has begun to send.
+        in_transaction: bool,
+    },
+    /// A message, to its last octet.
+    Message,
+}
+
+/// What a session is held on.
+pub trait Stream: Read + Write {
+    /// From now on the session waits for this, so that the stream knows how long reading may take. A read that takes
+    /// too long fails as `TimedOut`; one that is to fail with another reply, as [`Closing`].
+    fn expect(&mut self, _next: Wait) {}
+}
+
+/// Why a stream reads nothing more, as the reply to the client.
+#[derive(Debug)]
+pub struct Closing(pub Reply);
+
+impl fmt::Display for Closing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Closing {}
+
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -44,7 +76,7 @@ pub enum Ended {
     /// The server closes, after QUIT or for another reason. The last reply is sent, but there may be unread input;
     /// a socket must be closed so that the reply is not destroyed by it.
     HungUp,
-    /// The client was too slow; it was told.
+    /// The client was too slow, or is to go for another reason; it was told.
     TimedOut,
     /// STARTTLS was answered, and nothing had followed it: after the handshake and [`Session::tls_started`],
     /// [`serve`] goes on with the same session.
@@ -76,12 +108,14 @@ impl<R, W: Write> Write for Duplex<R, W> {
     }
 }
 
+impl<R: Read, W: Write> Stream for Duplex<R, W> {}
+
 /// Holds a session on a stream until one side ends it.
 ///
 /// # Errors
 /// What reading or writing failed with; there is nobody left to be told. A time-out of the stream is no error: it
 /// is said with 421.
-pub fn serve<S: Read + Write>(
+pub fn serve<S: Stream>(
     stream: &mut S,
     session: &mut Session,
     policy: &mut dyn Policy,
@@ -89,8 +123,8 @@ pub fn serve<S: Read + Write>(
 ) -> io::Result<Ended> {
     let mut wire = Wire::new(stream);
     match converse(&mut wire, session, policy, sink) {
-        Err(e) if matches!(e.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {
-            wire.say(&replies::TIMED_OUT)?;
+        Err(error) => {
+            wire.say(&last_words(error)?)?;
             wire.flush()?;
             Ok(Ended::TimedOut)
         }
@@ -98,7 +132,19 @@ pub fn serve<S: Read + Write>(
     }
 }
 
-fn converse<S: Read + Write>(
+/// What is said to a client that nothing more is read from; an error when nobody is there to hear it.
+fn last_words(error: io::Error) -> io::Result<Reply> {
+    if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) {
+        return Ok(replies::TIMED_OUT);
+    }
+    let closing = error.get_ref().and_then(|e| e.downcast_ref::<Closing>());
+    match closing {
+        Some(Closing(reply)) => Ok(reply.clone()),
+        None => Err(error),
+    }
+}
+
+fn converse<S: Stream>(
     wire: &mut Wire<'_, S>,
     session: &mut Session,
     policy: &mut dyn Policy,
@@ -108,6 +154,8 @@ fn converse<S: Read + Write>(
         wire.say(&greeting)?;
     }
     loop {
+        let in_transaction = session.transaction().is_some();
+        wire.stream.expect(Wait::Command { in_transaction });
         let (reply, then) = match wire.line(session.line_limit())? {
             Line::Whole(line) => session.command(&line, wire.is_behind(), policy),
             Line::TooLong => session.line_too_long(),
@@ -135,7 +183,7 @@ fn converse<S: Read + Write>(
 }
 
 /// DATA, from 354 to the reply to the message; `None` when the client went away.
-fn receive<S: Read + Write>(
+fn receive<S: Stream>(
     wire: &mut Wire<'_, S>,
     ready: &Reply,
     session: &mut Session,
@@ -152,6 +200,7 @@ fn receive<S: Read + Write>(
     }
     let mut message = Message { sink, open: true };
     wire.say(ready)?;
+    wire.stream.expect(Wait::Message);
     let Some(taken) = message.read(wire, session.size_limit())? else {
         return Ok(None);
     };
@@ -175,7 +224,7 @@ struct Message<'a> {
 impl Message<'_> {
     /// Reads to the end mark and passes the text on; `None` when the client went away before it. After a fault of
     /// the text or of the disk the rest is only read: refused in its middle, it would be taken for commands.
-    fn read<S: Read + Write>(
+    fn read<S: Stream>(
         &mut self,
         wire: &mut Wire<'_, S>,
         limit: u64,
@@ -263,7 +312,7 @@ struct Wire<'a, S> {
     output: Vec<u8>,
 }
 
-impl<'a, S: Read + Write> Wire<'a, S> {
+impl<'a, S: Stream> Wire<'a, S> {
     fn new(stream: &'a mut S) -> Self {
         Self {
             stream,
@@ -671,6 +720,8 @@ mod tests {
         }
     }
 
+    impl Stream for Player {}
+
     impl Read for Player {
         fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
             if self.sent.is_empty() && self.cut != Cut::AsWritten {
@@ -797,6 +848,8 @@ mod tests {
         said: Vec<u8>,
     }
 
+    impl Stream for Failing<'_> {}
+
     impl Read for Failing<'_> {
         fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
             match self.input.read(block)? {
@@ -871,6 +924,8 @@ mod tests {
     #[test]
     fn replies_of_a_group_are_written_at_once() {
         struct Counting<'a>(&'a [u8], usize);
+        impl Stream for Counting<'_> {}
+
         impl Read for Counting<'_> {
             fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
                 self.0.read(block)

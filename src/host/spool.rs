@@ -112,7 +112,7 @@ impl Spool {
     /// Starts a message. Nothing is created before there is more than a block of it, or its commit.
     ///
     /// # Errors
-    /// `TempFail` when the disk or the queue is too full ([`Spool::has_room`]).
+    /// `NoRoom` when the disk or the queue is too full ([`Spool::has_room`]).
     pub fn begin(&self, envelope: &Envelope) -> Result<Draft> {
         self.has_room(0)?;
         let mut buffer = Vec::with_capacity(4096);
@@ -135,12 +135,12 @@ impl Spool {
     /// Whether a message of `size` octets may come: the disk keeps its reserve, and the queue its bound.
     ///
     /// # Errors
-    /// `TempFail`, with a sentence that names the bound.
+    /// `NoRoom`, with a sentence that names the bound.
     pub fn has_room(&self, size: u64) -> Result<()> {
         if let Ok(disk) = nix::sys::statvfs::statvfs(&self.root) {
             let free = disk.blocks_available().saturating_mul(disk.fragment_size());
             if free < self.min_free.saturating_add(size) {
-                return Err(Error::TempFail(format!(
+                return Err(Error::NoRoom(format!(
                     "the file system of the spool {} is nearly full: {} KiB are free and [queue] min_free keeps {} KiB",
                     self.root.display(),
                     free / 1024,
@@ -152,7 +152,7 @@ impl Spool {
             .at_most_waiting(Folder::New)
             .saturating_add(self.at_most_waiting(Folder::Cur));
         if waiting >= self.max_messages {
-            return Err(Error::TempFail(format!(
+            return Err(Error::NoRoom(format!(
                 "{waiting} messages wait in the spool {} and [queue] max_messages is {}",
                 self.root.display(),
                 self.max_messages
@@ -893,6 +893,7 @@ fn cannot(what: &str, path: &Path, error: &io::Error) -> Error {
             "{sentence}; the spool must be writable for whoever runs minimta ([queue] spool in the configuration)"
         )),
         io::ErrorKind::NotFound => Error::CannotCreate(sentence),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoRoom(sentence),
         _ => Error::TempFail(sentence),
     }
 }

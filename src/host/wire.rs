@@ -12,16 +12,96 @@ use std::fs::File;
 use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::tls::Session;
 
 /// Octets read at a time.
 const INPUT: usize = 8 * 1024;
+/// A buffer of so many octets is read into at once.
+const ROOMY: usize = 1024;
 /// Octets that are kept back for one write.
 const OUTPUT: usize = 32 * 1024;
 /// Octets that fit into any socket's send buffer. As long as no more are unanswered, a write does not block.
 const NEVER_BLOCKS: usize = 8 * 1024;
+/// Octets that are read and thrown away from a client that goes on after it was told to go.
+const MOST_THROWN_AWAY: usize = 256 * 1024;
+
+/// A connected socket, of the network or of this system.
+#[derive(Debug)]
+pub enum Socket {
+    /// Of the network.
+    Tcp(TcpStream),
+    /// Of this system.
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// The address of the other end, and its port; `None`: it is on this system.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Closes one direction, or both; whoever waits in it is woken. An error means that it is closed already.
+    pub fn shutdown(&self, how: Shutdown) {
+        let _ = match self {
+            Self::Tcp(stream) => stream.shutdown(how),
+            Self::Unix(stream) => stream.shutdown(how),
+        };
+    }
+
+    /// Writes what goes out at once, and closes: for a client there is no place for.
+    pub fn refuse(&self, octets: &[u8]) {
+        let done = match self {
+            Self::Tcp(stream) => stream
+                .set_nonblocking(true)
+                .and_then(|()| (&*stream).write(octets)),
+            Self::Unix(stream) => stream
+                .set_nonblocking(true)
+                .and_then(|()| (&*stream).write(octets)),
+        };
+        if done.is_ok() {
+            self.shutdown(Shutdown::Write);
+        }
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&*stream).read(buffer),
+            Self::Unix(stream) => (&*stream).read(buffer),
+        }
+    }
+
+    /// A plain write to a socket never raises SIGPIPE; the vectored one needs it to be ignored, as Rust's start-up
+    /// has it.
+    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match (self, slices) {
+            (Self::Tcp(stream), [one]) => (&*stream).write(one),
+            (Self::Unix(stream), [one]) => (&*stream).write(one),
+            (Self::Tcp(stream), _) => (&*stream).write_vectored(slices),
+            (Self::Unix(stream), _) => (&*stream).write_vectored(slices),
+        }
+    }
+
+    fn set_read_timeout(&self, limit: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_read_timeout(Some(limit)),
+            Self::Unix(stream) => stream.set_read_timeout(Some(limit)),
+        }
+    }
+
+    fn set_write_timeout(&self, limit: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_write_timeout(Some(limit)),
+            Self::Unix(stream) => stream.set_write_timeout(Some(limit)),
+        }
+    }
+}
 
 /// A connection.
 #[derive(Debug)]
@@ -52,12 +132,13 @@ impl Wire {
                 socket.into()
             }
         };
-        Ok(Self::new(End::Tcp(stream), limit))
+        Ok(Self::accepted(Arc::new(Socket::Tcp(stream)), limit))
     }
 
-    /// A connection that was accepted, and how long its first step may take.
-    pub fn accepted(stream: TcpStream, limit: Duration) -> Self {
-        Self::new(End::Tcp(stream), limit)
+    /// A connection that was accepted, and how long its first step may take. Who else has the socket may shut it
+    /// down.
+    pub fn accepted(socket: Arc<Socket>, limit: Duration) -> Self {
+        Self::new(End::Socket(socket), limit)
     }
 
     /// Two files, such as standard input and output. They know no deadlines: only their own user waits.
@@ -118,7 +199,10 @@ impl Wire {
     /// The address of this end.
     pub fn local_address(&self) -> Option<SocketAddr> {
         match &self.channel.end {
-            End::Tcp(stream) => stream.local_addr().ok(),
+            End::Socket(socket) => match &**socket {
+                Socket::Tcp(stream) => stream.local_addr().ok(),
+                Socket::Unix(_) => None,
+            },
             End::Files { .. } => None,
         }
     }
@@ -126,9 +210,10 @@ impl Wire {
     /// Whether the other end is on this machine.
     pub fn is_local(&self) -> bool {
         match &self.channel.end {
-            End::Tcp(stream) => stream
-                .peer_addr()
-                .is_ok_and(|a| a.ip().to_canonical().is_loopback()),
+            End::Socket(socket) => match &**socket {
+                Socket::Tcp(_) => socket.peer().is_some_and(|a| is_loopback(a.ip())),
+                Socket::Unix(_) => true,
+            },
             End::Files { .. } => true,
         }
     }
@@ -136,9 +221,8 @@ impl Wire {
     /// Ends the connection at once. What was not flushed is not sent.
     pub fn abandon(&mut self) {
         self.output.clear();
-        if let End::Tcp(stream) = &self.channel.end {
-            // An error means that it is closed already.
-            let _ = stream.shutdown(Shutdown::Both);
+        if let End::Socket(socket) = &self.channel.end {
+            socket.shutdown(Shutdown::Both);
         }
     }
 
@@ -146,6 +230,25 @@ impl Wire {
     pub fn close(mut self) {
         if let Some(session) = &mut self.tls {
             let _ = session.close(&mut self.channel);
+        }
+    }
+
+    /// Ends the connection so that what was said last arrives: a socket that is closed with octets unread destroys
+    /// what is still on its way out. So only this direction is closed, and what comes is thrown away, until the
+    /// other side closes or `limit` is over.
+    pub fn part(mut self, limit: Duration) {
+        self.set_limit(limit);
+        if let Some(session) = &mut self.tls {
+            let _ = session.close(&mut self.channel);
+        }
+        if let End::Socket(socket) = &self.channel.end {
+            socket.shutdown(Shutdown::Write);
+            let mut rest = [0; 512];
+            for _ in 0..MOST_THROWN_AWAY / rest.len() {
+                if !matches!(self.channel.read(&mut rest), Ok(n) if n > 0) {
+                    return;
+                }
+            }
         }
     }
 
@@ -192,6 +295,15 @@ impl BufRead for Wire {
 
 impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Who brings room for it needs none here.
+        if self.received().is_empty() && buffer.len() >= ROOMY {
+            self.input = Vec::new();
+            self.consumed = 0;
+            return match &mut self.tls {
+                Some(session) => session.read(&mut self.channel, buffer),
+                None => self.channel.read(buffer),
+            };
+        }
         let mut received = self.fill_buf()?;
         let length = received.read(buffer)?;
         self.consume(length);
@@ -217,11 +329,13 @@ impl Write for Wire {
     }
 }
 
-/// The client's address, when standard input is its connection: inetd and systemd start a program so.
-pub fn client_of_standard_input() -> Option<SocketAddr> {
+/// The connection that standard input is, and the address of its client: inetd and systemd start a program so.
+pub fn on_standard_input() -> Option<(Socket, SocketAddr)> {
     let input = io::stdin().as_fd().try_clone_to_owned().ok()?;
+    let stream = TcpStream::from(input);
     // Anything else than such a connection has no address of this kind.
-    TcpStream::from(input).peer_addr().ok()
+    let peer = stream.peer_addr().ok()?;
+    Some((Socket::Tcp(stream), peer))
 }
 
 /// What the octets go through, TLS or not.
@@ -239,7 +353,7 @@ struct Channel {
 
 #[derive(Debug)]
 enum End {
-    Tcp(TcpStream),
+    Socket(Arc<Socket>),
     Files { input: File, output: File },
 }
 
@@ -256,10 +370,10 @@ impl Channel {
     }
 
     fn before_read(&mut self) -> io::Result<()> {
-        if let End::Tcp(stream) = &self.end
+        if let End::Socket(socket) = &self.end
             && let Some(limit) = self.limit(self.read_limit)?
         {
-            stream.set_read_timeout(Some(limit))?;
+            socket.set_read_timeout(limit)?;
             self.read_limit = Some(limit);
         }
         Ok(())
@@ -272,30 +386,36 @@ impl Channel {
             self.no_delay()?;
         }
         self.unanswered = self.unanswered.saturating_add(octets);
-        if let End::Tcp(stream) = &self.end
+        if let End::Socket(socket) = &self.end
             && self.unanswered > NEVER_BLOCKS
             && let Some(limit) = self.limit(self.write_limit)?
         {
-            stream.set_write_timeout(Some(limit))?;
+            socket.set_write_timeout(limit)?;
             self.write_limit = Some(limit);
         }
         Ok(())
     }
 
     fn no_delay(&mut self) -> io::Result<()> {
-        if let (End::Tcp(stream), false) = (&self.end, self.no_delay) {
-            stream.set_nodelay(true)?;
+        if let (End::Socket(socket), false) = (&self.end, self.no_delay) {
+            if let Socket::Tcp(stream) = &**socket {
+                stream.set_nodelay(true)?;
+            }
             self.no_delay = true;
         }
         Ok(())
     }
 }
 
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
 /// Whether to try once more: a signal came, or the socket's limit is over before the deadline.
 fn is_early(error: &io::Error, end: &End) -> bool {
     match error.kind() {
         io::ErrorKind::Interrupted => true,
-        io::ErrorKind::WouldBlock => matches!(end, End::Tcp(_)),
+        io::ErrorKind::WouldBlock => matches!(end, End::Socket(_)),
         _ => false,
     }
 }
@@ -305,7 +425,7 @@ impl Read for Channel {
         loop {
             self.before_read()?;
             let done = match &mut self.end {
-                End::Tcp(stream) => stream.read(buffer),
+                End::Socket(socket) => socket.read(buffer),
                 End::Files { input, .. } => input.read(buffer),
             };
             match done {
@@ -328,12 +448,9 @@ impl Write for Channel {
         let octets = slices.iter().map(|s| s.len()).sum();
         loop {
             self.before_write(octets)?;
-            // A plain write to a socket never raises SIGPIPE; the vectored one needs it to be ignored, as Rust's
-            // start-up has it.
-            let done = match (&mut self.end, slices) {
-                (End::Tcp(stream), [one]) => stream.write(one),
-                (End::Tcp(stream), _) => stream.write_vectored(slices),
-                (End::Files { output, .. }, _) => output.write_vectored(slices),
+            let done = match &mut self.end {
+                End::Socket(socket) => socket.write(slices),
+                End::Files { output, .. } => output.write_vectored(slices),
             };
             match done {
                 Err(e) if is_early(&e, &self.end) => {}
@@ -475,7 +592,8 @@ mod tests {
         let server = Authority::new().server("localhost", 2090);
         thread::scope(|scope| {
             scope.spawn(|| {
-                let mut other = Wire::accepted(other, Duration::from_millis(LONG));
+                let mut other =
+                    Wire::accepted(Arc::new(Socket::Tcp(other)), Duration::from_millis(LONG));
                 other.start_tls(server.session()).unwrap();
                 other.write_all(b"hello").unwrap();
                 other.flush().unwrap();

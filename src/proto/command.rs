@@ -212,6 +212,7 @@ const VERBS: &[(&str, Verb)] = &[
     ("PATCH", Verb::NotSmtp),
     ("TRACE", Verb::NotSmtp),
     ("PRI", Verb::NotSmtp),
+    ("PROXY", Verb::NotSmtp), // G19: from a proxy that is not believed
 ];
 
 /// The verb up to the first blank, and what follows.

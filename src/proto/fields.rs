@@ -40,8 +40,8 @@ pub enum Origin<'a> {
         helo: &'a str,
         /// What the reverse look-up says, if it was confirmed.
         name: Option<&'a str>,
-        /// Its address.
-        address: IpAddr,
+        /// Its address; `None`: a socket of this system.
+        address: Option<IpAddr>,
         /// `ESMTPS` and the like (RFC 3848).
         protocol: &'a str,
         /// Version and cipher, when the connection is encrypted.
@@ -81,11 +81,12 @@ pub fn received(trace: &Trace<'_>) -> Vec<u8> {
 
 /// `client.example (name.example [192.0.2.1])`. A client that gave no valid name is `unknown`, and what it said
 /// follows in a comment.
-fn from_clause(helo: &str, name: Option<&str>, address: IpAddr) -> String {
+fn from_clause(helo: &str, name: Option<&str>, address: Option<IpAddr>) -> String {
     let valid = |name: &str| Domain::parse(name).ok().filter(|d| d.as_str().is_ascii());
-    let literal = match address.to_canonical() {
-        IpAddr::V4(v4) => format!("[{v4}]"),
-        IpAddr::V6(v6) => format!("[IPv6:{v6}]"),
+    let literal = match address.map(|a| a.to_canonical()) {
+        Some(IpAddr::V4(v4)) => format!("[{v4}]"),
+        Some(IpAddr::V6(v6)) => format!("[IPv6:{v6}]"),
+        None => "local socket".to_owned(),
     };
     let name = name.and_then(valid).map(|n| format!("{n} "));
     let name = name.unwrap_or_default();
@@ -205,6 +206,7 @@ mod tests {
                 "2001:db8::1",
                 "client.example ([IPv6:2001:db8::1])",
             ),
+            ("client.example", None, "", "client.example (local socket)"), // G20
             (
                 "[192.0.2.1]",
                 None,
@@ -247,7 +249,7 @@ mod tests {
             let origin = Origin::Client {
                 helo,
                 name: *name,
-                address: address.parse().unwrap(),
+                address: address.parse().ok(),
                 protocol: "ESMTPS",
                 tls: Some("TLSv1.3 TLS13_AES_256_GCM_SHA384"),
             };

@@ -178,6 +178,18 @@ pub const DID_NOT_WAIT: Reply = reply(
 pub const LINE_WITHOUT_END: Reply = reply(421, Enhanced(4, 5, 2), "the line does not end; closing");
 /// The client is silent, or too slow.
 pub const TIMED_OUT: Reply = reply(421, Enhanced(4, 4, 2), "timed out; closing");
+/// The client has as many connections as one may have.
+pub const TOO_MANY_CONNECTIONS: Reply = reply(
+    421,
+    Enhanced(4, 7, 0),
+    "too many connections from your address; try again later",
+);
+/// There are as many connections as there may be.
+pub const TOO_BUSY: Reply = reply(
+    421,
+    Enhanced(4, 3, 2),
+    "too many connections at the moment; try again later",
+);
 /// The server stops.
 pub const SHUTTING_DOWN: Reply = reply(
     421,

@@ -1,0 +1,321 @@
+//! One connection, from its first octet to its last.
+//!
+//! 1. the PROXY header, when it comes from a proxy that is believed
+//! 2. TLS, where it comes first
+//! 3. the session; after STARTTLS the same session goes on
+//! 4. the end: what was said last must arrive
+//!
+//! Every wait has a deadline that no trickle of octets moves: a command has one for the silence before it and all its
+//! octets, a message one for the whole and a least rate. When it is tight, they are short.
+
+use std::fmt::Display;
+use std::io::{self, BufRead, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::Context;
+use super::access::{Access, Kind};
+use super::connections::{Bounds, TIGHT, Visit};
+use super::intake::Peer;
+use super::receive::{Ended, Stream, Wait, serve};
+use super::sink::{Sink, Speaker};
+use crate::config::{Config, Limits};
+use crate::events;
+use crate::host::spool::Claim;
+use crate::host::tls;
+use crate::host::wire::Wire;
+use crate::host::words;
+use crate::proto::proxy::{self, Source};
+use crate::proto::session::Session;
+
+/// How long a handshake may take, or a PROXY header.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+/// How long a message may stand still at its beginning (RFC 5321 4.5.3.2.5); what comes faster than the least rate
+/// gains time.
+const STILL: Duration = Duration::from_secs(180);
+/// Octets of a message that must come in a second, on the whole.
+const LEAST_RATE: u64 = 500;
+/// How long the other side may take to see that it is over.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// What sessions are held with. With another configuration there is another one, for those who come then.
+#[derive(Debug)]
+pub struct Service {
+    /// The configuration and the spool.
+    pub context: Context,
+    /// Who may do what.
+    pub access: Access,
+    /// Our certificate; `None`: TLS is not to be had.
+    pub tls: Option<tls::Server>,
+}
+
+impl Service {
+    /// For this configuration. A certificate that cannot be used is told in the log: mail goes on without.
+    pub fn new(context: Context) -> Self {
+        let config = &context.config;
+        let server = match &config.tls {
+            Some(pair) => tls::Server::load(&pair.certificate, &pair.key),
+            None => {
+                let folder = config.queue.spool.join("tls");
+                tls::Server::self_signed(&folder, config.hostname.as_str())
+            }
+        };
+        let tls = server
+            .map_err(|sentence| events::trouble("-", &format!("TLS is not offered: {sentence}")))
+            .ok();
+        let access = Access::new(config);
+        Self {
+            context,
+            access,
+            tls,
+        }
+    }
+
+    fn config(&self) -> &Config {
+        &self.context.config
+    }
+}
+
+/// Holds the session of a client that has come in by this kind of door. What it brings goes to `accepted`.
+pub fn attend(
+    service: &Service,
+    visit: &Visit,
+    kind: Kind,
+    peer: Option<SocketAddr>,
+    accepted: &mut dyn FnMut(Claim),
+) {
+    let limits = &service.config().limits;
+    let mut door = Door {
+        wire: Wire::accepted(visit.socket(), HANDSHAKE.min(limits.command_timeout)),
+        visit,
+        limits,
+        wait: Wait::Command {
+            in_transaction: false,
+        },
+        since: Instant::now(),
+        received: 0,
+    };
+    let Ok(peer) = door.real_client(service, peer) else {
+        return door.wire.abandon();
+    };
+    let client = name(peer);
+    events::connected(&client, kind.name());
+    // Who has gone without a word, or cannot be heard any more, needs none from us.
+    if let Ok(Ended::HungUp | Ended::TimedOut) =
+        converse(service, &mut door, kind, peer, &client, accepted)
+    {
+        let limit = if visit.is_tight() {
+            PARTING / 4
+        } else {
+            PARTING
+        };
+        door.wire.part(limit);
+    } else {
+        door.wire.close();
+    }
+}
+
+/// How many connections there may be.
+pub fn bounds(config: &Config) -> Bounds {
+    Bounds {
+        all: config.listen.max_connections,
+        per_client: config.listen.max_connections_per_client,
+    }
+}
+
+/// Whether this is a proxy that tells who its clients are.
+pub fn believes(config: &Config, peer: SocketAddr) -> bool {
+    let mut networks = config.listen.proxy_protocol.iter();
+    networks.any(|network| network.contains(peer.ip()))
+}
+
+/// A client in the log.
+pub fn name(peer: Option<SocketAddr>) -> String {
+    peer.map_or("local".to_owned(), |p| p.ip().to_canonical().to_string())
+}
+
+fn converse(
+    service: &Service,
+    door: &mut Door<'_>,
+    kind: Kind,
+    peer: Option<SocketAddr>,
+    client: &str,
+    accepted: &mut dyn FnMut(Claim),
+) -> io::Result<Ended> {
+    let context = &service.context;
+    let address = peer.map(|p| p.ip());
+    let mut known = Peer {
+        address,
+        ..Peer::default()
+    };
+    if kind == Kind::Submissions {
+        known.tls = Some(door.start_tls(service, client)?);
+    }
+    let settings = service
+        .access
+        .settings(context, kind, service.tls.is_some(), address);
+    let submits = settings.qualify;
+    let mut session = Session::new(settings);
+    let mut guest = service.access.guest(context, kind, address);
+    let speaker = Speaker::Client {
+        peer: known.clone(),
+        submits,
+    };
+    let mut sink = Sink::new(context, speaker, accepted);
+    loop {
+        match serve(door, &mut session, &mut guest, &mut sink)? {
+            Ended::StartTls => {
+                known.tls = Some(door.start_tls(service, client)?);
+                sink.speaker = Speaker::Client {
+                    peer: known.clone(),
+                    submits,
+                };
+                session.tls_started();
+            }
+            ended => return Ok(ended),
+        }
+    }
+}
+
+/// The client's side of a session: a connection that knows how long each wait may take.
+struct Door<'a> {
+    wire: Wire,
+    visit: &'a Visit,
+    limits: &'a Limits,
+    wait: Wait,
+    /// When the wait began.
+    since: Instant,
+    /// Octets of the message.
+    received: u64,
+}
+
+impl Door<'_> {
+    /// The client, whom a proxy in front may name. What a proxy sends without a good header is not listened to.
+    fn real_client(
+        &mut self,
+        service: &Service,
+        peer: Option<SocketAddr>,
+    ) -> io::Result<Option<SocketAddr>> {
+        let Some(proxy) = peer.filter(|p| believes(service.config(), *p)) else {
+            return Ok(peer);
+        };
+        let refuse = |reason: &dyn Display| {
+            events::turned_away(&name(peer), reason);
+            io::Error::from(io::ErrorKind::InvalidData)
+        };
+        let source = self.proxy_header().map_err(|error| {
+            refuse(&format!(
+                "no good PROXY header came from this proxy: {}",
+                words(&error)
+            ))
+        })?;
+        let client = match source {
+            Source::Client(address, port) => SocketAddr::new(address, port),
+            Source::Proxy => proxy,
+        };
+        let bounds = bounds(service.config());
+        if let Err(reply) = self.visit.is_of(client.ip(), bounds) {
+            let mut octets = Vec::new();
+            reply.write_to(&mut octets);
+            self.wire.write_all(&octets)?;
+            self.wire.flush()?;
+            return Err(refuse(&reply));
+        }
+        Ok(Some(client))
+    }
+
+    fn proxy_header(&mut self) -> io::Result<Source> {
+        let mut header = Vec::new();
+        loop {
+            let before = header.len();
+            let received = self.wire.fill_buf()?;
+            if received.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            header.extend_from_slice(received);
+            match proxy::parse(&header) {
+                Err(_) => return Err(io::Error::other("it names no client")),
+                Ok(Some((source, length))) => {
+                    self.wire.consume(length.saturating_sub(before));
+                    return Ok(source);
+                }
+                Ok(None) => {
+                    let all = header.len() - before;
+                    self.wire.consume(all);
+                }
+            }
+        }
+    }
+
+    /// Goes on with TLS; returned are version and cipher.
+    fn start_tls(&mut self, service: &Service, client: &str) -> io::Result<String> {
+        let Some(server) = &service.tls else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let session = server.session().map_err(io::Error::other)?;
+        let limit = self.short(HANDSHAKE.min(self.limits.command_timeout));
+        self.wire.set_limit(limit);
+        if let Err(error) = self.wire.start_tls(session) {
+            events::turned_away(client, &format!("TLS failed: {}", tls::why(&error)));
+            return Err(error);
+        }
+        let words = self.wire.tls_words().unwrap_or_default();
+        events::tls(client, &words);
+        Ok(words)
+    }
+
+    /// A limit, or the one that holds when it is tight.
+    fn short(&self, limit: Duration) -> Duration {
+        if self.visit.is_tight() {
+            limit.min(TIGHT)
+        } else {
+            limit
+        }
+    }
+
+    /// How long this wait may take in all.
+    fn allowed(&self) -> Duration {
+        match self.wait {
+            Wait::Command { .. } => self.short(self.limits.command_timeout),
+            Wait::Message => {
+                let gained = Duration::from_secs(self.received / LEAST_RATE);
+                let still = self.short(STILL) + gained;
+                still.min(self.limits.data_timeout)
+            }
+        }
+    }
+}
+
+impl Stream for Door<'_> {
+    fn expect(&mut self, next: Wait) {
+        self.wait = next;
+        self.since = Instant::now();
+        self.received = 0;
+    }
+}
+
+impl Read for Door<'_> {
+    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        let left = self.allowed().saturating_sub(self.since.elapsed());
+        self.wire.set_limit(left);
+        if let Wait::Command { in_transaction } = self.wait {
+            self.visit.wait(in_transaction).map_err(io::Error::other)?;
+        }
+        let read = self.wire.read(block);
+        self.visit.go_on().map_err(io::Error::other)?;
+        self.received += *read.as_ref().unwrap_or(&0) as u64;
+        read
+    }
+}
+
+impl Write for Door<'_> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.wire.write(octets)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let limit = self.short(self.limits.command_timeout);
+        self.wire.set_limit(limit);
+        self.wire.flush()
+    }
+}

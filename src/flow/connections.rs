@@ -1,0 +1,313 @@
+//! Who is connected: how many there are, how many of them are one client's, and who waits in silence.
+//!
+//! The sessions themselves block in their threads. From here their sockets can be closed for reading, which wakes
+//! such a thread and makes it say its last words: to make room when it gets tight, and to stop.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::receive::Closing;
+use crate::host::wire::Socket;
+use crate::proto::replies::{self, Reply};
+
+/// How long a client may be silent when it is tight.
+pub const TIGHT: Duration = Duration::from_secs(10);
+/// Who was silent for so long must go for somebody new when there is no place at all.
+const SHORTEST: Duration = Duration::from_secs(5);
+
+/// What is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections.
+    pub all: usize,
+    /// Connections of one client.
+    pub per_client: usize,
+}
+
+/// One client: all who can easily be the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Client {
+    V4([u8; 4]),
+    /// The first 64 bits, of which a customer has at least one set.
+    V6([u8; 8]),
+}
+
+impl Client {
+    fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Self::V4(v4.octets()),
+            IpAddr::V6(v6) => {
+                let mut network = [0; 8];
+                network.copy_from_slice(&v6.octets()[..8]); // of sixteen
+                Self::V6(network)
+            }
+        }
+    }
+}
+
+/// All connections.
+#[derive(Default)]
+pub struct Connections {
+    state: Mutex<State>,
+    count: AtomicUsize,
+    limit: AtomicUsize,
+    stopping: AtomicBool,
+    /// Told when somebody has gone.
+    on_leave: Option<Box<dyn Fn() + Send + Sync>>,
+}
+
+#[derive(Default)]
+struct State {
+    number: u64,
+    here: HashMap<u64, Arc<Seat>>,
+    shares: HashMap<Client, usize>,
+}
+
+/// A connection, as others see it.
+struct Seat {
+    socket: Arc<Socket>,
+    phase: Mutex<Phase>,
+}
+
+enum Phase {
+    /// Its thread is at work, or a message comes.
+    Busy,
+    /// It waits for the client since then.
+    Waiting(Instant, bool),
+    /// It is to go, with these words.
+    Leaving(Reply),
+}
+
+impl Seat {
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long it has been silent, and whether inside a transaction.
+    fn silence(&self) -> Option<(Duration, bool)> {
+        match *self.phase() {
+            Phase::Waiting(since, in_transaction) => Some((since.elapsed(), in_transaction)),
+            _ => None,
+        }
+    }
+
+    /// Makes it go, if it is waiting for its client.
+    fn send_away(&self, reply: &Reply) {
+        let mut phase = self.phase();
+        if let Phase::Waiting(..) = *phase {
+            *phase = Phase::Leaving(reply.clone());
+            self.socket.shutdown(Shutdown::Read);
+        }
+    }
+}
+
+impl Connections {
+    /// None yet. `on_leave` is told each time that one has ended.
+    pub fn new(on_leave: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self {
+            on_leave: Some(on_leave),
+            ..Self::default()
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is tight: four of five places are taken.
+    pub fn are_tight(&self) -> bool {
+        self.count() * 5 >= self.limit.load(Ordering::Relaxed) * 4
+    }
+
+    /// Takes in a client. `trusted`: a proxy, who is many.
+    ///
+    /// # Errors
+    /// The reply to it: it has its share, or there is no place.
+    pub fn admit(
+        self: &Arc<Self>,
+        socket: Arc<Socket>,
+        peer: Option<SocketAddr>,
+        trusted: bool,
+        bounds: Bounds,
+    ) -> Result<Visit, Reply> {
+        self.limit.store(bounds.all, Ordering::Relaxed);
+        let client = peer.filter(|_| !trusted).map(|peer| Client::of(peer.ip()));
+        let mut state = self.lock();
+        if let Some(client) = client {
+            state.take_share(client, bounds.per_client)?;
+        }
+        if state.here.len() >= bounds.all {
+            state.give_back(client);
+            return Err(replies::TOO_BUSY);
+        }
+        state.number += 1;
+        let number = state.number;
+        let seat = Arc::new(Seat {
+            socket,
+            phase: Mutex::new(Phase::Busy),
+        });
+        state.here.insert(number, Arc::clone(&seat));
+        self.count.store(state.here.len(), Ordering::Relaxed);
+        drop(state);
+        Ok(Visit {
+            connections: Arc::clone(self),
+            seat,
+            number,
+            client: Mutex::new(client),
+        })
+    }
+
+    /// Sends away whoever has been silent for too long, now that it is tight.
+    pub fn thin_out(&self) {
+        if !self.are_tight() {
+            return;
+        }
+        for seat in self.lock().here.values() {
+            if seat.silence().is_some_and(|(silence, _)| silence >= TIGHT) {
+                seat.send_away(&replies::TIMED_OUT);
+            }
+        }
+    }
+
+    /// Sends away the one who has been silent for the longest time; nobody, when none is worth it.
+    pub fn make_room(&self) {
+        let state = self.lock();
+        let silent = state.here.values().filter_map(|seat| {
+            let (silence, in_transaction) = seat.silence()?;
+            (silence >= SHORTEST).then_some((!in_transaction, silence, seat))
+        });
+        let longest = silent.max_by_key(|(idle, silence, _)| (*idle, *silence));
+        if let Some((_, _, seat)) = longest {
+            seat.send_away(&replies::TIMED_OUT);
+        }
+    }
+
+    /// From now on nobody waits for the next message: clients without a transaction are told so.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        for seat in self.lock().here.values() {
+            if let Some((_, false)) = seat.silence() {
+                seat.send_away(&replies::SHUTTING_DOWN);
+            }
+        }
+    }
+
+    /// The time is over: all others too, wherever they are.
+    pub fn cut(&self) {
+        for seat in self.lock().here.values() {
+            *seat.phase() = Phase::Leaving(replies::SHUTTING_DOWN);
+            seat.socket.shutdown(Shutdown::Read);
+        }
+    }
+}
+
+impl State {
+    fn take_share(&mut self, client: Client, most: usize) -> Result<(), Reply> {
+        let share = self.shares.entry(client).or_default();
+        if *share >= most {
+            return Err(replies::TOO_MANY_CONNECTIONS);
+        }
+        *share += 1;
+        Ok(())
+    }
+
+    fn give_back(&mut self, client: Option<Client>) {
+        let Some(client) = client else { return };
+        if let Some(share) = self.shares.get_mut(&client) {
+            *share -= 1;
+            if *share == 0 {
+                self.shares.remove(&client);
+            }
+        }
+    }
+}
+
+/// The place of one connection, until it is dropped.
+pub struct Visit {
+    connections: Arc<Connections>,
+    seat: Arc<Seat>,
+    number: u64,
+    client: Mutex<Option<Client>>,
+}
+
+impl Visit {
+    /// Its socket.
+    pub fn socket(&self) -> Arc<Socket> {
+        Arc::clone(&self.seat.socket)
+    }
+
+    /// Whether it is tight.
+    pub fn is_tight(&self) -> bool {
+        self.connections.are_tight()
+    }
+
+    /// The client is somebody else: a proxy has told who.
+    ///
+    /// # Errors
+    /// The reply to it: it has its share.
+    pub fn is_of(&self, address: IpAddr, bounds: Bounds) -> Result<(), Reply> {
+        let client = Client::of(address);
+        let mut state = self.connections.lock();
+        state.take_share(client, bounds.per_client)?;
+        let mut own = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        state.give_back(own.replace(client));
+        Ok(())
+    }
+
+    /// From now on it waits for its client, and may be sent away.
+    ///
+    /// # Errors
+    /// It is to go.
+    pub fn wait(&self, in_transaction: bool) -> Result<(), Closing> {
+        let mut phase = self.seat.phase();
+        let stopping = self.connections.stopping.load(Ordering::SeqCst);
+        match &*phase {
+            Phase::Leaving(reply) => Err(Closing(reply.clone())),
+            _ if stopping && !in_transaction => Err(Closing(replies::SHUTTING_DOWN)),
+            _ => {
+                *phase = Phase::Waiting(Instant::now(), in_transaction);
+                Ok(())
+            }
+        }
+    }
+
+    /// The client has spoken, or was silent for too long.
+    ///
+    /// # Errors
+    /// It is to go.
+    pub fn go_on(&self) -> Result<(), Closing> {
+        let mut phase = self.seat.phase();
+        if let Phase::Leaving(reply) = &*phase {
+            return Err(Closing(reply.clone()));
+        }
+        *phase = Phase::Busy;
+        Ok(())
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let mut state = self.connections.lock();
+        state.here.remove(&self.number);
+        let client = self
+            .client
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        let client = client.take();
+        state.give_back(client);
+        let left = state.here.len();
+        self.connections.count.store(left, Ordering::Relaxed);
+        drop(state);
+        if let Some(on_leave) = &self.connections.on_leave {
+            on_leave();
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! The daemon: it listens, hands each client to a thread of its own, and keeps the queue going.
+//!
+//! 1. bind, so that what is wrong with an address is said to whoever starts it; take the place in the run folder
+//! 2. go into the background, if that is wanted; from here on there are threads
+//! 3. wait for clients, the trigger and signals; nothing else is done in this thread, and nothing that could block
+//! 4. SIGHUP: the configuration is read again; sessions that run keep theirs, and a wrong one is not taken
+//! 5. SIGTERM: no more clients; who is idle is told, who sends a message gets a few seconds
+//!
+//! When it is full, somebody who has been silent for long enough goes, and the new client waits a moment for his
+//! place; if nobody goes, it is told to come again.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::Context;
+use super::access::Kind;
+use super::attend::{self, Service, attend};
+use super::connections::Connections;
+use super::runner::Runner;
+use crate::cli::Invocation;
+use crate::config::{Config, Endpoint, System};
+use crate::error::{Error, Result};
+use crate::events;
+use crate::host::listen::{self, Event, Listener, Waker, Watch};
+use crate::host::pool::Pool;
+use crate::host::presence::Presence;
+use crate::host::spool::Spool;
+use crate::host::wire::Socket;
+use crate::host::{accounts, privilege, words};
+use crate::proto::replies::{self, Reply};
+
+/// What a session needs; a handshake is the deepest of it.
+const STACK: usize = 128 * 1024;
+/// How long messages on their way may take when the daemon stops.
+const GRACE: Duration = Duration::from_secs(5);
+/// And how long last words may take then.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How many clients wait for a place, and how long.
+const PARKED: usize = 8;
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a daemon that was started for a client stays without any.
+const IDLE: Duration = Duration::from_secs(60);
+/// How often it is looked whether the certificate has changed.
+const CERTIFICATE: Duration = Duration::from_secs(60);
+
+/// Listens and runs the queue until it is told to stop.
+///
+/// # Errors
+/// What keeps it from beginning: addresses, the run folder, the system.
+pub fn run(context: Context, call: &Invocation) -> Result<()> {
+    let doors = Doors::open(&context.config, call.listen)?;
+    let presence = Presence::take(&context.config.queue.run)?;
+    if call.detach && !doors.handed_over {
+        privilege::detach().map_err(Error::Os)?;
+    }
+    presence.announce()?;
+    let Doors {
+        listeners,
+        kinds,
+        handed_over,
+    } = doors;
+    let (mut watch, waker) =
+        Watch::new(listeners, presence.trigger()).map_err(|e| cannot_wait(&e))?;
+    let service = Arc::new(Service::new(context));
+    let runner = Arc::new(Runner::new(Arc::clone(&service), call.interval));
+    runner.start()?;
+    let wanted = Arc::new(AtomicBool::new(false));
+    let limit = service.context.config.listen.max_connections;
+    let mut daemon = Daemon {
+        call,
+        kinds,
+        presence,
+        service,
+        runner,
+        connections: Arc::new(Connections::new(on_leave(waker, Arc::clone(&wanted)))),
+        pool: Pool::new("session", limit + PARKED, STACK, |name| {
+            events::trouble("-", &format!("a fault ended a {name}; the others go on"));
+        }),
+        wanted,
+        parked: VecDeque::new(),
+        certificate_seen: Instant::now(),
+    };
+    events::daemon(&"started");
+    let ended = daemon.work(&mut watch, handed_over && call.interval.is_none());
+    events::daemon(&"stopped");
+    ended.map_err(|e| cannot_wait(&e))
+}
+
+fn cannot_wait(error: &std::io::Error) -> Error {
+    Error::Os(format!("cannot wait for clients: {}", words(error)))
+}
+
+/// Wakes the waiting thread when a connection has ended, if it wants to know.
+fn on_leave(waker: Waker, wanted: Arc<AtomicBool>) -> Box<dyn Fn() + Send + Sync> {
+    Box::new(move || {
+        if wanted.load(Ordering::Acquire) {
+            // Without it, it looks a moment later.
+            let _ = waker.wake();
+        }
+    })
+}
+
+/// Where clients come in.
+struct Doors {
+    listeners: Vec<Listener>,
+    /// Of each listener.
+    kinds: Vec<Kind>,
+    /// They come from whoever has started this process.
+    handed_over: bool,
+}
+
+impl Doors {
+    fn open(config: &Config, listen: bool) -> Result<Self> {
+        let mut doors = Self {
+            listeners: Vec::new(),
+            kinds: Vec::new(),
+            handed_over: false,
+        };
+        if !listen {
+            return Ok(doors);
+        }
+        let inherited = listen::inherited().map_err(|e| {
+            Error::Config(format!(
+                "cannot use the sockets that were handed over (LISTEN_FDS): {}",
+                words(&e)
+            ))
+        })?;
+        for (name, listener) in inherited {
+            doors.handed_over = true;
+            let kind = kind_of(&name, listener.address());
+            doors.add(kind, listener, &"a socket handed over");
+        }
+        if doors.handed_over {
+            return Ok(doors);
+        }
+        let listen = &config.listen;
+        for (kind, endpoints) in [
+            (Kind::Smtp, &listen.smtp),
+            (Kind::Submission, &listen.submission),
+            (Kind::Submissions, &listen.submissions),
+            (Kind::Lmtp, &listen.lmtp),
+        ] {
+            for endpoint in endpoints {
+                doors.open_one(kind, endpoint)?;
+            }
+        }
+        if doors.listeners.is_empty() {
+            return Err(Error::Config(
+                "there is nothing to listen at; name an address in [listen], or start it with -q15m alone to run only the queue"
+                    .to_owned(),
+            ));
+        }
+        Ok(doors)
+    }
+
+    fn open_one(&mut self, kind: Kind, endpoint: &Endpoint) -> Result<()> {
+        let opened = match endpoint {
+            Endpoint::Tcp(address) => Listener::tcp(address),
+            Endpoint::Unix(path) => Listener::unix(path),
+        };
+        let error = match opened {
+            Ok(listener) => {
+                self.add(kind, listener, endpoint);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let sentence = format!("cannot listen at {endpoint}: {}", words(&error));
+        // A system without IPv6 is no reason to take no mail; the default names both.
+        let no_v6 = matches!(endpoint, Endpoint::Tcp(address) if address.is_ipv6())
+            && matches!(
+                error.raw_os_error(),
+                Some(listen::NO_FAMILY | listen::NO_ADDRESS)
+            );
+        if no_v6 {
+            events::trouble("-", &sentence);
+            return Ok(());
+        }
+        Err(match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Error::NoPermission(format!(
+                "{sentence}; ports below 1024 are for root, or for whoever has CAP_NET_BIND_SERVICE"
+            )),
+            std::io::ErrorKind::AddrInUse => Error::Unavailable(format!(
+                "{sentence}; another mail server runs here, stop it or change [listen]"
+            )),
+            _ => Error::Unavailable(sentence),
+        })
+    }
+
+    fn add(&mut self, kind: Kind, listener: Listener, place: &dyn std::fmt::Display) {
+        match listener.address() {
+            Some(address) => events::listening(kind.name(), &address),
+            None => events::listening(kind.name(), place),
+        }
+        self.listeners.push(listener);
+        self.kinds.push(kind);
+    }
+}
+
+/// What a socket that was handed over is for: its name tells, or its port.
+fn kind_of(name: &str, address: Option<SocketAddr>) -> Kind {
+    let kinds = [Kind::Smtp, Kind::Submission, Kind::Submissions, Kind::Lmtp];
+    let named = kinds.into_iter().find(|kind| kind.name() == name);
+    named.unwrap_or(match address.map(|a| a.port()) {
+        Some(587) => Kind::Submission,
+        Some(465) => Kind::Submissions,
+        Some(_) => Kind::Smtp,
+        None => Kind::Lmtp,
+    })
+}
+
+/// A client.
+struct Arrival {
+    kind: Kind,
+    socket: Arc<Socket>,
+    peer: Option<SocketAddr>,
+}
+
+struct Daemon<'a> {
+    call: &'a Invocation,
+    kinds: Vec<Kind>,
+    presence: Presence,
+    service: Arc<Service>,
+    runner: Arc<Runner>,
+    connections: Arc<Connections>,
+    pool: Pool,
+    /// This thread wants to know when a connection has ended.
+    wanted: Arc<AtomicBool>,
+    /// Clients for whom there was no place, and since when they wait.
+    parked: VecDeque<(Arrival, Instant)>,
+    certificate_seen: Instant,
+}
+
+impl Daemon<'_> {
+    fn work(&mut self, watch: &mut Watch, may_end: bool) -> std::io::Result<()> {
+        let mut idle_since = Instant::now();
+        loop {
+            let mut happened = Vec::new();
+            let limit = self.pause().or(may_end.then_some(IDLE));
+            watch.wait(limit, &mut |event| happened.push(event))?;
+            for event in happened {
+                match event {
+                    Event::Client {
+                        listener,
+                        socket,
+                        peer,
+                    } => self.welcome(listener, socket, peer),
+                    Event::Trouble(error) => events::trouble(
+                        "-",
+                        &format!("cannot take in clients for a moment: {}", words(&error)),
+                    ),
+                    Event::Trigger => {
+                        self.presence.release_trigger();
+                        self.runner.wake();
+                    }
+                    Event::Reload => self.reload(),
+                    Event::Woken => {}
+                    Event::Stop => return self.stop(watch),
+                }
+            }
+            self.connections.thin_out();
+            self.seat_parked();
+            if self.connections.count() > 0 || !self.runner.is_idle() {
+                idle_since = Instant::now();
+            } else if may_end && idle_since.elapsed() >= IDLE {
+                return self.stop(watch);
+            }
+        }
+    }
+
+    /// How long to wait at most.
+    fn pause(&self) -> Option<Duration> {
+        if !self.parked.is_empty() {
+            return Some(Duration::from_millis(200));
+        }
+        self.connections
+            .are_tight()
+            .then_some(Duration::from_secs(1))
+    }
+
+    fn welcome(&mut self, listener: usize, socket: Socket, peer: Option<SocketAddr>) {
+        let kind = self.kinds.get(listener).copied().unwrap_or(Kind::Smtp);
+        let arrival = Arrival {
+            kind,
+            socket: Arc::new(socket),
+            peer,
+        };
+        self.look_at_certificate();
+        let Err((arrival, reply)) = self.seat(arrival) else {
+            return;
+        };
+        if reply != replies::TOO_BUSY || self.parked.len() >= PARKED {
+            return turn_away(&arrival, &reply);
+        }
+        self.wanted.store(true, Ordering::Release);
+        self.connections.make_room();
+        self.parked.push_back((arrival, Instant::now()));
+    }
+
+    /// Gives a client a thread, or comes back with the reply to it.
+    fn seat(&self, arrival: Arrival) -> Result<(), (Arrival, Reply)> {
+        let config = &self.service.context.config;
+        let bounds = attend::bounds(config);
+        let trusted = arrival
+            .peer
+            .is_some_and(|peer| attend::believes(config, peer));
+        let socket = Arc::clone(&arrival.socket);
+        let visit = match self
+            .connections
+            .admit(socket, arrival.peer, trusted, bounds)
+        {
+            Ok(visit) => visit,
+            Err(reply) => return Err((arrival, reply)),
+        };
+        let (service, runner) = (Arc::clone(&self.service), Arc::clone(&self.runner));
+        let (kind, peer) = (arrival.kind, arrival.peer);
+        let job = move || {
+            attend(&service, &visit, kind, peer, &mut |claim| {
+                runner.take(claim)
+            })
+        };
+        self.pool
+            .try_run(Box::new(job))
+            .map_err(|_| (arrival, replies::TOO_BUSY))
+    }
+
+    /// Gives places to those who wait for one, and tells those who have waited long enough.
+    fn seat_parked(&mut self) {
+        while let Some((arrival, since)) = self.parked.pop_front() {
+            let Err((arrival, reply)) = self.seat(arrival) else {
+                continue;
+            };
+            if reply == replies::TOO_BUSY && since.elapsed() < PATIENCE {
+                return self.parked.push_front((arrival, since));
+            }
+            turn_away(&arrival, &reply);
+        }
+        self.wanted.store(false, Ordering::Release);
+    }
+
+    fn look_at_certificate(&mut self) {
+        if self.certificate_seen.elapsed() < CERTIFICATE {
+            return;
+        }
+        self.certificate_seen = Instant::now();
+        if let Some(Err(sentence)) = self.service.tls.as_ref().map(|t| t.reload_if_changed()) {
+            events::trouble("-", &sentence);
+        }
+    }
+
+    fn reload(&mut self) {
+        let system = System {
+            hostname: &accounts::system_name,
+        };
+        let config = match Config::load(self.call.config.as_deref(), &system) {
+            Ok(config) => config,
+            Err(error) => {
+                let sentence = format!("the configuration stays as it was: {error}");
+                return events::trouble("-", &sentence);
+            }
+        };
+        let queue = &config.queue;
+        let spool = Spool::new(&queue.spool, queue.min_free, queue.max_messages);
+        self.pool.set_limit(config.listen.max_connections + PARKED);
+        let old = &self.service.context;
+        let context = Context {
+            config,
+            spool,
+            program: old.program.clone(),
+            verbose: old.verbose,
+        };
+        self.service = Arc::new(Service::new(context));
+        self.runner.renew(Arc::clone(&self.service));
+        events::daemon(&"has read its configuration again");
+    }
+
+    /// Lets everything come to its end, for as long as there is patience.
+    fn stop(&mut self, watch: &mut Watch) -> std::io::Result<()> {
+        watch.close();
+        for (arrival, _) in self.parked.drain(..) {
+            turn_away(&arrival, &replies::SHUTTING_DOWN);
+        }
+        self.wanted.store(true, Ordering::Release);
+        self.runner.stop();
+        self.connections.stop();
+        self.wait_for_end(watch, GRACE)?;
+        self.connections.cut();
+        self.wait_for_end(watch, LAST_WORDS)
+    }
+
+    fn wait_for_end(&self, watch: &mut Watch, patience: Duration) -> std::io::Result<()> {
+        let until = Instant::now() + patience;
+        let mut again = false;
+        while !again && (self.connections.count() > 0 || !self.runner.has_ended()) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let step = left.min(Duration::from_millis(50));
+            // Who asks twice does not want to wait.
+            watch.wait(Some(step), &mut |event| {
+                again |= matches!(event, Event::Stop)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Says no to a client, without waiting for him.
+fn turn_away(arrival: &Arrival, reply: &Reply) {
+    events::turned_away(&attend::name(arrival.peer), reply);
+    let mut octets = Vec::new();
+    // In the clear it would not be understood.
+    if arrival.kind != Kind::Submissions {
+        reply.write_to(&mut octets);
+    }
+    arrival.socket.refuse(&octets);
+}

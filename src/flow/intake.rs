@@ -1,0 +1,482 @@
+//! The one way into the spool, for every kind of sender: canonical text goes in, a claim comes out, and the mail is
+//! safe then.
+//!
+//! 1. the header: completed for programs of this system and for users who submit (RFC 6409 8); for all others only
+//!    looked at, because a relay changes nothing (RFC 5321 3.6.3)
+//! 2. a Received line in front (RFC 5321 4.4); too many of them are a loop (RFC 5321 6.3)
+//! 3. the rest goes on as it comes; no more of it is held in memory
+//! 4. commit
+
+use std::net::IpAddr;
+
+use super::{Context, deliver, queue};
+use crate::cli::complain;
+use crate::error::Error;
+use crate::events;
+use crate::host::accounts::Account;
+use crate::host::clock;
+use crate::host::spool::{Claim, Draft};
+use crate::proto::address::{Mailbox, ReversePath};
+use crate::proto::date::Stamp;
+use crate::proto::envelope::{Envelope, Notify, Recipient, one_line};
+use crate::proto::fields::{self, Trace, received};
+use crate::proto::header::{Found, Header, Made};
+use crate::proto::header_reader::HeaderReader;
+use crate::proto::header_watch::HeaderWatch;
+use crate::proto::replies::{self, Reply};
+use crate::proto::route::Hop;
+
+/// The longest header, in octets. Whoever delivers holds it in memory, and no mail program writes a tenth of it.
+const MAX_HEADER: usize = 1024 * 1024;
+
+/// Where a message comes from, which decides what is done to it.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// A program of this user, by `sendmail` or `-bs`: its header is completed.
+    Local(Account),
+    /// Somebody who submits (RFC 6409): its header is completed.
+    Submitter(Peer),
+    /// Anybody else: a Received line is added.
+    Client(Peer),
+}
+
+/// What is known of a client of the network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address; `None`: a socket of this system.
+    pub address: Option<IpAddr>,
+    /// What it calls itself.
+    pub helo: String,
+    /// What the reverse look-up says, if it was confirmed.
+    pub name: Option<String>,
+    /// Version and cipher, when the connection is encrypted.
+    pub tls: Option<String>,
+}
+
+/// Why a message is not taken.
+#[derive(Debug)]
+pub enum Refused {
+    /// It or its header is too long.
+    TooBig(String),
+    /// It has passed too many servers.
+    Loop(String),
+    /// All else: recipients, or the spool.
+    Other(Error),
+}
+
+impl Refused {
+    /// The reply to a client. The sentences name folders of this system: they are for its own users.
+    pub fn reply(&self, own: bool) -> Reply {
+        let (reply, sentence) = match self {
+            Self::TooBig(sentence) => (replies::TOO_BIG, sentence.clone()),
+            Self::Loop(sentence) => (replies::TOO_MANY_HOPS, sentence.clone()),
+            Self::Other(error @ Error::NoRoom(_)) => (replies::NO_SPACE, error.to_string()),
+            Self::Other(error) => (replies::CANNOT_STORE, error.to_string()),
+        };
+        if own {
+            reply.with_text(sentence)
+        } else {
+            reply
+        }
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::TooBig(sentence) | Refused::Loop(sentence) => Self::Data(sentence),
+            Refused::Other(error) => error,
+        }
+    }
+}
+
+/// A message that is safe, and those of its recipients that are no addresses, each with the reason.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The message, still ours alone.
+    pub claim: Claim,
+    /// By index into the envelope's recipients.
+    pub bad: Vec<(usize, String)>,
+}
+
+/// A message on its way into the spool.
+pub struct Intake<'a> {
+    pub(super) context: &'a Context,
+    origin: Origin,
+    pub(super) envelope: Envelope,
+    /// `-t`: recipients from the header as well.
+    pub(super) extract: bool,
+    /// DSN wishes for recipients from the header.
+    pub(super) notify: Option<Notify>,
+    /// The name for a From field that must be made.
+    pub(super) full_name: Option<String>,
+    /// What is no address, and the sentence about it.
+    pub(super) bad: Vec<(String, String)>,
+    stage: Stage,
+    /// Octets of the message so far, without what was added.
+    size: u64,
+    message_id: String,
+}
+
+enum Stage {
+    /// The header comes, and is to be completed.
+    Header(HeaderReader),
+    /// The message comes, and only its header is looked at.
+    Passing(Draft, HeaderWatch),
+    /// The body comes.
+    Body(Draft),
+    /// Something was refused: nothing more is taken.
+    Ended,
+}
+
+impl<'a> Intake<'a> {
+    /// A message with this envelope.
+    ///
+    /// # Errors
+    /// Those of the spool.
+    pub fn new(context: &'a Context, origin: Origin, envelope: Envelope) -> Result<Self, Refused> {
+        let full_name = match &origin {
+            Origin::Local(account) => account.full_name.clone(),
+            _ => None,
+        };
+        let mut intake = Self {
+            context,
+            origin,
+            envelope,
+            extract: false,
+            notify: None,
+            full_name,
+            bad: Vec::new(),
+            stage: Stage::Header(HeaderReader::new(MAX_HEADER)),
+            size: 0,
+            message_id: String::new(),
+        };
+        if matches!(intake.origin, Origin::Client(_)) {
+            let mut draft = intake.begin()?;
+            let trace = intake.trace(&draft.id);
+            draft.write(&trace)?;
+            intake.stage = Stage::Passing(draft, HeaderWatch::default());
+        }
+        Ok(intake)
+    }
+
+    /// Adds recipients, each once, and remembers what is no address.
+    pub(super) fn add(&mut self, found: Found) {
+        for address in found.good {
+            if !self
+                .envelope
+                .recipients
+                .iter()
+                .any(|r| r.address == address)
+            {
+                self.envelope.recipients.push(Recipient {
+                    notify: self.notify,
+                    ..Recipient::plain(address)
+                });
+            }
+        }
+        let sentence = |text: &String, why| format!("{text} is not a valid address: {why}");
+        self.bad.extend(
+            found
+                .bad
+                .into_iter()
+                .map(|(text, why)| (text.clone(), sentence(&text, why))),
+        );
+    }
+
+    /// Takes canonical text, cut anywhere.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing is kept then.
+    pub fn write(&mut self, canonical: &[u8]) -> Result<(), Refused> {
+        let taken = self.take(canonical);
+        if taken.is_err() {
+            self.stage = Stage::Ended;
+        }
+        taken
+    }
+
+    fn take(&mut self, canonical: &[u8]) -> Result<(), Refused> {
+        self.size = self.size.saturating_add(canonical.len() as u64);
+        let limit = self.context.config.limits.message_size;
+        if self.size > limit {
+            return Err(Refused::TooBig(format!(
+                "the message is longer than the {limit} octets that [limits] message_size allows"
+            )));
+        }
+        match &mut self.stage {
+            Stage::Header(reader) => {
+                let Some(taken) = reader.push(canonical).map_err(|_| header_too_big())? else {
+                    return Ok(());
+                };
+                let body = canonical.get(taken..).unwrap_or_default();
+                Ok(self.end_of_header()?.write(body)?)
+            }
+            Stage::Passing(draft, watch) => {
+                watch.feed(canonical);
+                if watch.octets() > MAX_HEADER {
+                    return Err(header_too_big());
+                }
+                let hops = watch.hops();
+                draft.write(canonical)?;
+                self.check_hops(hops)
+            }
+            Stage::Body(draft) => Ok(draft.write(canonical)?),
+            Stage::Ended => Err(ended()),
+        }
+    }
+
+    /// Recipients are known, so the draft can begin; what the header lacks is made.
+    fn end_of_header(&mut self) -> Result<&mut Draft, Refused> {
+        let Stage::Header(reader) = std::mem::replace(&mut self.stage, Stage::Ended) else {
+            return Err(ended());
+        };
+        let (mut header, rest) = reader.finish();
+        if self.extract {
+            self.add(header.recipients(&self.context.config.hostname));
+            self.check_recipients()?;
+        }
+        self.check_hops(header.hops())?;
+        if matches!(self.origin, Origin::Local(_)) {
+            self.keep_bad();
+        }
+        let mut draft = self.begin()?;
+        let id = format!("<{}@{}>", draft.id, self.context.config.hostname);
+        self.complete(&mut header, &id)?;
+        let mut text = self.trace(&draft.id);
+        header.write(&mut text);
+        text.extend_from_slice(&rest);
+        let message_id = header
+            .get("Message-ID")
+            .map(|f| String::from_utf8_lossy(f.body()).trim().to_owned());
+        self.message_id = message_id.unwrap_or_default();
+        draft.write(&text)?;
+        self.stage = Stage::Body(draft);
+        match &mut self.stage {
+            Stage::Body(draft) => Ok(draft),
+            _ => Err(ended()),
+        }
+    }
+
+    fn begin(&mut self) -> Result<Draft, Refused> {
+        let envelope = &mut self.envelope;
+        let sender = envelope.sender.mailbox();
+        envelope.smtputf8 |= sender.is_some_and(|m| !m.is_ascii())
+            || envelope.recipients.iter().any(|r| !r.address.is_ascii());
+        Ok(self.context.spool.begin(envelope)?)
+    }
+
+    fn check_hops(&self, hops: usize) -> Result<(), Refused> {
+        if hops > self.context.config.limits.hops {
+            return Err(Refused::Loop(format!(
+                "the message has passed {hops} servers; it runs in a loop"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether there is anybody to send to.
+    pub(super) fn check_recipients(&self) -> Result<(), Error> {
+        let limit = self.context.config.limits.recipients;
+        let recipients = &self.envelope.recipients;
+        match (recipients.len(), self.bad.first()) {
+            (0, Some((_, why))) => Err(Error::Data(why.clone())),
+            (0, None) if self.extract => Err(Error::Data(
+                "no recipients: none on the command line, none in To, Cc or Bcc".to_owned(),
+            )),
+            (0, None) => Err(Error::Usage(
+                "no recipients: name them, or use -t to take them from the header".to_owned(),
+            )),
+            (n, _) if n > limit => Err(Error::Data(format!(
+                "{n} recipients are more than the {limit} that [limits] recipients allows"
+            ))),
+            // A user who does not exist is no reason to refuse the others; but alone, he is.
+            _ if self.bad.is_empty() && recipients.iter().all(|r| self.is_unknown(&r.address)) => {
+                let names: Vec<&str> = recipients.iter().map(|r| r.address.local()).collect();
+                Err(Error::NoUser(format!(
+                    "there is no user {} here",
+                    names.join(", ")
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_unknown(&self, address: &Mailbox) -> bool {
+        queue::hop(self.context, address) == Hop::Local
+            && matches!(deliver::account(self.context, address), Ok(None))
+    }
+
+    /// What is no address is named on standard error, and kept as a recipient that fails, so that its report takes
+    /// the way of all reports.
+    fn keep_bad(&mut self) {
+        for (text, why) in &mut self.bad {
+            complain(&self.context.program, why);
+            if let Ok(address) = Mailbox::new(one_line(text), self.context.config.hostname.clone())
+            {
+                *text = address.to_string();
+                self.envelope.recipients.push(Recipient {
+                    notify: self.notify,
+                    ..Recipient::plain(address)
+                });
+            }
+        }
+        for recipient in &self.envelope.recipients {
+            if !self.is_bad(&recipient.address) && self.is_unknown(&recipient.address) {
+                complain(
+                    &self.context.program,
+                    &format!("there is no user {} here", recipient.address.local()),
+                );
+            }
+        }
+    }
+
+    fn is_bad(&self, address: &Mailbox) -> bool {
+        let mut bad = self.bad.iter();
+        bad.any(|(text, _)| *text == address.to_string())
+    }
+
+    fn complete(&self, header: &mut Header, id: &str) -> Result<(), Error> {
+        let config = &self.context.config;
+        let from = match (&self.origin, self.envelope.sender.mailbox()) {
+            (_, Some(mailbox)) => mailbox.clone(),
+            (Origin::Local(account), None) => own_address(self.context, account)?,
+            // Who submits with the null sender answers for it as this system's postmaster would.
+            (_, None) => Mailbox::new("postmaster".to_owned(), config.hostname.clone())
+                .map_err(|why| Error::Internal(format!("postmaster makes no address: {why}")))?,
+        };
+        // Whoever has written a date needs none in our zone, and the zone file is not read for it.
+        let has_date = header
+            .get("Date")
+            .is_some_and(|f| !f.body().trim_ascii().is_empty());
+        let at = self.envelope.received_at;
+        let date = if has_date {
+            Stamp::utc(at)
+        } else {
+            clock::local(at)
+        };
+        let recipients: Vec<Mailbox> = self
+            .envelope
+            .recipients
+            .iter()
+            .map(|r| r.address.clone())
+            .filter(|a| !self.is_bad(a))
+            .collect();
+        header.complete(&Made {
+            date,
+            message_id: id,
+            from: &from,
+            full_name: self.full_name.as_deref(),
+            recipients: &recipients,
+        });
+        header.strip_bcc();
+        if config.rewrite.add_domain {
+            header.qualify(&config.hostname);
+        }
+        Ok(())
+    }
+
+    fn trace(&self, id: &str) -> Vec<u8> {
+        let only_recipient = match self.envelope.recipients.as_slice() {
+            [only] => Some(&only.address),
+            _ => None,
+        };
+        let origin = match &self.origin {
+            Origin::Local(account) => fields::Origin::Local {
+                uid: account.uid,
+                user: Some(&account.name),
+            },
+            Origin::Submitter(peer) | Origin::Client(peer) => fields::Origin::Client {
+                helo: &peer.helo,
+                name: peer.name.as_deref(),
+                address: peer.address,
+                protocol: &self.envelope.protocol,
+                tls: peer.tls.as_deref(),
+            },
+        };
+        received(&Trace {
+            origin,
+            by: &self.context.config.hostname,
+            id,
+            only_recipient,
+            date: Stamp::utc(self.envelope.received_at),
+        })
+    }
+
+    /// The message has ended: makes it safe.
+    ///
+    /// # Errors
+    /// As for [`Intake::write`]; nothing is kept then.
+    pub fn commit(mut self) -> Result<Accepted, Refused> {
+        if matches!(self.stage, Stage::Header(_)) {
+            self.end_of_header()?;
+        }
+        let (draft, message_id) = match self.stage {
+            Stage::Passing(draft, watch) => (draft, watch.message_id().to_owned()),
+            Stage::Body(draft) => (draft, self.message_id),
+            Stage::Header(_) | Stage::Ended => return Err(ended()),
+        };
+        let claim = draft.commit()?;
+        events::queued(&claim.id, &claim.envelope, claim.facts.size, &message_id);
+        let recipients = &claim.envelope.recipients;
+        let index = |text: &String| {
+            recipients
+                .iter()
+                .position(|r| r.address.to_string() == *text)
+        };
+        let bad = self
+            .bad
+            .iter()
+            .filter_map(|(text, why)| index(text).map(|i| (i, why.clone())))
+            .collect();
+        Ok(Accepted { claim, bad })
+    }
+}
+
+fn header_too_big() -> Refused {
+    Refused::TooBig(format!(
+        "the header of the message is longer than {} KiB",
+        MAX_HEADER / 1024
+    ))
+}
+
+fn ended() -> Refused {
+    Refused::Other(Error::Internal(
+        "a message went on after its end".to_owned(),
+    ))
+}
+
+/// An envelope of a local user, with nobody in it yet.
+pub fn envelope(caller: &Account, sender: ReversePath) -> Envelope {
+    Envelope {
+        sender,
+        recipients: Vec::new(),
+        received_at: clock::now(),
+        client: format!("uid {}", caller.uid),
+        protocol: "local".to_owned(),
+        auth: None,
+        smtputf8: false,
+        ret: None,
+        envid: None,
+    }
+}
+
+/// The address of a user of this system.
+///
+/// # Errors
+/// `Os` for a user name that makes none.
+pub fn own_address(context: &Context, caller: &Account) -> Result<Mailbox, Error> {
+    let made = Mailbox::new(caller.name.clone(), context.config.hostname.clone());
+    made.map_err(|why| {
+        Error::Os(format!(
+            "the user name {} makes no address: {why}",
+            one_line(&caller.name)
+        ))
+    })
+}

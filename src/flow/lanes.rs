@@ -1,0 +1,281 @@
+//! The work of the queue, by next hop: a few workers at once in each lane, one message after the other, so that a
+//! connection serves many.
+//!
+//! A message stands in a lane for each hop that it needs, and is added again only when all of these are done: it is
+//! never in the hands of two workers for the same recipients.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::host::spool::{Claim, Item};
+use crate::proto::route::Hop;
+
+/// A message to be tried for one hop.
+#[derive(Debug, Clone)]
+pub struct Errand {
+    /// Which.
+    pub item: Item,
+    /// The claim, when this process has it already.
+    pub claim: Option<Arc<Claim>>,
+}
+
+/// Lanes and who works in them.
+#[derive(Debug)]
+pub struct Lanes {
+    state: Mutex<State>,
+    bell: Condvar,
+    /// How long a worker whose lane is empty keeps his connection for what may come.
+    linger: Duration,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lanes: BTreeMap<Hop, Lane>,
+    /// How many errands of a message are not done.
+    open: HashMap<String, usize>,
+    workers: usize,
+    /// Nobody lingers any more.
+    closing: bool,
+}
+
+#[derive(Debug)]
+struct Lane {
+    waiting: VecDeque<Errand>,
+    workers: usize,
+    /// Those of them who wait for more.
+    lingering: usize,
+    width: Width,
+}
+
+/// How many may work in a lane.
+#[derive(Debug, Clone, Copy)]
+pub struct Width {
+    /// At once.
+    pub most: usize,
+    /// Messages that one more of them must find.
+    pub worth: usize,
+}
+
+impl Lane {
+    /// How many more would find something to do.
+    fn places(&self) -> usize {
+        let worth = self.width.worth.max(1);
+        let useful = match self.workers {
+            0 => self.waiting.len().div_ceil(worth),
+            _ => self.waiting.len().saturating_sub(self.lingering) / worth,
+        };
+        useful.min(self.width.most.saturating_sub(self.workers))
+    }
+}
+
+impl State {
+    fn done(&mut self, id: &str) {
+        if let Some(left) = self.open.get_mut(id) {
+            *left -= 1;
+            if *left == 0 {
+                self.open.remove(id);
+            }
+        }
+    }
+}
+
+impl Lanes {
+    /// No work yet.
+    pub fn new(linger: Duration) -> Self {
+        Self {
+            state: Mutex::default(),
+            bell: Condvar::new(),
+            linger,
+        }
+    }
+
+    /// Nothing is left half-changed under the lock.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a message is being worked on.
+    pub fn has(&self, id: &str) -> bool {
+        self.lock().open.contains_key(id)
+    }
+
+    /// Adds a message for these hops, each with the width of its lane; unless the message is here already.
+    pub fn add(&self, errand: Errand, hops: Vec<(Hop, Width)>) {
+        let mut state = self.lock();
+        if hops.is_empty() || state.open.contains_key(&errand.item.id) {
+            return;
+        }
+        state.open.insert(errand.item.id.clone(), hops.len());
+        // The errand itself goes into the last lane: whoever drops the last copy of a claim must be a worker.
+        let copies = std::iter::repeat_n(errand, hops.len());
+        for ((hop, width), errand) in hops.into_iter().zip(copies) {
+            let lane = state.lanes.entry(hop).or_insert_with(|| Lane {
+                waiting: VecDeque::new(),
+                workers: 0,
+                lingering: 0,
+                width,
+            });
+            lane.waiting.push_back(errand);
+        }
+        self.bell.notify_all();
+    }
+
+    /// How many more workers would find something to do.
+    pub fn places(&self) -> usize {
+        self.lock().lanes.values().map(Lane::places).sum()
+    }
+
+    /// Workers in all lanes.
+    pub fn workers(&self) -> usize {
+        self.lock().workers
+    }
+
+    /// Errands not begun.
+    pub fn waiting(&self) -> usize {
+        self.lock().lanes.values().map(|l| l.waiting.len()).sum()
+    }
+
+    /// Messages not done.
+    pub fn open(&self) -> usize {
+        self.lock().open.len()
+    }
+
+    /// From now on workers end as soon as there is nothing to do.
+    pub fn close(&self) {
+        self.lock().closing = true;
+        self.bell.notify_all();
+    }
+
+    /// Takes away what nobody has begun.
+    pub fn clear(&self) -> Vec<Errand> {
+        let mut state = self.lock();
+        let mut left = Vec::new();
+        for lane in state.lanes.values_mut() {
+            left.extend(lane.waiting.drain(..));
+        }
+        for errand in &left {
+            state.done(&errand.item.id);
+        }
+        left
+    }
+
+    /// A place in a lane that has work for one more.
+    pub fn join(&self) -> Option<Place<'_>> {
+        let mut state = self.lock();
+        let (hop, lane) = state.lanes.iter_mut().find(|(_, lane)| lane.places() > 0)?;
+        lane.workers += 1;
+        let hop = hop.clone();
+        state.workers += 1;
+        Some(Place {
+            lanes: self,
+            hop,
+            current: None,
+        })
+    }
+}
+
+/// The place of a worker in a lane, until it is dropped.
+#[derive(Debug)]
+pub struct Place<'a> {
+    lanes: &'a Lanes,
+    /// Where the messages of this lane go.
+    pub hop: Hop,
+    /// The message being worked on.
+    current: Option<String>,
+}
+
+impl Place<'_> {
+    /// The next message; the one before is done.
+    pub fn next(&mut self) -> Option<Errand> {
+        let until = Instant::now() + self.lanes.linger;
+        let mut state = self.lanes.lock();
+        if let Some(id) = self.current.take() {
+            state.done(&id);
+        }
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let elsewhere = state.lanes.values().any(|lane| lane.places() > 0);
+            let closing = state.closing;
+            let lane = state.lanes.get_mut(&self.hop)?;
+            if let Some(errand) = lane.waiting.pop_front() {
+                self.current = Some(errand.item.id.clone());
+                return Some(errand);
+            }
+            if left.is_zero() || closing || elsewhere {
+                return None;
+            }
+            lane.lingering += 1;
+            let waited = self.lanes.bell.wait_timeout(state, left);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if let Some(lane) = state.lanes.get_mut(&self.hop) {
+                lane.lingering -= 1;
+            }
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.lanes.lock();
+        state.workers -= 1;
+        if let Some(id) = self.current.take() {
+            state.done(&id);
+        }
+        if let Some(lane) = state.lanes.get_mut(&self.hop) {
+            lane.workers -= 1;
+            if lane.workers == 0 && lane.waiting.is_empty() {
+                state.lanes.remove(&self.hop);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::spool::Folder;
+
+    fn errand(id: &str) -> Errand {
+        Errand {
+            item: Item {
+                id: id.to_owned(),
+                folder: Folder::New,
+                due: 0,
+            },
+            claim: None,
+        }
+    }
+
+    #[test]
+    fn a_lane_has_its_limit_and_a_message_is_here_once() {
+        let lanes = Lanes::new(Duration::ZERO);
+        let width = |most, worth| Width { most, worth };
+        for id in ["a", "b", "c"] {
+            lanes.add(errand(id), vec![(Hop::Smarthost, width(2, 1))]);
+        }
+        lanes.add(errand("a"), vec![(Hop::Smarthost, width(2, 1))]);
+        lanes.add(
+            errand("d"),
+            vec![(Hop::Local, width(4, 1)), (Hop::Smarthost, width(2, 1))],
+        );
+        assert_eq!((lanes.waiting(), lanes.places()), (5, 3));
+        let mut local = lanes.join().unwrap();
+        assert_eq!(local.hop, Hop::Local);
+        assert_eq!(local.next().unwrap().item.id, "d");
+        assert!(local.next().is_none());
+        let (mut one, two) = (lanes.join().unwrap(), lanes.join().unwrap());
+        assert!(lanes.join().is_none());
+        assert_eq!(one.next().unwrap().item.id, "a");
+        assert!(lanes.has("a") && lanes.has("d"));
+        drop(two);
+        assert!(lanes.join().is_some());
+        for id in ["b", "c", "d"] {
+            assert_eq!(one.next().unwrap().item.id, id);
+        }
+        assert!(!lanes.has("a"));
+        assert!(one.next().is_none());
+        drop((one, local));
+        assert!(!lanes.has("d") && lanes.join().is_none() && lanes.workers() == 0);
+    }
+}

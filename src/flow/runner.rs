@@ -1,0 +1,352 @@
+//! The queue of a daemon: what was accepted just now is tried at once, without a look into the folder, and the rest
+//! when it is due.
+//!
+//! One thread feeds: it takes what sessions hand over, looks into the folder when the trigger was pulled or something
+//! is due, and lets workers come as there is work for them. All of it is a [`Run`], renewed every minute, so that
+//! what was found to be down is tried again and a new configuration takes hold. Without work there is no run, no
+//! worker and no connection.
+//!
+//! What is kept in memory is bounded: a few claims, then names, then only that the folder has more.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Scope};
+use std::time::{Duration, Instant};
+
+use super::attend::Service;
+use super::queue::{Run, STACK, WORKER_FAILED, fresh};
+use crate::error::Error;
+use crate::events;
+use crate::host::spool::{Claim, Folder, Item};
+use crate::host::{clock, words};
+
+/// Claims that are held; each has a file open.
+const CLAIMS: usize = 64;
+/// Names that are kept.
+const NAMES: usize = 1000;
+/// With so few left there is room for what a look finds.
+const FEW: usize = NAMES / 2;
+/// How long a run lasts while there is work.
+const RENEWAL: Duration = Duration::from_secs(60);
+/// How long a connection is kept for the next message.
+const LINGER: Duration = Duration::from_secs(1);
+/// The longest time between two looks into the folder when nothing else is said.
+const LOOK: Duration = Duration::from_secs(300);
+/// The shortest time between two looks, and how many times as long as a look takes it is at least.
+const REST: Duration = Duration::from_millis(200);
+const REST_FACTOR: u32 = 20;
+
+/// The queue of a daemon.
+pub struct Runner {
+    state: Mutex<State>,
+    bell: Condvar,
+    /// The time between two looks, when it was given.
+    interval: Option<Duration>,
+}
+
+struct State {
+    service: Arc<Service>,
+    /// What was handed over.
+    incoming: VecDeque<(Item, Option<Claim>)>,
+    /// How many of these have their claim.
+    claims: usize,
+    /// The folder of new messages has some that are not in memory.
+    look_new: bool,
+    /// When to look for what is due.
+    look_at: Instant,
+    /// No look before.
+    rest_until: Instant,
+    /// A run is going on.
+    running: bool,
+    renew: bool,
+    stopping: bool,
+    ended: bool,
+}
+
+impl State {
+    /// When the next look is to be taken.
+    fn next_look(&self) -> Instant {
+        if self.look_new {
+            self.rest_until
+        } else {
+            self.look_at.max(self.rest_until)
+        }
+    }
+}
+
+impl Runner {
+    /// Not started yet. `interval`: how often to look into the folder; without it, as things fall due.
+    pub fn new(service: Arc<Service>, interval: Option<Duration>) -> Self {
+        let now = Instant::now();
+        Self {
+            state: Mutex::new(State {
+                service,
+                incoming: VecDeque::new(),
+                claims: 0,
+                look_new: true,
+                look_at: now,
+                rest_until: now,
+                running: false,
+                renew: false,
+                stopping: false,
+                ended: false,
+            }),
+            bell: Condvar::new(),
+            interval,
+        }
+    }
+
+    /// Starts its thread.
+    ///
+    /// # Errors
+    /// `Os` when the system has no room for it.
+    pub fn start(self: &Arc<Self>) -> Result<(), Error> {
+        let runner = Arc::clone(self);
+        let thread = thread::Builder::new()
+            .name("queue".to_owned())
+            .stack_size(STACK);
+        let started = thread.spawn(move || runner.feed());
+        started
+            .map(drop)
+            .map_err(|e| Error::Os(format!("cannot start the queue: {}", words(&e))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands over a message that was accepted just now.
+    pub fn take(&self, claim: Claim) {
+        let mut state = self.lock();
+        if state.incoming.len() >= NAMES {
+            state.look_new = true;
+        } else {
+            let item = fresh(claim.id.clone());
+            let claim = (state.claims < CLAIMS).then_some(claim);
+            state.claims += usize::from(claim.is_some());
+            state.incoming.push_back((item, claim));
+        }
+        self.bell.notify_all();
+    }
+
+    /// There may be new messages in the folder.
+    pub fn wake(&self) {
+        self.lock().look_new = true;
+        self.bell.notify_all();
+    }
+
+    /// Goes on with another configuration.
+    pub fn renew(&self, service: Arc<Service>) {
+        let mut state = self.lock();
+        state.service = service;
+        state.renew = true;
+        state.look_at = Instant::now();
+        self.bell.notify_all();
+    }
+
+    /// Begins nothing more.
+    pub fn stop(&self) {
+        self.lock().stopping = true;
+        self.bell.notify_all();
+    }
+
+    /// Whether all has come to an end.
+    pub fn has_ended(&self) -> bool {
+        self.lock().ended
+    }
+
+    /// Whether there is nothing to do now.
+    pub fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.incoming.is_empty() && !state.look_new && !state.running
+    }
+
+    fn feed(&self) {
+        while let Some(service) = self.wait_for_work() {
+            let run = Run::lingering(&service.context, false, LINGER);
+            let threads = AtomicUsize::new(0);
+            thread::scope(|scope| {
+                let until = Instant::now() + RENEWAL;
+                loop {
+                    self.look(&service, &run);
+                    self.hand_on(&run);
+                    self.man(scope, &run, &threads, service.context.config.queue.workers);
+                    if !self.wait_in_run(&run, &threads, until) {
+                        break;
+                    }
+                }
+                self.give_up(&run);
+            });
+            self.remember_due(&run);
+            self.lock().running = false;
+        }
+        self.lock().ended = true;
+    }
+
+    /// Sleeps until there is work for a run; `None`: it is over.
+    fn wait_for_work(&self) -> Option<Arc<Service>> {
+        let mut state = self.lock();
+        loop {
+            if state.stopping {
+                return None;
+            }
+            let left = state.next_look().saturating_duration_since(Instant::now());
+            if !state.incoming.is_empty() || left.is_zero() {
+                (state.renew, state.running) = (false, true);
+                return Some(Arc::clone(&state.service));
+            }
+            let waited = self.bell.wait_timeout(state, left);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Looks into the folder, if it is time.
+    fn look(&self, service: &Service, run: &Run<'_>) {
+        let mut state = self.lock();
+        let begun = Instant::now();
+        if begun < state.next_look() || run.lanes().waiting() >= FEW {
+            return;
+        }
+        let all = state.look_at <= begun;
+        state.look_new = false;
+        drop(state);
+        let (spool, now) = (&service.context.spool, clock::now());
+        let scan = |folder| {
+            let found = spool.scan(folder);
+            found.unwrap_or_else(|error| {
+                events::trouble("-", &error);
+                Vec::new()
+            })
+        };
+        let mut next = None;
+        if all {
+            spool.sweep(&mut |id| events::swept(id, "its writer died before it was accepted"));
+            for item in scan(Folder::Cur) {
+                if item.due <= now {
+                    run.add(item, None);
+                } else {
+                    next = Some(next.map_or(item.due, |next: i64| next.min(item.due)));
+                }
+            }
+        }
+        scan(Folder::New)
+            .into_iter()
+            .for_each(|item| run.add(item, None));
+        let ended = Instant::now();
+        let mut state = self.lock();
+        state.rest_until = ended + REST.max((ended - begun) * REST_FACTOR);
+        if all {
+            state.look_at = ended + self.interval.unwrap_or(LOOK);
+        }
+        drop(state);
+        self.expect_due(next);
+    }
+
+    /// Passes on what was handed over.
+    fn hand_on(&self, run: &Run<'_>) {
+        while run.lanes().waiting() < NAMES {
+            let mut state = self.lock();
+            let Some((item, claim)) = state.incoming.pop_front() else {
+                return;
+            };
+            state.claims -= usize::from(claim.is_some());
+            drop(state);
+            run.add(item, claim.filter(|_| run.lanes().open() < CLAIMS));
+        }
+    }
+
+    /// Starts as many workers as there is work for.
+    fn man<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        run: &'scope Run<'scope>,
+        threads: &'scope AtomicUsize,
+        most: usize,
+    ) {
+        let lanes = run.lanes();
+        loop {
+            let here = threads.load(Ordering::Acquire);
+            let coming = here.saturating_sub(lanes.workers());
+            if here >= most || lanes.places() <= coming {
+                return;
+            }
+            threads.fetch_add(1, Ordering::AcqRel);
+            let work = move || {
+                if catch_unwind(AssertUnwindSafe(|| run.worker())).is_err() {
+                    events::trouble("-", &WORKER_FAILED);
+                }
+                let state = self.lock();
+                threads.fetch_sub(1, Ordering::AcqRel);
+                self.bell.notify_all();
+                drop(state);
+            };
+            let thread = thread::Builder::new()
+                .name("delivery".to_owned())
+                .stack_size(STACK);
+            if thread.spawn_scoped(scope, work).is_err() {
+                // The work waits for those there are; without any, this thread does it.
+                threads.fetch_sub(1, Ordering::AcqRel);
+                if here == 0 {
+                    run.worker();
+                }
+                return;
+            }
+        }
+    }
+
+    /// Sleeps until something has changed for a run; false: it is over.
+    fn wait_in_run(&self, run: &Run<'_>, threads: &AtomicUsize, until: Instant) -> bool {
+        self.remember_due(run);
+        let state = self.lock();
+        let now = Instant::now();
+        if state.stopping || state.renew || now >= until {
+            return false;
+        }
+        let waiting = run.lanes().waiting();
+        let next = if waiting < FEW {
+            state.next_look().min(until)
+        } else {
+            until
+        };
+        if (waiting < NAMES && !state.incoming.is_empty()) || next <= now {
+            return true;
+        }
+        if threads.load(Ordering::Acquire) == 0 {
+            return waiting > 0;
+        }
+        let waited = self
+            .bell
+            .wait_timeout(state, next.saturating_duration_since(now));
+        drop(waited);
+        true
+    }
+
+    /// Lets the workers end; what none of them has begun comes into the next run.
+    fn give_up(&self, run: &Run<'_>) {
+        run.lanes().close();
+        for errand in run.lanes().clear() {
+            if let Some(claim) = errand.claim {
+                run.release(claim);
+            }
+            self.lock().incoming.push_back((errand.item, None));
+        }
+    }
+
+    /// Looks again when the next message is due that a run has deferred.
+    fn remember_due(&self, run: &Run<'_>) {
+        self.expect_due(run.next_due());
+    }
+
+    /// Looks at this time, unless it is to look at its own times.
+    fn expect_due(&self, due: Option<i64>) {
+        if let (Some(due), None) = (due, self.interval) {
+            // What is due and was not tried is for somebody else to try.
+            let left = u64::try_from(due.saturating_sub(clock::now())).unwrap_or(LOOK.as_secs());
+            let at = Instant::now() + Duration::from_secs(left.min(LOOK.as_secs()));
+            let mut state = self.lock();
+            state.look_at = state.look_at.min(at);
+        }
+    }
+}

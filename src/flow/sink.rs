@@ -1,0 +1,124 @@
+//! What a session accepts goes into the spool: one transaction after the other becomes an [`Intake`], and its claim
+//! goes to whoever delivers.
+
+use super::Context;
+use super::intake::{Intake, Origin, Peer, Refused};
+use super::receive::Accept;
+use crate::events;
+use crate::host::accounts::Account;
+use crate::host::clock;
+use crate::host::spool::Claim;
+use crate::proto::envelope::Envelope;
+use crate::proto::replies::{self, Reply};
+use crate::proto::transaction::Transaction;
+
+/// Who speaks in a session.
+#[derive(Debug, Clone)]
+pub enum Speaker {
+    /// A program of this user.
+    Own(Account),
+    /// A client of the network. Whether what it sends is completed: it is when it comes by a submission service,
+    /// and when its user has authenticated.
+    Client {
+        /// What is known of it.
+        peer: Peer,
+        /// Whether it submits.
+        submits: bool,
+    },
+}
+
+/// Lets the messages of a session into the spool.
+pub struct Sink<'a> {
+    context: &'a Context,
+    /// Who speaks; what is known of him grows in a session.
+    pub speaker: Speaker,
+    intake: Option<Intake<'a>>,
+    /// Gets what was accepted.
+    accepted: &'a mut dyn FnMut(Claim),
+}
+
+impl<'a> Sink<'a> {
+    /// For one session.
+    pub fn new(context: &'a Context, speaker: Speaker, accepted: &'a mut dyn FnMut(Claim)) -> Self {
+        Self {
+            context,
+            speaker,
+            intake: None,
+            accepted,
+        }
+    }
+
+    /// Where the client is, as envelopes and the log have it.
+    fn client(&self) -> String {
+        match &self.speaker {
+            Speaker::Own(account) => format!("uid {}", account.uid),
+            Speaker::Client { peer, .. } => peer
+                .address
+                .map_or("local".to_owned(), |a| a.to_canonical().to_string()),
+        }
+    }
+
+    fn origin(&self, transaction: &Transaction) -> Origin {
+        match &self.speaker {
+            Speaker::Own(account) => Origin::Local(account.clone()),
+            Speaker::Client { peer, submits } => {
+                let peer = Peer {
+                    helo: transaction.client.name.as_str().to_owned(),
+                    ..peer.clone()
+                };
+                if *submits || transaction.client.user.is_some() {
+                    Origin::Submitter(peer)
+                } else {
+                    Origin::Client(peer)
+                }
+            }
+        }
+    }
+
+    fn refuse(&self, refused: &Refused, envelope: Option<&Envelope>) -> Reply {
+        let error = match refused {
+            Refused::TooBig(sentence) | Refused::Loop(sentence) => sentence.clone(),
+            Refused::Other(error) => error.to_string(),
+        };
+        let sender = envelope.map_or(String::new(), |e| e.sender.to_string());
+        events::rejected(&self.client(), &sender, &error);
+        refused.reply(matches!(self.speaker, Speaker::Own(_)))
+    }
+}
+
+impl Accept for Sink<'_> {
+    fn begin(&mut self, transaction: &Transaction) -> Result<(), Reply> {
+        let envelope = transaction.envelope(clock::now(), &self.client());
+        let intake = Intake::new(self.context, self.origin(transaction), envelope.clone());
+        self.intake = Some(intake.map_err(|refused| self.refuse(&refused, Some(&envelope)))?);
+        Ok(())
+    }
+
+    fn write(&mut self, octets: &[u8]) -> Result<(), Reply> {
+        let Some(intake) = &mut self.intake else {
+            return Err(replies::CANNOT_STORE);
+        };
+        let written = intake.write(octets);
+        written.map_err(|refused| {
+            let envelope = self.intake.as_ref().map(|intake| &intake.envelope);
+            self.refuse(&refused, envelope)
+        })
+    }
+
+    fn commit(&mut self) -> Result<String, Reply> {
+        let Some(intake) = self.intake.take() else {
+            return Err(replies::CANNOT_STORE);
+        };
+        let committed = intake.commit();
+        let claim = committed
+            .map_err(|refused| self.refuse(&refused, None))?
+            .claim;
+        let id = claim.id.clone();
+        (self.accepted)(claim);
+        Ok(id)
+    }
+
+    fn abort(&mut self) {
+        self.intake = None;
+    }
+}

@@ -1,0 +1,182 @@
+//! How a running daemon is found: its process number in `pid`, locked as long as it lives, and the FIFO `trigger`,
+//! which wakes it. Both stand in the run folder, which is empty after a restart.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use super::{durable, words};
+use crate::error::{Error, Result};
+
+/// The place of the one daemon in a run folder; left when it is dropped.
+#[derive(Debug)]
+pub struct Presence {
+    pid: PathBuf,
+    lock: File,
+    trigger: File,
+}
+
+impl Presence {
+    /// Takes the place, and makes the folder if it is not there.
+    ///
+    /// # Errors
+    /// `Unavailable` when another daemon has it; `CannotCreate` or `NoPermission`.
+    pub fn take(folder: &Path) -> Result<Self> {
+        match durable::create_folder(folder, 0o710) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(cannot("make the run folder", folder, &e));
+            }
+            _ => {}
+        }
+        let pid = folder.join("pid");
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o640)
+            .custom_flags(durable::NO_FOLLOW)
+            .open(&pid)
+            .map_err(|e| cannot("open", &pid, &e))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut number = String::new();
+                let _ = (&mut lock).take(20).read_to_string(&mut number);
+                return Err(Error::Unavailable(format!(
+                    "minimta runs already, as process {}; stop it first, or give this one another folder with [queue] run",
+                    number.trim()
+                )));
+            }
+            Err(TryLockError::Error(e)) => return Err(cannot("lock", &pid, &e)),
+        }
+        let trigger = make_trigger(&folder.join("trigger"))?;
+        Ok(Self { pid, lock, trigger })
+    }
+
+    /// Writes down the number of this process, now that it will stay the same.
+    ///
+    /// # Errors
+    /// `CannotCreate`.
+    pub fn announce(&self) -> Result<()> {
+        let line = format!("{}\n", std::process::id());
+        let written = durable::truncate(&self.lock, 0)
+            .and_then(|()| durable::write_at(&self.lock, line.as_bytes(), 0));
+        written.map_err(|e| cannot("write", &self.pid, &e))
+    }
+
+    /// What becomes readable when somebody pulls.
+    pub fn trigger(&self) -> &File {
+        &self.trigger
+    }
+
+    /// Takes all pulls so far.
+    pub fn release_trigger(&self) {
+        let mut block = [0; 512];
+        while matches!((&self.trigger).read(&mut block), Ok(n) if n > 0) {}
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        let _ = durable::remove(&self.pid);
+    }
+}
+
+/// A daemon that runs.
+#[derive(Debug)]
+pub struct Found {
+    trigger: File,
+}
+
+/// The daemon of this folder, if there is one.
+pub fn find(folder: &Path) -> Option<Found> {
+    // Without a reader a FIFO cannot be opened so.
+    let trigger = OpenOptions::new()
+        .write(true)
+        .custom_flags(durable::NO_FOLLOW)
+        .open(folder.join("trigger"))
+        .ok()?;
+    let meta = trigger.metadata().ok()?;
+    meta.file_type().is_fifo().then_some(Found { trigger })
+}
+
+impl Found {
+    /// Wakes it; false: it has gone.
+    pub fn wake(&self) -> bool {
+        match (&self.trigger).write(b"!") {
+            Ok(_) => true,
+            // Full: it has been told often enough.
+            Err(e) => e.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+/// Opened for writing too, so that it has never seen its last writer go.
+fn make_trigger(path: &Path) -> Result<File> {
+    let open = || {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(durable::NO_FOLLOW)
+            .open(path)
+    };
+    let file = match open() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            mkfifo(path, Mode::from_bits_truncate(0o660))
+                .map_err(|e| cannot("make the FIFO", path, &e.into()))?;
+            open()
+        }
+        other => other,
+    };
+    let file = file.map_err(|e| cannot("open the FIFO", path, &e))?;
+    if file.metadata().is_ok_and(|m| m.file_type().is_fifo()) {
+        return Ok(file);
+    }
+    Err(Error::CannotCreate(format!(
+        "{} is no FIFO; remove it",
+        path.display()
+    )))
+}
+
+fn cannot(what: &str, path: &Path, error: &io::Error) -> Error {
+    let sentence = format!("cannot {what} {}: {}", path.display(), words(error));
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Error::NoPermission(format!(
+            "{sentence}; the run folder must be writable for whoever runs the daemon ([queue] run in the configuration)"
+        )),
+        _ => Error::CannotCreate(sentence),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_one_daemon_in_a_folder_and_it_can_be_woken() {
+        let folder = std::env::temp_dir().join(format!("minimta-presence-{}", std::process::id()));
+        assert!(find(&folder).is_none());
+        let presence = Presence::take(&folder).unwrap();
+        presence.announce().unwrap();
+        let other = Presence::take(&folder).unwrap_err().to_string();
+        let number = std::process::id();
+        assert!(
+            other.starts_with(&format!("minimta runs already, as process {number};")),
+            "{other}"
+        );
+        let found = find(&folder).unwrap();
+        for _ in 0..100_000 {
+            assert!(found.wake()); // more than a FIFO holds
+        }
+        presence.release_trigger();
+        assert!(presence.trigger().read(&mut [0]).is_err());
+        drop(presence);
+        assert!(find(&folder).is_none() && !found.wake() && !folder.join("pid").exists());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
