@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use cli::{Invocation, Mode, complain, say};
 use config::{Config, System};
 use error::{Error, Result};
-use flow::{Context, admin, check, daemon, queue, stdio, submit};
+use flow::{Context, admin, check, daemon, password, queue, stdio, submit};
 use host::spool::Spool;
 use host::{accounts, logging, privilege};
 
@@ -69,6 +69,10 @@ fn run(program: &str) -> Result<ExitCode> {
             ));
             return Ok(ExitCode::SUCCESS);
         }
+        Mode::Password => {
+            password::run(&call)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         _ => {}
     }
     if call.config.is_some() {
@@ -104,7 +108,7 @@ fn run(program: &str) -> Result<ExitCode> {
             say("there is no alias file in this version, so there is nothing to check\n")
         }
         Mode::Daemon => return daemon::run(context, &call).map(|()| ExitCode::SUCCESS),
-        Mode::Help | Mode::Version => {}
+        Mode::Help | Mode::Version | Mode::Password => {}
     }
     Ok(ExitCode::SUCCESS)
 }

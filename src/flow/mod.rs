@@ -19,6 +19,7 @@ pub mod exchange;
 pub mod intake;
 pub mod lanes;
 pub mod links;
+pub mod password;
 pub mod queue;
 pub mod receive;
 pub mod runner;

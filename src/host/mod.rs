@@ -23,6 +23,7 @@ pub mod presence;
 pub mod privilege;
 pub mod secret;
 pub mod spool;
+pub mod terminal;
 pub mod tls;
 pub mod users;
 pub mod wire;
