@@ -103,7 +103,8 @@ mod tests {
             (&long, Err("longer than 4096 octets")),
             (&long[..4096], Ok(&long[..4096])),
         ];
-        for (mut input, expected) in rows {
+        for (input, expected) in rows {
+            let mut input = *input;
             match (line(&mut input).unwrap(), expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(found, *expected),
                 (Err(found), Err(expected)) => assert!(found.contains(expected), "{found}"),

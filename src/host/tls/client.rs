@@ -153,13 +153,13 @@ fn roots(path: &Path) -> io::Result<RootCertStore> {
 /// Takes a certificate without a chain. The handshake's signature is still verified: it proves that the server
 /// has the certificate's key, without which a copy of the certificate would do.
 #[derive(Debug)]
-struct Unchained {
+pub(super) struct Unchained {
     pin: Option<[u8; 32]>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Unchained {
-    fn new(pin: Option<[u8; 32]>, provider: &CryptoProvider) -> Arc<Self> {
+    pub(super) fn new(pin: Option<[u8; 32]>, provider: &CryptoProvider) -> Arc<Self> {
         let algorithms = provider.signature_verification_algorithms;
         Arc::new(Self { pin, algorithms })
     }

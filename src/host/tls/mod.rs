@@ -104,7 +104,9 @@ pub mod testing {
     use std::sync::Arc;
 
     use super::Session;
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+    use rcgen::{
+        BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd,
+    };
     use ring::digest;
     use rustls::crypto::ring as provider;
     use rustls::pki_types::PrivateKeyDer;
@@ -131,13 +133,19 @@ pub mod testing {
             }
         }
 
-        /// A server whose certificate is for this name, and good from 2000 to the beginning of `until`.
-        pub fn server(&self, name: &str, until: i32) -> Server {
+        /// A certificate for this name, good from 2000 to the beginning of `until`, and its key.
+        pub fn certify(&self, name: &str, until: i32) -> (Certificate, KeyPair) {
             let key = KeyPair::generate().unwrap();
             let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
             params.not_before = date_time_ymd(2000, 1, 1);
             params.not_after = date_time_ymd(until, 1, 1);
             let certificate = params.signed_by(&key, &self.issuer).unwrap();
+            (certificate, key)
+        }
+
+        /// A server with such a certificate.
+        pub fn server(&self, name: &str, until: i32) -> Server {
+            let (certificate, key) = self.certify(name, until);
             let found = digest::digest(&digest::SHA256, certificate.der());
             let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
             let provider = Arc::new(provider::default_provider());
