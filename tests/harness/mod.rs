@@ -4,6 +4,7 @@
 //! Nothing here needs root, the network beyond loopback, or a fixed pause: what happens in the background is
 //! waited for by its effect, and every wait ends.
 
+pub mod dns;
 pub mod mail;
 pub mod queued;
 pub mod quoted;
@@ -12,6 +13,7 @@ pub mod system;
 pub mod talk;
 pub mod tls;
 
+pub use dns::Dns;
 pub use mail::Mail;
 pub use queued::Queued;
 pub use remote::{Answer, Remote, Script};
