@@ -54,10 +54,7 @@ pub fn via(value: &Value) -> Result<Via, Wrong> {
             Err(wrong().because("delivery by LMTP is not known to this version of minimta"))
         }
         text => {
-            let (host, port) = match host_and_port(text) {
-                Some(parts) => parts,
-                None => return Err(wrong()),
-            };
+            let (host, port) = host_and_port(text).ok_or_else(wrong)?;
             let host = value::host(&Value::Text(host.to_owned()))
                 .map_err(|inner| inner.because.map_or_else(wrong, |why| wrong().because(why)))?;
             Ok(Via::Host(host, port))
