@@ -5,11 +5,10 @@
 
 use log::LevelFilter;
 
-use super::Tls;
 use super::document::Value;
 use super::reader::Draft;
 use super::value::{self, DAY, GIB, KIB, MINUTE, Wrong};
-use super::{Ip, way};
+use super::{Ip, Tls, way};
 use crate::proto::route::Protection;
 use crate::proto::sasl::Mechanism;
 
