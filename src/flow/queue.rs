@@ -260,7 +260,7 @@ impl<'a> Run<'a> {
         let group = |(hop, items): (Hop, Vec<Item>)| {
             let limit = match hop {
                 // Another connection is another login: it must be worth one.
-                Hop::Smarthost | Hop::Host(..) | Hop::Mx(..) => queue
+                Hop::Smarthost | Hop::Host(..) | Hop::Lmtp(_) | Hop::Mx(..) => queue
                     .per_destination
                     .min(items.len().div_ceil(WORTH_A_CONNECTION)),
                 Hop::Local | Hop::Refuse(_) => queue.workers,
@@ -365,8 +365,8 @@ impl<'a> Run<'a> {
         }
         let outcomes = match hop {
             Hop::Local => deliver::deliver(self.context, claim, &waiting),
-            Hop::Smarthost | Hop::Host(..) | Hop::Mx(..) => links.send(hop, claim, &waiting),
             Hop::Refuse(why) => Ok(waiting.iter().map(|i| (*i, refused(why))).collect()),
+            _ => links.send(hop, claim, &waiting),
         };
         let Ok(outcomes) = outcomes else {
             return self.set_aside(claim);

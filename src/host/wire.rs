@@ -11,6 +11,8 @@
 use std::fs::File;
 use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::tls::Session;
@@ -52,6 +54,11 @@ impl Wire {
             }
         };
         Ok(Self::new(End::Tcp(stream), limit))
+    }
+
+    /// Connects to a socket of this system.
+    pub fn connect_local(path: &Path, limit: Duration) -> io::Result<Self> {
+        Ok(Self::new(End::Unix(UnixStream::connect(path)?), limit))
     }
 
     /// A connection that was accepted, and how long its first step may take.
@@ -118,7 +125,7 @@ impl Wire {
     pub fn local_address(&self) -> Option<SocketAddr> {
         match &self.channel.end {
             End::Tcp(stream) => stream.local_addr().ok(),
-            End::Files { .. } => None,
+            End::Unix(_) | End::Files { .. } => None,
         }
     }
 
@@ -128,17 +135,19 @@ impl Wire {
             End::Tcp(stream) => stream
                 .peer_addr()
                 .is_ok_and(|a| a.ip().to_canonical().is_loopback()),
-            End::Files { .. } => true,
+            End::Unix(_) | End::Files { .. } => true,
         }
     }
 
     /// Ends the connection at once. What was not flushed is not sent.
     pub fn abandon(&mut self) {
         self.output.clear();
-        if let End::Tcp(stream) = &self.channel.end {
-            // An error means that it is closed already.
-            let _ = stream.shutdown(Shutdown::Both);
-        }
+        // An error means that it is closed already.
+        let _ = match &self.channel.end {
+            End::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            End::Unix(stream) => stream.shutdown(Shutdown::Both),
+            End::Files { .. } => Ok(()),
+        };
     }
 
     /// Ends the connection in an orderly way, as far as the other side lets it.
@@ -232,6 +241,7 @@ struct Channel {
 #[derive(Debug)]
 enum End {
     Tcp(TcpStream),
+    Unix(UnixStream),
     Files { input: File, output: File },
 }
 
@@ -248,10 +258,15 @@ impl Channel {
     }
 
     fn before_read(&mut self) -> io::Result<()> {
-        if let End::Tcp(stream) = &self.end
-            && let Some(limit) = self.limit(self.read_limit)?
-        {
-            stream.set_read_timeout(Some(limit))?;
+        if matches!(self.end, End::Files { .. }) {
+            return Ok(());
+        }
+        if let Some(limit) = self.limit(self.read_limit)? {
+            match &self.end {
+                End::Tcp(stream) => stream.set_read_timeout(Some(limit))?,
+                End::Unix(stream) => stream.set_read_timeout(Some(limit))?,
+                End::Files { .. } => {}
+            }
             self.read_limit = Some(limit);
         }
         Ok(())
@@ -264,11 +279,15 @@ impl Channel {
             self.no_delay()?;
         }
         self.unanswered = self.unanswered.saturating_add(octets);
-        if let End::Tcp(stream) = &self.end
-            && self.unanswered > NEVER_BLOCKS
-            && let Some(limit) = self.limit(self.write_limit)?
-        {
-            stream.set_write_timeout(Some(limit))?;
+        if self.unanswered <= NEVER_BLOCKS || matches!(self.end, End::Files { .. }) {
+            return Ok(());
+        }
+        if let Some(limit) = self.limit(self.write_limit)? {
+            match &self.end {
+                End::Tcp(stream) => stream.set_write_timeout(Some(limit))?,
+                End::Unix(stream) => stream.set_write_timeout(Some(limit))?,
+                End::Files { .. } => {}
+            }
             self.write_limit = Some(limit);
         }
         Ok(())
@@ -287,7 +306,7 @@ impl Channel {
 fn is_early(error: &io::Error, end: &End) -> bool {
     match error.kind() {
         io::ErrorKind::Interrupted => true,
-        io::ErrorKind::WouldBlock => matches!(end, End::Tcp(_)),
+        io::ErrorKind::WouldBlock => !matches!(end, End::Files { .. }),
         _ => false,
     }
 }
@@ -298,6 +317,7 @@ impl Read for Channel {
             self.before_read()?;
             let done = match &mut self.end {
                 End::Tcp(stream) => stream.read(buffer),
+                End::Unix(stream) => stream.read(buffer),
                 End::Files { input, .. } => input.read(buffer),
             };
             match done {
@@ -324,7 +344,9 @@ impl Write for Channel {
             // start-up has it.
             let done = match (&mut self.end, slices) {
                 (End::Tcp(stream), [one]) => stream.write(one),
+                (End::Unix(stream), [one]) => stream.write(one),
                 (End::Tcp(stream), _) => stream.write_vectored(slices),
+                (End::Unix(stream), _) => stream.write_vectored(slices),
                 (End::Files { output, .. }, _) => output.write_vectored(slices),
             };
             match done {
