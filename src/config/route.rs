@@ -50,7 +50,7 @@ impl RouteDraft {
             ));
         }
         if has("tls") && matches!(self.via, Some(Via::Local | Via::Lmtp(_) | Via::Refuse(_))) {
-            let finding = "it says nothing of where this leads";
+            let finding = "there is no TLS on this way";
             problems.push(problem("tls", finding, "remove it"));
         }
         match self.via {

@@ -170,7 +170,7 @@ pub fn servers(value: &Value) -> Result<Vec<SocketAddr>, Wrong> {
             Some(SocketAddr::new(host.parse().ok()?, port.unwrap_or(53)))
         })
         .collect::<Option<_>>()
-        .ok_or_else(wrong)
+        .ok_or_else(|| wrong().because("a name server is known by its address alone"))
 }
 
 fn texts(value: &Value) -> Option<Vec<&str>> {
