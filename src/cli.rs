@@ -113,6 +113,16 @@ const LONGS: &[Long] = &[
         act: |i, v| to_mode(i, Mode::Test(v.to_owned())),
     },
     Long {
+        name: "password",
+        value: None,
+        act: |i, _| to_mode(i, Mode::Password),
+    },
+    Long {
+        name: "scram",
+        value: None,
+        act: |i, _| to(&mut i.scram, true),
+    },
+    Long {
         name: "json",
         value: None,
         act: |i, _| to(&mut i.json, true),
@@ -169,6 +179,8 @@ pub enum Mode {
     Check,
     /// `--test ADDRESS`.
     Test(String),
+    /// `--password [NAME]`; the name is the argument.
+    Password,
     /// `--show ID`.
     Show(String),
     /// `--remove ID...`; the ids are the arguments.
@@ -228,6 +240,8 @@ pub struct Invocation {
     pub verbose: bool,
     /// `--json`.
     pub json: bool,
+    /// `--scram`.
+    pub scram: bool,
     /// `--due`.
     pub due: bool,
     /// `-qI`, `-qR`, `-qS`.
@@ -285,6 +299,7 @@ impl Invocation {
             envid: None,
             verbose: false,
             json: false,
+            scram: false,
             due: false,
             select: Vec::new(),
             arguments: Vec::new(),
@@ -493,6 +508,7 @@ minimta, a small and complete mail transfer agent
   minimta --show ID | --remove ID...|ALL | --hold ID... | --release ID...
   minimta --check         look over the configuration and the system
   minimta --test ADDRESS  go the way to an address, send nothing
+  minimta --password [--scram] [NAME]  make a line for the users file
 
       -C FILE  another configuration          -v   say what is done
       --help   --version   other letters of sendmail are accepted

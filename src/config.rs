@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result, words};
 use crate::proto::address::{Domain, Mailbox};
+use crate::proto::network::Network;
 use crate::proto::rewrite::Rewriting;
 use crate::proto::route::{Protection, Route};
 use crate::proto::sasl::Mechanism;
@@ -56,6 +57,10 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `[rewrite]`.
     pub rewrite: Rewrite,
+    /// `[tls]`; `None`: a self-signed pair is made.
+    pub tls: Option<KeyPair>,
+    /// `[access]`.
+    pub access: Access,
     /// `[local]`.
     pub local: Local,
     /// `[remote]`.
@@ -112,6 +117,8 @@ impl Config {
             smarthosts: Vec::new(),
             routes: Vec::new(),
             rewrite: Rewrite::default(),
+            tls: None,
+            access: Access::default(),
             local: Local::default(),
             remote: Remote::default(),
             queue: Queue::default(),
@@ -257,6 +264,26 @@ pub struct Rewrite {
     pub leaving: Rewriting,
     /// `add_domain`: bare names in From, To, Cc and the envelope get the host name.
     pub add_domain: bool,
+}
+
+/// `[tls]`: what this machine shows of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPair {
+    /// `certificate`, with its chain behind it.
+    pub certificate: PathBuf,
+    /// `key`; may be the same file.
+    pub key: PathBuf,
+}
+
+/// `[access]`: who may send what where.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Access {
+    /// `relay_from`: clients that may send anywhere without logging in.
+    pub relay_from: Vec<Network>,
+    /// `relay_to`: domains whose mail is passed on for everybody.
+    pub relay_to: Vec<Domain>,
+    /// `users_file`: who may log in; it need not be there.
+    pub users_file: PathBuf,
 }
 
 /// `[local]`.

@@ -31,6 +31,25 @@ pub fn rejected(client: &str, sender: &dyn Display, reason: &dyn Display) {
     );
 }
 
+/// A user has logged in.
+pub fn auth_ok(client: &str, user: &str) {
+    info!(
+        "- auth-ok client={} user={}",
+        quoted(&client),
+        quoted(&user)
+    );
+}
+
+/// Somebody could not log in. What fail2ban looks for: the client stands before all that he chose himself.
+pub fn auth_fail(client: &str, user: &str, why: &dyn Display) {
+    warn!(
+        "- auth-fail client={} user={} why={}",
+        quoted(&client),
+        quoted(&user),
+        quoted(why)
+    );
+}
+
 /// An attempt for one recipient ended.
 pub fn attempt(id: &str, to: &dyn Display, outcome: &Outcome, delay: i64) {
     let word = match outcome.verdict {

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use cli::{Invocation, Mode, complain, say};
 use config::{Config, System};
 use error::{Error, Result};
-use flow::{Context, admin, check, queue, stdio, submit};
+use flow::{Context, admin, check, password, queue, stdio, submit};
 use host::spool::Spool;
 use host::{accounts, logging, privilege};
 
@@ -69,6 +69,10 @@ fn run(program: &str) -> Result<ExitCode> {
             ));
             return Ok(ExitCode::SUCCESS);
         }
+        Mode::Password => {
+            password::run(&call)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         _ => {}
     }
     if call.config.is_some() {
@@ -107,7 +111,7 @@ fn run(program: &str) -> Result<ExitCode> {
             let what = "this version does not listen; run minimta -q --due from cron, and minimta -bs from inetd";
             return Err(Error::Unavailable(what.to_owned()));
         }
-        Mode::Help | Mode::Version => {}
+        Mode::Help | Mode::Version | Mode::Password => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -248,6 +248,56 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        section: "tls",
+        name: "certificate",
+        shown: Shown::Example(r#""/etc/minimta/tls/cert.pem""#),
+        doc: "Its certificate, with its chain behind it, in PEM; by default a self-signed one is made.",
+        set: |draft, v| {
+            draft.certificate = Some(value::path(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "tls",
+        name: "key",
+        shown: Shown::Example(r#""/etc/minimta/tls/key.pem""#),
+        doc: "The certificate's key, in PEM; refused when everybody can read it. By default it stands in the file of the certificate.",
+        set: |draft, v| {
+            draft.key = Some(value::path(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "access",
+        name: "relay_from",
+        shown: Shown::Default(r#"["127.0.0.0/8", "::1/128"]"#),
+        doc: "The clients that may send anywhere without logging in, as networks.",
+        set: |draft, v| {
+            draft.config.access.relay_from = value::networks(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "access",
+        name: "relay_to",
+        shown: Shown::Default("[]"),
+        doc: "Domains whose mail is taken from everybody and passed on: those this machine is the backup MX for.",
+        set: |draft, v| {
+            draft.config.access.relay_to = value::domains(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "access",
+        name: "users_file",
+        shown: Shown::Default(r#""/etc/minimta/users""#),
+        doc: "Who may log in: a line name:hash each, the hash from minimta --password. Without the file nobody may.",
+        set: |draft, v| {
+            draft.config.access.users_file = value::path(v)?;
+            Ok(())
+        },
+    },
+    Key {
         section: "local",
         name: "mailbox",
         shown: Shown::Default(r#""~/Maildir/""#),

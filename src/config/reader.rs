@@ -6,6 +6,7 @@
 //! 4. Each smarthost and each route as a whole: what is missing, what contradicts, what follows.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use super::document::{self, Entry, Flaw, Value};
 use super::keys::{self, KEYS, Key, Shown};
@@ -13,7 +14,7 @@ use super::report::Problem;
 use super::route::RouteDraft;
 use super::smarthost::SmarthostDraft;
 use super::value::{Wrong, describe};
-use super::{Config, System, default_hostname};
+use super::{Config, KeyPair, System, default_hostname};
 use crate::error::Error;
 use crate::proto::address::Domain;
 
@@ -26,6 +27,10 @@ pub struct Draft {
     pub hostname: Option<Domain>,
     /// `domains`; the default follows from the host name, which may come later.
     pub domains: Option<Vec<Domain>>,
+    /// `certificate` in `[tls]`.
+    pub certificate: Option<PathBuf>,
+    /// `key` in `[tls]`.
+    pub key: Option<PathBuf>,
     /// The smarthost that is being read.
     pub smarthost: SmarthostDraft,
     /// The route that is being read.
@@ -47,6 +52,8 @@ pub fn read(text: &str, system: &System<'_>) -> Result<Config, Refusal> {
         config: Config::blank().map_err(Refusal::Fault)?,
         hostname: None,
         domains: None,
+        certificate: None,
+        key: None,
         smarthost: SmarthostDraft::default(),
         route: RouteDraft::default(),
     };
@@ -194,6 +201,9 @@ fn read_table(
     for entry in table {
         problems.extend(read_key(&section.name, entry, draft));
     }
+    if section.name == "tls" {
+        problems.extend(finish_pair(table, draft));
+    }
     let (smarthost, route) = (
         std::mem::take(&mut draft.smarthost),
         std::mem::take(&mut draft.route),
@@ -214,6 +224,27 @@ fn read_table(
         _ => Ok(()),
     };
     problems.extend(finished.err().into_iter().flatten());
+}
+
+/// A certificate and its key, which may stand in one file. A key alone is no pair, unless what seems to be missing
+/// is misspelt.
+fn finish_pair(table: &[Entry], draft: &mut Draft) -> Option<Problem> {
+    let key = draft.key.take();
+    if let Some(certificate) = draft.certificate.take() {
+        draft.config.tls = Some(KeyPair {
+            key: key.unwrap_or_else(|| certificate.clone()),
+            certificate,
+        });
+        return None;
+    }
+    let entry = table.iter().find(|entry| entry.name == "key")?;
+    let all_known = table.len() == 1;
+    (key.is_some() && all_known).then(|| Problem {
+        at: entry.at.clone(),
+        key: entry.name.clone(),
+        finding: "expected a certificate beside it, found none".to_owned(),
+        remedy: "name its file with certificate = \"...\", or remove the key".to_owned(),
+    })
 }
 
 fn read_key(section: &str, entry: &Entry, draft: &mut Draft) -> Option<Problem> {

@@ -478,6 +478,7 @@ fn around(key: &Key, line: &str) -> String {
             }
             keys + line
         }
+        "tls" if key.name == "key" => format!("[tls]\ncertificate = \"/c\"\n{line}"),
         "route" => {
             let mut keys = String::from("[route]\n");
             if !["domain", "sender"].contains(&key.name) {

@@ -9,6 +9,7 @@ use super::LogTo;
 use super::document::Value;
 use super::report::printable;
 use crate::proto::address::{Domain, Mailbox};
+use crate::proto::network::Network;
 
 /// Why a value is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -274,6 +275,26 @@ pub fn domains(value: &Value) -> Result<Vec<Domain>, Wrong> {
         }
     }
     Ok(domains)
+}
+
+/// A list of networks, none of them so large that it is not the reader's own.
+pub fn networks(value: &Value) -> Result<Vec<Network>, Wrong> {
+    let wrong = |value| Wrong::new("a list of networks such as [\"192.168.1.0/24\"]", value);
+    let Value::List(items) = value else {
+        return Err(wrong(value));
+    };
+    let mut networks = Vec::new();
+    for (item, _) in items {
+        let Value::Text(text) = item else {
+            return Err(wrong(item));
+        };
+        let network = Network::parse(text).map_err(|why| wrong(item).because(why))?;
+        if network.is_the_world() {
+            return Err(wrong(item).because("anybody could send through this machine"));
+        }
+        networks.push(network);
+    }
+    Ok(networks)
 }
 
 /// An address of a person.

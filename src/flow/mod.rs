@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::host::spool::Spool;
 use crate::proto::envelope::Outcome;
 
+pub mod access;
 pub mod admin;
 pub mod bounce;
 pub mod check;
@@ -13,6 +14,7 @@ pub mod deliver;
 pub mod dialogue;
 pub mod exchange;
 pub mod links;
+pub mod password;
 pub mod queue;
 pub mod receive;
 pub mod send;

@@ -3,22 +3,23 @@
 //! anywhere, and his messages are completed as those of `sendmail` are.
 
 use std::fs::File;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 
+use super::access::{Access, Kind};
 use super::receive::{Accept, Duplex, serve};
 use super::submit::{Intake, envelope};
-use super::{Context, deliver, queue};
+use super::{Context, queue};
 use crate::cli::{Delivery, Invocation};
 use crate::error::{Error, Result};
 use crate::events;
 use crate::host::accounts::{self, Account};
 use crate::host::spool::{Folder, Item};
+use crate::host::wire::client_of_standard_input;
 use crate::host::words;
-use crate::proto::authenticate::Credentials;
-use crate::proto::envelope::{Envelope, Recipient};
+use crate::proto::envelope::Envelope;
 use crate::proto::replies::{self, Reply};
-use crate::proto::route::Hop;
-use crate::proto::session::{Policy, Session, Settings};
+use crate::proto::session::Session;
 use crate::proto::transaction::Transaction;
 
 /// Holds the session; what it accepted is tried when it has ended.
@@ -27,22 +28,9 @@ use crate::proto::transaction::Transaction;
 /// `Io` when standard input or output fails; what was accepted until then is safe.
 pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     let config = &context.config;
-    let mut session = Session::new(Settings {
-        hostname: config.hostname.clone(),
-        lmtp: false,
-        qualify: true,
-        size_limit: config.limits.message_size,
-        smtputf8: true,
-        dsn: true,
-        starttls: false,
-        tls: false,
-        tls_required: false,
-        mechanisms: Vec::new(),
-        auth_in_clear: false,
-        auth_required: false,
-        max_recipients: config.limits.recipients,
-        max_errors: config.limits.errors,
-    });
+    let access = Access::new(config);
+    let (kind, peer) = client();
+    let mut session = Session::new(access.settings(context, kind, false, peer));
     let owned = |stream: std::io::Result<_>| stream.map(File::from);
     let input = owned(std::io::stdin().as_fd().try_clone_to_owned()).map_err(|e| unusable(&e))?;
     let output = owned(std::io::stdout().as_fd().try_clone_to_owned()).map_err(|e| unusable(&e))?;
@@ -55,7 +43,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     let ended = serve(
         &mut Duplex { input, output },
         &mut session,
-        &mut Trust { context },
+        &mut access.guest(context, kind, peer),
         &mut sink,
     );
     if call.delivery != Delivery::Queue {
@@ -65,41 +53,20 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     ended.map(drop).map_err(|e| unusable(&e))
 }
 
+/// Who speaks: the user who runs this process; or, when standard input is a connection, whoever is at its other
+/// end, who is nobody in particular.
+fn client() -> (Kind, Option<IpAddr>) {
+    match client_of_standard_input() {
+        Some(address) => (Kind::Smtp, Some(address.ip())),
+        None => (Kind::Stdio, None),
+    }
+}
+
 fn unusable(error: &std::io::Error) -> Error {
     Error::Io(format!(
         "the SMTP session on standard input and output broke off: {}",
         words(error)
     ))
-}
-
-/// What a local user may do.
-struct Trust<'a> {
-    context: &'a Context,
-}
-
-impl Policy for Trust<'_> {
-    fn space(&mut self, octets: u64) -> Result<(), Reply> {
-        self.context.spool.has_room(octets).map_err(|e| refuse(&e))
-    }
-
-    fn sender(&mut self, _: &Transaction) -> Result<(), Reply> {
-        Ok(())
-    }
-
-    fn recipient(&mut self, _: &Transaction, recipient: &Recipient) -> Result<(), Reply> {
-        let address = &recipient.address;
-        match queue::hop(self.context, address) {
-            Hop::Local if matches!(deliver::account(self.context, address), Ok(None)) => {
-                Err(replies::NO_SUCH_USER
-                    .with_text(format!("there is no user {} here", address.local())))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn authenticate(&mut self, _: &Credentials) -> Result<(), Reply> {
-        Err(replies::AUTH_FAILED)
-    }
 }
 
 /// Lets messages into the spool.

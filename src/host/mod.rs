@@ -11,14 +11,18 @@ pub mod accounts;
 pub mod clock;
 pub mod dns;
 pub mod durable;
+pub mod hash;
 pub mod logging;
 pub mod mailbox;
 pub mod maildir;
 pub mod mbox;
 pub mod password;
 pub mod privilege;
+pub mod secret;
 pub mod spool;
+pub mod terminal;
 pub mod tls;
+pub mod users;
 pub mod wire;
 
 /// Reads a file of at most `most` octets; a longer one is cut there.

@@ -2,16 +2,15 @@
 //! a program prints. In both, the password is the first line, of any octets. Errors are sentences; none of them
 //! has anything of the password in it.
 
-use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::words;
+use super::{secret, words};
 use crate::proto::envelope::one_line;
 
 /// The most that is read of a file or program, octets; tokens have a few thousand.
@@ -24,25 +23,8 @@ const MAX_THROWN_AWAY: u64 = 1024 * 1024;
 /// Reads a password file. It is refused if others could read it, too.
 pub fn from_file(path: &Path) -> Result<Vec<u8>, String> {
     let shown = path.display();
-    let cannot = |e: &io::Error| match e.kind() {
-        io::ErrorKind::PermissionDenied => format!(
-            "cannot read password_file {shown}: permission denied; it must belong to the group minimta runs as: \
-             chgrp minimta {shown}; chmod 0640 {shown}"
-        ),
-        _ => format!("cannot read password_file {shown}: {}", words(e)),
-    };
-    // Without O_NONBLOCK a FIFO in its place would be waited for. A link is followed: secrets are often given
-    // to a container as links.
-    let mut options = OpenOptions::new();
-    let options = options.read(true).custom_flags(nix::libc::O_NONBLOCK);
-    let file = options.open(path).map_err(|e| cannot(&e))?;
-    let about = file.metadata().map_err(|e| cannot(&e))?;
+    let (file, about) = secret::open("password_file", path)?;
     let mode = about.mode() & 0o777;
-    if mode & 0o007 != 0 {
-        return Err(format!(
-            "password_file {shown} can be read by everybody (mode {mode:04o}); run: chmod 0640 {shown}"
-        ));
-    }
     let ours = [nix::unistd::getegid().as_raw(), 0];
     if mode & 0o070 != 0 && !ours.contains(&about.gid()) {
         let group = about.gid();
@@ -54,7 +36,7 @@ pub fn from_file(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     file.take(MAX)
         .read_to_end(&mut bytes)
-        .map_err(|e| cannot(&e))?;
+        .map_err(|e| secret::unreadable("password_file", path, &e))?;
     first_line(&bytes)
         .ok_or_else(|| format!("password_file {shown} has no password in its first line"))
 }

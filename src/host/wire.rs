@@ -11,6 +11,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -223,6 +224,13 @@ impl Write for Wire {
     fn flush(&mut self) -> io::Result<()> {
         self.flush_output()
     }
+}
+
+/// The client's address, when standard input is its connection: inetd and systemd start a program so.
+pub fn client_of_standard_input() -> Option<SocketAddr> {
+    let input = io::stdin().as_fd().try_clone_to_owned().ok()?;
+    // Anything else than such a connection has no address of this kind.
+    TcpStream::from(input).peer_addr().ok()
 }
 
 /// What the octets go through, TLS or not.

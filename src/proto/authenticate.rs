@@ -1,11 +1,14 @@
-//! The server's side of AUTH (RFC 4954): PLAIN (RFC 4616) and LOGIN, up to a name and a password to be checked.
+//! The server's side of AUTH (RFC 4954): PLAIN (RFC 4616) and LOGIN, up to a name and a password to be checked;
+//! SCRAM-SHA-256 (RFC 7677), up to whether the client has proved that it knows the password.
 //!
 //! Every attempt is a new [`Exchange`]: nothing of an attempt broken off is left for the next (CVE-2011-1720).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::replies::{self, Reply};
-use super::sasl::decode_base64;
+use super::sasl::{decode_base64, encode_base64};
+use super::scram::{Challenge, Fault, First, Verifier};
 
 /// What is offered to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub enum Mechanism {
     Plain,
     /// LOGIN, which some clients have alone.
     Login,
+    /// SCRAM-SHA-256: the server never learns the password.
+    ScramSha256,
 }
 
 impl Mechanism {
@@ -22,6 +27,7 @@ impl Mechanism {
         match self {
             Self::Plain => "PLAIN",
             Self::Login => "LOGIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
         }
     }
 }
@@ -48,9 +54,13 @@ impl fmt::Debug for Credentials {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {
     /// Say this (base64) with 334, and give the answer to the exchange.
-    Ask(&'static str, Exchange),
+    Ask(Cow<'static, str>, Exchange),
     /// The mechanism has all it needs.
     Check(Credentials),
+    /// SCRAM needs what is kept of this user: [`challenge`] goes on from here.
+    LookUp(First),
+    /// SCRAM is over: whether the client knows this user's password.
+    Proved(String, bool),
 }
 
 /// Where a mechanism stands when the client is to speak.
@@ -62,6 +72,12 @@ pub enum Exchange {
     LoginUser,
     /// LOGIN's password, of this user.
     LoginPassword(String),
+    /// SCRAM's first message.
+    ScramFirst,
+    /// SCRAM's proof.
+    ScramProof(Box<Challenge>),
+    /// SCRAM's empty message, once this user's client has seen our own proof (RFC 4954 4: it comes with 334).
+    ScramEnd(String),
 }
 
 impl Exchange {
@@ -70,9 +86,10 @@ impl Exchange {
         let (challenge, exchange) = match mechanism {
             Mechanism::Plain => ("", Self::Plain),
             Mechanism::Login => (ASK_USER, Self::LoginUser),
+            Mechanism::ScramSha256 => ("", Self::ScramFirst),
         };
         match initial {
-            None => Ok(Turn::Ask(challenge, exchange)),
+            None => Ok(Turn::Ask(challenge.into(), exchange)),
             Some("=") => exchange.take(Vec::new()), // R143
             Some(initial) => exchange.answer(initial.as_bytes()),
         }
@@ -92,10 +109,41 @@ impl Exchange {
             Self::Plain => plain(&message),
             Self::LoginUser => {
                 let user = String::from_utf8(message).map_err(|_| replies::AUTH_FAILED)?;
-                Ok(Turn::Ask(ASK_PASSWORD, Self::LoginPassword(user)))
+                Ok(Turn::Ask(ASK_PASSWORD.into(), Self::LoginPassword(user)))
             }
             Self::LoginPassword(user) => check(user, message),
+            Self::ScramFirst => {
+                let first = First::parse(&message).map_err(refuse)?;
+                if is_name(&first.user) {
+                    Ok(Turn::LookUp(first))
+                } else {
+                    Err(replies::AUTH_FAILED)
+                }
+            }
+            Self::ScramProof(challenge) => match challenge.verify(&message).map_err(refuse)? {
+                Some(answer) => {
+                    let answer = encode_base64(answer);
+                    Ok(Turn::Ask(answer.into(), Self::ScramEnd(challenge.user)))
+                }
+                None => Ok(Turn::Proved(challenge.user, false)),
+            },
+            Self::ScramEnd(user) if message.is_empty() => Ok(Turn::Proved(user, true)),
+            Self::ScramEnd(_) => Err(replies::BAD_AUTH),
         }
+    }
+}
+
+/// SCRAM goes on, with what is kept of the user and a fresh nonce: random, printable ASCII without commas.
+pub fn challenge(first: First, verifier: Verifier, nonce: &str) -> Turn {
+    let (text, challenge) = first.challenge(verifier, nonce);
+    let text = encode_base64(text);
+    Turn::Ask(text.into(), Exchange::ScramProof(Box::new(challenge)))
+}
+
+fn refuse(fault: Fault) -> Reply {
+    match fault {
+        Fault::Malformed => replies::BAD_AUTH,
+        Fault::Refused => replies::AUTH_FAILED,
     }
 }
 
@@ -116,10 +164,15 @@ fn plain(message: &[u8]) -> Result<Turn, Reply> {
     check(user, password.to_vec())
 }
 
-/// No user has an empty name, one with a control character or an empty password; who would look such a one up
-/// in a file of lines, or log it, could be led astray.
+/// No user has an empty name or one with a control character; who would look such a one up in a file of lines, or
+/// log it, could be led astray.
+fn is_name(user: &str) -> bool {
+    !user.is_empty() && !user.chars().any(char::is_control)
+}
+
+/// No user has an empty password.
 fn check(user: String, password: Vec<u8>) -> Result<Turn, Reply> {
-    if user.is_empty() || user.chars().any(char::is_control) || password.is_empty() {
+    if !is_name(&user) || password.is_empty() {
         return Err(replies::AUTH_FAILED);
     }
     Ok(Turn::Check(Credentials { user, password }))
@@ -178,21 +231,22 @@ mod tests {
         }
         assert_eq!(
             Exchange::begin(Mechanism::Plain, None),
-            Ok(Turn::Ask("", Exchange::Plain))
+            Ok(Turn::Ask("".into(), Exchange::Plain))
         );
     }
 
     #[test]
     fn login_asks_for_name_and_password() {
         let asked = Exchange::begin(Mechanism::Login, None).unwrap();
-        assert_eq!(asked, Turn::Ask(ASK_USER, Exchange::LoginUser));
+        assert_eq!(asked, Turn::Ask(ASK_USER.into(), Exchange::LoginUser));
         for asked in [
             Exchange::LoginUser.answer(b64(b"alice").as_bytes()),
             Exchange::begin(Mechanism::Login, Some(&b64(b"alice"))),
         ] {
-            let Ok(Turn::Ask(ASK_PASSWORD, exchange)) = asked else {
+            let Ok(Turn::Ask(challenge, exchange)) = asked else {
                 panic!("{asked:?}");
             };
+            assert_eq!(challenge, ASK_PASSWORD);
             assert_eq!(
                 exchange.answer(b64(b"secret").as_bytes()),
                 found("alice", b"secret")
@@ -201,6 +255,55 @@ mod tests {
         // D18: another command in the place of the answer
         let refused = Exchange::LoginUser.answer(b"AUTH PLAIN AGFsaWNlAHg=");
         assert_eq!(refused, Err(replies::BAD_AUTH));
+    }
+
+    /// Our client and our server; the last word is the client's, and says nothing.
+    #[test]
+    fn scram_lets_in_who_knows_the_password() {
+        use crate::proto::sasl;
+        for (password, known) in [("secret", true), ("Secret", false)] {
+            let verifier = Verifier::new(b"secret", &[1; 16]);
+            let mechanism = sasl::Mechanism::ScramSha256;
+            let mut client = sasl::Client::new(mechanism, "al,ice", password.as_bytes(), "xyz");
+            let command = client.command();
+            let initial = command.strip_prefix("AUTH SCRAM-SHA-256 ").unwrap();
+            let Ok(Turn::LookUp(first)) = Exchange::begin(Mechanism::ScramSha256, Some(initial))
+            else {
+                panic!("{command}");
+            };
+            assert_eq!(first.user, "al,ice");
+            let Turn::Ask(text, exchange) = challenge(first, verifier, "nonce") else {
+                panic!();
+            };
+            let proof = client.answer(&text).unwrap();
+            let turn = exchange.answer(proof.as_bytes()).unwrap();
+            let Turn::Ask(text, exchange) = turn else {
+                assert!(!known && turn == Turn::Proved("al,ice".to_owned(), false));
+                continue;
+            };
+            assert_eq!(client.answer(&text).unwrap(), "");
+            assert_eq!(client.finish(), Ok(()));
+            assert_eq!(
+                exchange.answer(b""),
+                Ok(Turn::Proved("al,ice".to_owned(), known))
+            );
+        }
+    }
+
+    #[test]
+    fn scram_is_refused_at_each_step() {
+        let begin = |text: &[u8]| Exchange::begin(Mechanism::ScramSha256, Some(&b64(text)));
+        assert_eq!(begin(b"n,,n=a\nb,r=x"), Err(replies::AUTH_FAILED)); // D20
+        assert_eq!(begin(b"n,,n=,r=x"), Err(replies::AUTH_FAILED));
+        assert_eq!(begin(b"n,a=root,n=user,r=x"), Err(replies::AUTH_FAILED));
+        assert_eq!(begin(b"\0alice\0secret"), Err(replies::BAD_AUTH));
+        assert_eq!(
+            Exchange::begin(Mechanism::ScramSha256, None),
+            Ok(Turn::Ask("".into(), Exchange::ScramFirst))
+        );
+        let end = || Exchange::ScramEnd("user".to_owned());
+        assert_eq!(end().answer(b"AAAA"), Err(replies::BAD_AUTH));
+        assert_eq!(end().answer(b"*"), Err(replies::AUTH_CANCELLED));
     }
 
     #[test]

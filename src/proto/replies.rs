@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::reply::Enhanced;
+use super::route::Refusal;
 
 /// What the server says in answer to one command, or at its own time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +112,15 @@ const fn bare(code: u16, text: &'static str) -> Reply {
         code,
         enhanced: None,
         text: Cow::Borrowed(text),
+    }
+}
+
+/// What a route of the configuration refuses with.
+pub fn refused(by: &Refusal) -> Reply {
+    Reply {
+        code: by.code,
+        enhanced: Some(by.enhanced),
+        text: Cow::Owned(by.text.clone()),
     }
 }
 
@@ -256,6 +266,12 @@ pub const AUTH_UNAVAILABLE: Reply = reply(
 pub const SENDER_REFUSED: Reply = reply(550, Enhanced(5, 7, 1), "you may not send as that address");
 /// A local recipient that does not exist.
 pub const NO_SUCH_USER: Reply = reply(550, Enhanced(5, 1, 1), "no such user here");
+/// Whether the address is good cannot be told now.
+pub const CANNOT_LOOK_UP: Reply = reply(
+    451,
+    Enhanced(4, 3, 0),
+    "cannot look that address up now; try again later",
+);
 /// A recipient elsewhere, for a client that may not relay.
 pub const NO_RELAY: Reply = reply(
     550,

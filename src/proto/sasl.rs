@@ -6,7 +6,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ring::{digest, hmac, pbkdf2};
+
+use super::scram::{self, Keys};
 
 /// A way to prove who one is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,8 +207,7 @@ impl<'a> Client<'a> {
         format!("n={},r={}", sasl_name(self.user), self.nonce)
     }
 
-    /// The second message (RFC 5802 3, 5.1). The password is taken as it is, which is what SASLprep makes of
-    /// ASCII.
+    /// The second message (RFC 5802 3, 5.1).
     fn scram_proof(&mut self, challenge: &[u8]) -> Result<Vec<u8>, Refused> {
         let first = std::str::from_utf8(challenge).unwrap_or_default();
         let mut parts = first.split(',');
@@ -223,18 +223,12 @@ impl<'a> Client<'a> {
         let Some(rounds) = rounds.and_then(std::num::NonZeroU32::new) else {
             return refused("asks for a number of SCRAM rounds that is not sensible");
         };
-        let mut salted = [0; digest::SHA256_OUTPUT_LEN];
-        let algorithm = pbkdf2::PBKDF2_HMAC_SHA256;
-        pbkdf2::derive(algorithm, rounds, &salt, self.password, &mut salted);
-        let client_key = hmac_sha256(&salted, b"Client Key");
-        let stored_key = digest::digest(&digest::SHA256, &client_key);
+        let keys = Keys::new(self.password, &salt, rounds);
         let last = format!("c=biws,r={nonce}"); // biws: "n,,", no channel binding
         let signed = format!("{},{first},{last}", self.scram_first());
-        let signature = hmac_sha256(stored_key.as_ref(), signed.as_bytes());
-        let pairs = client_key.iter().zip(&signature);
-        let proof: Vec<u8> = pairs.map(|(key, sign)| key ^ sign).collect();
-        let server_key = hmac_sha256(&salted, b"Server Key");
-        self.expected = Some(hmac_sha256(&server_key, signed.as_bytes()));
+        let signature = scram::sign(&keys.stored, signed.as_bytes());
+        let proof = scram::xor(&keys.client, &signature);
+        self.expected = Some(scram::sign(&keys.server, signed.as_bytes()).to_vec());
         Ok(format!("{last},p={}", BASE64.encode(proof)).into_bytes())
     }
 
@@ -266,11 +260,6 @@ fn decode(challenge: &str) -> Result<Vec<u8>, Refused> {
 /// A user name within a list of attributes (RFC 5802 5.1 saslname).
 fn sasl_name(user: &str) -> String {
     user.replace('=', "=3D").replace(',', "=2C")
-}
-
-fn hmac_sha256(key: &[u8], text: &[u8]) -> Vec<u8> {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-    hmac::sign(&key, text).as_ref().to_vec()
 }
 
 /// HMAC (RFC 2104) with MD5, which ring leaves out for good reasons; CRAM-MD5 has no other.

@@ -11,11 +11,12 @@
 //! DATA: the faults of other servers here were resets that forgot something.
 
 use super::address::{Domain, ReversePath};
-use super::authenticate::{Credentials, Exchange, Mechanism, Turn};
+use super::authenticate::{Credentials, Exchange, Mechanism, Turn, challenge};
 use super::command::{self, ClientName, Command, Grammar, Rcpt};
 use super::envelope::Recipient;
 use super::parameters::{MailParameters, Offered};
 use super::replies::{self, Reply};
+use super::scram::Verifier;
 use super::tally::Tally;
 use super::transaction::{Client, Transaction};
 
@@ -66,6 +67,17 @@ pub trait Policy {
 
     /// Whether this is the user's password.
     fn authenticate(&mut self, credentials: &Credentials) -> Result<(), Reply>;
+
+    /// What is kept of this user's password, for SCRAM, and a fresh nonce for it: random, printable ASCII without
+    /// commas. Of a user who does not exist, what looks like it.
+    fn verifier(&mut self, _user: &str) -> Result<(Verifier, String), Reply> {
+        Err(replies::AUTH_UNAVAILABLE)
+    }
+
+    /// SCRAM has shown whether the client knows this user's password.
+    fn proved(&mut self, _user: &str, right: bool) -> Result<(), Reply> {
+        right.then_some(()).ok_or(replies::AUTH_FAILED)
+    }
 }
 
 /// What is to be done once the reply is said.
@@ -453,13 +465,29 @@ impl Session {
                 self.exchange = Some(exchange);
                 say(replies::CHALLENGE.with_text(challenge))
             }
-            Ok(Turn::Check(credentials)) => match policy.authenticate(&credentials) {
-                Err(reply) => say(reply),
-                Ok(()) => {
-                    self.user = Some(credentials.user);
-                    say(replies::AUTHENTICATED)
-                }
-            },
+            Ok(Turn::LookUp(first)) => {
+                let found = policy.verifier(&first.user);
+                let turn = found.map(|(kept, nonce)| challenge(first, kept, &nonce));
+                self.authenticate(turn, policy) // which asks, and comes here once
+            }
+            Ok(Turn::Check(credentials)) => {
+                let verdict = policy.authenticate(&credentials);
+                self.authenticated(credentials.user, verdict)
+            }
+            Ok(Turn::Proved(user, right)) => {
+                let verdict = policy.proved(&user, right);
+                self.authenticated(user, verdict)
+            }
+        }
+    }
+
+    fn authenticated(&mut self, user: String, verdict: Result<(), Reply>) -> (Reply, Then) {
+        match verdict {
+            Err(reply) => say(reply),
+            Ok(()) => {
+                self.user = Some(user);
+                say(replies::AUTHENTICATED)
+            }
         }
     }
 

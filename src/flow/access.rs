@@ -1,0 +1,313 @@
+//! Who may send what where: what each kind of listener offers, and what is asked of this machine's users, of its
+//! spool and of its configuration while a session runs.
+//!
+//! 1. A sender is refused when the client has logged in and it is none of his addresses.
+//! 2. A recipient of this machine must exist; postmaster always does (RFC 5321 4.5.1).
+//! 3. A recipient elsewhere is taken for `relay_to`, and from clients that may send anywhere: users of this machine,
+//!    clients in `relay_from`, and users who have logged in. Everything else is 550 5.7.1: nothing in this file
+//!    can make this machine an open relay, and the configuration refuses networks that could.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::{Context, deliver, queue};
+use crate::config::Config;
+use crate::events;
+use crate::host::clock;
+use crate::host::users::{List, Login, Sender, Users};
+use crate::proto::address::{Domain, Mailbox, ReversePath};
+use crate::proto::authenticate::{Credentials, Mechanism};
+use crate::proto::envelope::Recipient;
+use crate::proto::replies::{self, Reply};
+use crate::proto::route::Hop;
+use crate::proto::scram::Verifier;
+use crate::proto::session::{Policy, Settings};
+use crate::proto::transaction::Transaction;
+
+/// The door a session came in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Port 25: other servers, and the machines of `relay_from`.
+    Smtp,
+    /// Port 587: users, who must say STARTTLS and AUTH (RFC 6409).
+    Submission,
+    /// Port 465: the same, with TLS from the first octet (RFC 8314).
+    Submissions,
+    /// LMTP (RFC 2033): another server hands over mail for here.
+    Lmtp,
+    /// Standard input: the user who runs this process.
+    Stdio,
+}
+
+impl Kind {
+    /// A service for users, who must log in.
+    pub fn is_submission(self) -> bool {
+        matches!(self, Self::Submission | Self::Submissions)
+    }
+
+    /// As it stands in the configuration and in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Submission => "submission",
+            Self::Submissions => "submissions",
+            Self::Lmtp => "lmtp",
+            Self::Stdio => "stdio",
+        }
+    }
+}
+
+/// What all sessions of a process share; made anew with a new configuration.
+#[derive(Debug)]
+pub struct Access {
+    users: Users,
+}
+
+impl Access {
+    /// For this configuration. Nothing is read yet.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            users: Users::new(&config.access.users_file),
+        }
+    }
+
+    /// What a session offers. `tls`: whether there is a certificate; `peer`: the client's address, `None` on
+    /// standard input and Unix sockets.
+    pub fn settings(
+        &self,
+        context: &Context,
+        kind: Kind,
+        tls: bool,
+        peer: Option<IpAddr>,
+    ) -> Settings {
+        let config = &context.config;
+        let submission = kind.is_submission();
+        let logins = submission || kind == Kind::Smtp && tls;
+        Settings {
+            hostname: config.hostname.clone(),
+            lmtp: kind == Kind::Lmtp,
+            qualify: submission || kind == Kind::Stdio || may_relay(config, kind, peer),
+            size_limit: config.limits.message_size,
+            smtputf8: true,
+            dsn: true,
+            starttls: tls && matches!(kind, Kind::Smtp | Kind::Submission),
+            tls: kind == Kind::Submissions,
+            tls_required: submission,
+            mechanisms: if logins {
+                self.mechanisms()
+            } else {
+                Vec::new()
+            },
+            auth_in_clear: false,
+            auth_required: submission,
+            max_recipients: config.limits.recipients,
+            max_errors: config.limits.errors,
+        }
+    }
+
+    /// When the users cannot be told, that is said to whoever wants to log in (454), not hidden from him.
+    fn mechanisms(&self) -> Vec<Mechanism> {
+        match self.users.list() {
+            Ok(list) => list.mechanisms(),
+            Err(_) => vec![Mechanism::Plain, Mechanism::Login],
+        }
+    }
+
+    /// The rules for a session's client.
+    pub fn guest<'a>(
+        &'a self,
+        context: &'a Context,
+        kind: Kind,
+        peer: Option<IpAddr>,
+    ) -> Guest<'a> {
+        Guest {
+            context,
+            users: &self.users,
+            kind,
+            peer,
+            failures: 0,
+            pause: &thread::sleep,
+        }
+    }
+}
+
+/// Whether a client may send anywhere without logging in. LMTP is for mail that stays here.
+fn may_relay(config: &Config, kind: Kind, peer: Option<IpAddr>) -> bool {
+    match (kind, peer) {
+        (Kind::Stdio, _) => true,
+        (Kind::Smtp, Some(peer)) => config.access.relay_from.iter().any(|n| n.contains(peer)),
+        _ => false,
+    }
+}
+
+/// A session's client.
+pub struct Guest<'a> {
+    context: &'a Context,
+    users: &'a Users,
+    kind: Kind,
+    peer: Option<IpAddr>,
+    /// Failed logins.
+    failures: u32,
+    /// Waits.
+    pause: &'a dyn Fn(Duration),
+}
+
+impl Guest<'_> {
+    /// Where the client is, as the log and a Received field tell it.
+    pub fn address(&self) -> String {
+        self.peer
+            .map_or_else(|| "local".to_owned(), |ip| ip.to_canonical().to_string())
+    }
+
+    fn refuse(&self, reply: Reply, sender: &ReversePath, recipient: &dyn Display) -> Reply {
+        let reason = format!("{reply}: {recipient}");
+        events::rejected(&self.address(), sender, &reason);
+        reply
+    }
+
+    fn list(&self) -> Result<Arc<List>, Reply> {
+        self.users.list().map_err(|why| self.cannot_tell(&why))
+    }
+
+    fn cannot_tell(&self, sentence: &str) -> Reply {
+        events::trouble("-", &sentence);
+        replies::AUTH_UNAVAILABLE
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the answer of a policy")]
+    fn welcome(&self, user: &str) -> Result<(), Reply> {
+        events::auth_ok(&self.address(), user);
+        Ok(())
+    }
+
+    /// The client waits, on its own thread, and longer each time.
+    fn turn_away(&mut self, user: &str, why: &str) -> Result<(), Reply> {
+        events::auth_fail(&self.address(), user, &why);
+        (self.pause)(delay(self.failures));
+        self.failures += 1;
+        Err(replies::AUTH_FAILED)
+    }
+
+    /// Whether the client may send to an address at all, whoever is there. The sender it has named decides nothing
+    /// of it: anybody can name any.
+    fn may_send_to(&self, user: Option<&str>, address: &Mailbox) -> Result<(), Reply> {
+        let config = &self.context.config;
+        let domain = address.domain();
+        let allowed = config.domains.contains(domain)
+            || queue::hop(self.context, address) == Hop::Local
+            || config.access.relay_to.contains(domain)
+            || user.is_some()
+            || may_relay(config, self.kind, self.peer);
+        if allowed {
+            Ok(())
+        } else {
+            Err(replies::NO_RELAY)
+        }
+    }
+
+    fn exists(&self, address: &Mailbox) -> Result<(), Reply> {
+        if address.local().eq_ignore_ascii_case("postmaster") {
+            return Ok(());
+        }
+        match deliver::account(self.context, address) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => {
+                let text = format!("there is no user {} here", address.local());
+                Err(replies::NO_SUCH_USER.with_text(text))
+            }
+            Err(sentence) => {
+                events::trouble("-", &sentence);
+                Err(replies::CANNOT_LOOK_UP)
+            }
+        }
+    }
+}
+
+impl Policy for Guest<'_> {
+    fn space(&mut self, octets: u64) -> Result<(), Reply> {
+        self.context.spool.has_room(octets).map_err(|error| {
+            events::rejected(&self.address(), &"", &error);
+            replies::NO_SPACE
+        })
+    }
+
+    fn sender(&mut self, transaction: &Transaction) -> Result<(), Reply> {
+        let (Some(user), ReversePath::Mailbox(sender)) =
+            (&transaction.client.user, &transaction.sender)
+        else {
+            return Ok(());
+        };
+        let list = self.list().map_err(|_| replies::CANNOT_LOOK_UP)?;
+        let domains = &self.context.config.domains;
+        if may_send_as(user, list.senders(user), sender, domains) {
+            return Ok(());
+        }
+        let whom = format!("user {user}");
+        Err(self.refuse(replies::SENDER_REFUSED, &transaction.sender, &whom))
+    }
+
+    fn recipient(&mut self, transaction: &Transaction, recipient: &Recipient) -> Result<(), Reply> {
+        let address = &recipient.address;
+        let user = transaction.client.user.as_deref();
+        let verdict = self.may_send_to(user, address).and_then(|()| {
+            match queue::hop_from(self.context, transaction.sender.mailbox(), address) {
+                Hop::Local => self.exists(address),
+                Hop::Refuse(why) => Err(replies::refused(&why)),
+                _ => Ok(()),
+            }
+        });
+        verdict.map_err(|reply| self.refuse(reply, &transaction.sender, address))
+    }
+
+    fn authenticate(&mut self, credentials: &Credentials) -> Result<(), Reply> {
+        let user = &credentials.user;
+        let list = self.list()?;
+        match list.check(user, &credentials.password) {
+            Ok(Login::Right) => self.welcome(user),
+            Ok(Login::Wrong(why)) => self.turn_away(user, why),
+            Err(sentence) => Err(self.cannot_tell(&sentence)),
+        }
+    }
+
+    fn verifier(&mut self, user: &str) -> Result<(Verifier, String), Reply> {
+        let verifier = self.list()?.verifier(user);
+        let nonce = format!("{:016x}{:016x}", clock::random(), clock::random());
+        // None: the users were changed since it was offered.
+        verifier
+            .map(|v| (v, nonce))
+            .ok_or(replies::AUTH_UNAVAILABLE)
+    }
+
+    fn proved(&mut self, user: &str, right: bool) -> Result<(), Reply> {
+        match right {
+            true => self.welcome(user),
+            false => self.turn_away(user, "the user or the password is wrong"),
+        }
+    }
+}
+
+/// How long a failed login is not answered, after so many before it in the session: a person does not notice, and
+/// who tries words from a list finds few of them tried. The session ends after a few more (`[limits] errors`).
+fn delay(failures: u32) -> Duration {
+    const MOST: u64 = 8;
+    let seconds = 1u64.checked_shl(failures).unwrap_or(MOST);
+    Duration::from_secs(seconds.min(MOST))
+}
+
+/// Whether a user may send as an address: his own name at a domain of this machine, the address that his name is,
+/// or what the users file says.
+fn may_send_as(user: &str, more: &[Sender], sender: &Mailbox, domains: &[Domain]) -> bool {
+    let same = |address: &Mailbox| {
+        address.domain() == sender.domain() && address.local().eq_ignore_ascii_case(sender.local())
+    };
+    let own = sender.local().eq_ignore_ascii_case(user) && domains.contains(sender.domain());
+    own || Mailbox::parse(user).is_ok_and(|address| same(&address))
+        || more.iter().any(|entry| match entry {
+            Sender::Anything => true,
+            Sender::Domain(domain) => domain == sender.domain(),
+            Sender::Address(address) => same(address),
+        })
+}
