@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::admin::destination;
+use super::admin::{destination, place};
 use super::exchange::own_domains;
 use super::links::{Shared, Station};
 use super::queue::hop_from;
@@ -356,7 +356,7 @@ pub fn test(context: &Context, text: &str) -> Result<()> {
     let mut last = None;
     for Station { target, from, .. } in stations {
         let host = target.host.to_string();
-        say(&format!("  {host}:{}\n", target.port));
+        say(&format!("  {}\n", place(&host, target.port)));
         match Connection::open(target, &outgoing) {
             Ok(mut connection) => {
                 say(&format!("    {}\n", connection.protection()));

@@ -13,6 +13,7 @@ use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -133,6 +134,12 @@ impl Wire {
             }
         };
         Ok(Self::accepted(Arc::new(Socket::Tcp(stream)), limit))
+    }
+
+    /// Connects to a socket of this system.
+    pub fn connect_local(path: &Path, limit: Duration) -> io::Result<Self> {
+        let socket = Socket::Unix(UnixStream::connect(path)?);
+        Ok(Self::new(End::Socket(Arc::new(socket)), limit))
     }
 
     /// A connection that was accepted, and how long its first step may take. Who else has the socket may shut it
