@@ -346,7 +346,7 @@ mod tests {
     use super::super::testing::Authority;
     use super::super::{Clients, Trust};
     use super::*;
-    use crate::host::wire::Wire;
+    use crate::host::wire::{Socket, Wire};
     use rustls::{ClientConfig, ClientConnection, HandshakeKind};
     use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
@@ -400,6 +400,10 @@ mod tests {
         (client, listener.accept().unwrap().0)
     }
 
+    fn accepted(stream: TcpStream, limit: Duration) -> Wire {
+        Wire::accepted(Arc::new(Socket::Tcp(stream)), limit)
+    }
+
     /// What a client sees of this server that trusts anything: its certificate.
     fn shown(server: &Server) -> CertificateDer<'static> {
         let (mut client, other) = connection();
@@ -408,7 +412,7 @@ mod tests {
             .unwrap();
         thread::scope(|scope| {
             scope.spawn(|| {
-                Wire::accepted(other, LONG)
+                accepted(other, LONG)
                     .start_tls(server.session().unwrap())
                     .unwrap()
             });
@@ -533,7 +537,7 @@ mod tests {
             .unwrap();
         thread::scope(|scope| {
             let old = scope.spawn(|| {
-                let mut wire = Wire::accepted(other, LONG);
+                let mut wire = accepted(other, LONG);
                 wire.start_tls(server.session().unwrap()).unwrap();
                 wire
             });
@@ -589,7 +593,7 @@ mod tests {
             .session(&Trust::File(pem), "pi.example.org")
             .unwrap();
         thread::scope(|scope| {
-            scope.spawn(|| drop(Wire::accepted(other, LONG).start_tls(server.session().unwrap())));
+            scope.spawn(|| drop(accepted(other, LONG).start_tls(server.session().unwrap())));
             session.handshake(&mut client).unwrap();
         });
         let nowhere = folder.write("file", "", 0o600).join("tls");
@@ -647,7 +651,7 @@ mod tests {
         let mut connection = ClientConnection::new(Arc::clone(config), name).unwrap();
         thread::scope(|scope| {
             let server = scope.spawn(|| {
-                let mut wire = Wire::accepted(other, LONG);
+                let mut wire = accepted(other, LONG);
                 wire.start_tls(server.session().unwrap())
                     .map_err(|e| why(&e))?;
                 wire.write_all(b"220 hello\r\n").unwrap();
@@ -740,7 +744,7 @@ mod tests {
         let (mut client, other) = connection();
         thread::scope(|scope| {
             let server = scope.spawn(|| {
-                let mut wire = Wire::accepted(other, LONG);
+                let mut wire = accepted(other, LONG);
                 wire.start_tls(server.session().unwrap()).unwrap_err()
             });
             client.write_all(octets).unwrap();
@@ -792,7 +796,7 @@ mod tests {
         let (mut client, other) = connection();
         thread::scope(|scope| {
             let server = scope.spawn(|| {
-                let mut wire = Wire::accepted(other, Duration::from_millis(100));
+                let mut wire = accepted(other, Duration::from_millis(100));
                 wire.start_tls(server.session().unwrap()).unwrap_err()
             });
             client
