@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::daemon::activated;
 use crate::harness::remote::Script;
-use crate::harness::system::{HOST, finish, me, names_in, user};
+use crate::harness::system::{finish, me, names_in, user};
 use crate::harness::{Client, Daemon, Remote, System, until};
 
 const MESSAGE: &str = "Subject: hello\r\n\r\nsome text\r\n";
@@ -577,5 +577,4 @@ fn a_flood_goes_in_and_out() {
         system.log().matches(" delivered to=").count(),
         sessions * each
     );
-    assert!(!HOST.is_empty());
 }
