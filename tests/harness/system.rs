@@ -305,11 +305,16 @@ impl Call {
 
     /// Starts it, with pipes to its three descriptors.
     pub fn start(&self) -> Child {
+        self.start_on(Stdio::piped())
+    }
+
+    /// Starts it on this standard input.
+    pub fn start_on(&self, stdin: Stdio) -> Child {
         let mut command = Command::new(&self.program);
         command.args(&self.args).env_clear();
         command.envs(self.env.iter().map(|(n, v)| (n, v)));
         command
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         if let Some(folder) = &self.folder {

@@ -401,7 +401,7 @@ mod tests {
     }
 
     fn accepted(stream: TcpStream, limit: Duration) -> Wire {
-        Wire::accepted(Arc::new(Socket::Tcp(stream)), limit)
+        Wire::accepted(stream, limit)
     }
 
     /// What a client sees of this server that trusts anything: its certificate.
