@@ -33,6 +33,7 @@ impl Reply {
     }
 
     /// The words; a line end between two lines of a reply of several.
+    #[cfg(test)]
     pub fn text(&self) -> &str {
         &self.text
     }

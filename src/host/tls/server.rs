@@ -346,7 +346,7 @@ mod tests {
     use super::super::testing::Authority;
     use super::super::{Clients, Trust};
     use super::*;
-    use crate::host::wire::{Socket, Wire};
+    use crate::host::wire::Wire;
     use rustls::{ClientConfig, ClientConnection, HandshakeKind};
     use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
