@@ -26,6 +26,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("mio", &["host/listen.rs"]),
     ("listenfd", &["host/listen.rs"]),
     ("hickory_resolver", &["host/dns.rs"]),
+    ("idna_adapter", &[]), // chosen for hickory, named nowhere
+    ("punycode", &["host/dns.rs"]),
     ("tokio", &["host/dns.rs"]),
     ("socket2", &["host/wire.rs", "host/listen.rs"]),
 ];

@@ -9,6 +9,8 @@ mod crash;
 mod deliver;
 mod docs;
 mod harness;
+mod listen;
+mod mx;
 mod queue;
 mod send;
 mod submit;

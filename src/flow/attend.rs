@@ -86,7 +86,7 @@ pub fn attend(
 ) {
     let limits = &service.config().limits;
     let mut door = Door {
-        wire: Wire::accepted(visit.socket(), HANDSHAKE.min(limits.command_timeout)),
+        wire: Wire::shared(visit.socket(), HANDSHAKE.min(limits.command_timeout)),
         visit,
         limits,
         wait: Wait::Command {

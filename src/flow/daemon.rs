@@ -57,10 +57,12 @@ pub fn run(context: Context, call: &Invocation) -> Result<()> {
         privilege::detach().map_err(Error::Os)?;
     }
     presence.announce()?;
+    doors.tell();
     let Doors {
         listeners,
         kinds,
         handed_over,
+        ..
     } = doors;
     let (mut watch, waker) =
         Watch::new(listeners, presence.trigger()).map_err(|e| cannot_wait(&e))?;
@@ -108,6 +110,8 @@ struct Doors {
     listeners: Vec<Listener>,
     /// Of each listener.
     kinds: Vec<Kind>,
+    /// Where each is, in words.
+    places: Vec<String>,
     /// They come from whoever has started this process.
     handed_over: bool,
 }
@@ -117,6 +121,7 @@ impl Doors {
         let mut doors = Self {
             listeners: Vec::new(),
             kinds: Vec::new(),
+            places: Vec::new(),
             handed_over: false,
         };
         if !listen {
@@ -191,12 +196,18 @@ impl Doors {
     }
 
     fn add(&mut self, kind: Kind, listener: Listener, place: &dyn std::fmt::Display) {
-        match listener.address() {
-            Some(address) => events::listening(kind.name(), &address),
-            None => events::listening(kind.name(), place),
-        }
+        let place = listener
+            .address()
+            .map_or(place.to_string(), |a| a.to_string());
+        self.places.push(place);
         self.listeners.push(listener);
         self.kinds.push(kind);
+    }
+
+    fn tell(&self) {
+        for (kind, place) in self.kinds.iter().zip(&self.places) {
+            events::listening(kind.name(), place);
+        }
     }
 }
 

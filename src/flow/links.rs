@@ -287,17 +287,23 @@ impl<'a> Links<'a> {
         {
             return Ok(link);
         }
+        let is_down = || lock(&self.shared.down).get(&place).cloned();
+        if let Some(outcome) = is_down() {
+            return Err(outcome);
+        }
         let slot = match place {
             Place::Smarthost(_) => None,
             Place::Host(..) => {
                 // Whoever waits for one host must not keep others waiting for another.
-                self.close();
-                Some(self.shared.slot(&place))
+                close(&mut self.open);
+                let slot = self.shared.slot(&place);
+                // Another may have found out in the meantime.
+                if let Some(outcome) = is_down() {
+                    return Err(outcome);
+                }
+                Some(slot)
             }
         };
-        if let Some(outcome) = lock(&self.shared.down).get(&place) {
-            return Err(outcome.clone());
-        }
         match Connection::open(target, self.outgoing) {
             Ok(connection) => Ok(Link {
                 connection,
@@ -312,9 +318,13 @@ impl<'a> Links<'a> {
 
     /// Says goodbye to all.
     pub fn close(&mut self) {
-        for link in std::mem::take(&mut self.open).into_values() {
-            link.connection.close();
-        }
+        close(&mut self.open);
+    }
+}
+
+fn close(open: &mut BTreeMap<Place, Link<'_>>) {
+    for link in std::mem::take(open).into_values() {
+        link.connection.close();
     }
 }
 

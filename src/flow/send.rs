@@ -394,8 +394,7 @@ mod tests {
             let mut heard = Vec::new();
             for script in scripts {
                 let stream = listener.accept().unwrap().0;
-                let socket = std::sync::Arc::new(crate::host::wire::Socket::Tcp(stream));
-                let mut wire = Wire::accepted(socket, Duration::from_secs(30));
+                let mut wire = Wire::accepted(stream, Duration::from_secs(30));
                 for step in script.split('|') {
                     follow(&mut wire, step, &mut heard, server.as_ref());
                 }

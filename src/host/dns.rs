@@ -98,7 +98,23 @@ impl Dns {
             .flat_map(|name| kinds.iter().map(|kind| (*name, *kind)))
             .collect();
         let answers = self.ask(&questions);
-        answers.chunks(kinds.len()).map(merged).collect()
+        let found = answers.chunks(kinds.len()).map(merged);
+        names
+            .iter()
+            .zip(found)
+            .map(|(name, found)| match found {
+                Err(NoAnswer::NoData) if self.is_alias(name) => Err(NoAnswer::Temporary(format!(
+                    "{name} is an alias, and leads nowhere"
+                ))),
+                found => found,
+            })
+            .collect()
+    }
+
+    /// Whether a name is another's alias. The resolver gives a circle of them up as if there were no record; but
+    /// somebody is about to mend that.
+    fn is_alias(&self, name: &str) -> bool {
+        matches!(self.ask(&[(name, RecordType::CNAME)]).pop(), Some(Ok(_)))
     }
 
     /// Which servers are asked, for people; and whether they answer at all.
@@ -237,17 +253,26 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
     server
 }
 
-/// A whole name, in the form DNS knows (RFC 5890: labels beyond ASCII as A-labels).
+/// A whole name, in the form DNS knows.
 fn name(text: &str) -> Result<Name, NoAnswer> {
-    let made = if text.is_ascii() {
-        Name::from_ascii(text)
-    } else {
-        Name::from_utf8(text)
-    };
+    let labels: Option<Vec<String>> = text.split('.').map(a_label).collect();
+    let made = labels.and_then(|labels| Name::from_ascii(labels.join(".")).ok());
     // What cannot be a name in DNS is none.
-    let mut name = made.map_err(|_| NoAnswer::NoSuchDomain)?;
+    let mut name = made.ok_or(NoAnswer::NoSuchDomain)?;
     name.set_fqdn(true);
     Ok(name)
+}
+
+/// A label beyond ASCII as an A-label (RFC 5890 2.3.2.1). An address has U-labels (RFC 6531 3.2), which are in
+/// normal form already, and its domain is in lower case: so nothing is mapped, which would take a table of all
+/// of Unicode.
+fn a_label(label: &str) -> Option<String> {
+    if label.is_ascii() {
+        return Some(label.to_owned());
+    }
+    punycode::encode(label)
+        .ok()
+        .map(|encoded| format!("xn--{encoded}"))
 }
 
 fn text(name: &Name) -> String {

@@ -28,9 +28,27 @@ pub mod tls;
 pub mod users;
 pub mod wire;
 
-/// Reads a file of at most `most` octets; a longer one is cut there.
+/// Reads a file of at most `most` octets; a longer one is cut there. A read of a file that brings less than was
+/// asked for has met its end, so a small file costs one.
 pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(usize::try_from(most.min(4096)).unwrap_or_default());
-    File::open(path)?.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    const BLOCK: usize = 4096;
+    let mut file = File::open(path)?;
+    let mut octets = Vec::new();
+    loop {
+        let filled = octets.len();
+        octets.resize((filled + BLOCK).min(most), 0);
+        // Resizing has made it at least as long as it was.
+        let n = loop {
+            match file.read(&mut octets[filled..]) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                n => break n?,
+            }
+        };
+        let whole = filled + n == octets.len();
+        octets.truncate(filled + n);
+        if !whole || octets.len() == most {
+            return Ok(octets);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{AccessFlags, Gid, daemon, faccessat, setresgid};
+use nix::unistd::{AccessFlags, daemon, faccessat, getresgid, setresgid};
 
 /// Files get exactly the modes they are created with, whatever the caller set, and nothing for the world.
 pub fn fix_umask() {
@@ -18,8 +18,10 @@ pub fn fix_umask() {
 /// # Errors
 /// A sentence; the caller must then stop.
 pub fn drop_group() -> Result<(), String> {
-    let own = Gid::current();
-    if own == Gid::effective() {
+    let groups =
+        getresgid().map_err(|e| format!("cannot tell the group of the program: {}", e.desc()))?;
+    let own = groups.real;
+    if own == groups.effective && own == groups.saved {
         return Ok(());
     }
     setresgid(own, own, own)

@@ -132,12 +132,16 @@ impl Wire {
                 socket.into()
             }
         };
-        Ok(Self::accepted(Arc::new(Socket::Tcp(stream)), limit))
+        Ok(Self::accepted(stream, limit))
     }
 
-    /// A connection that was accepted, and how long its first step may take. Who else has the socket may shut it
-    /// down.
-    pub fn accepted(socket: Arc<Socket>, limit: Duration) -> Self {
+    /// A connection that was made, and how long its first step may take.
+    pub fn accepted(stream: TcpStream, limit: Duration) -> Self {
+        Self::shared(Arc::new(Socket::Tcp(stream)), limit)
+    }
+
+    /// The same on a socket that somebody else may shut down.
+    pub fn shared(socket: Arc<Socket>, limit: Duration) -> Self {
         Self::new(End::Socket(socket), limit)
     }
 
@@ -592,8 +596,7 @@ mod tests {
         let server = Authority::new().server("localhost", 2090);
         thread::scope(|scope| {
             scope.spawn(|| {
-                let mut other =
-                    Wire::accepted(Arc::new(Socket::Tcp(other)), Duration::from_millis(LONG));
+                let mut other = Wire::accepted(other, Duration::from_millis(LONG));
                 other.start_tls(server.session()).unwrap();
                 other.write_all(b"hello").unwrap();
                 other.flush().unwrap();

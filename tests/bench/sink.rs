@@ -1,8 +1,7 @@
 //! The smarthost of the bench: takes every message as fast as it comes, keeps none, and counts.
 //!
 //! It listens on a loopback port of the system's choice and prints that. It ends when its standard input does, so
-//! that it never outlives whoever started it, and then prints `CONNECTIONS MESSAGES MOST-AT-ONCE`. When a signal of
-//! its own is wanted, the first argument is a count of messages after which `done` is printed at once.
+//! that it never outlives whoever started it, and then prints `CONNECTIONS MESSAGES MOST-AT-ONCE`.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -28,7 +27,6 @@ static COUNTS: Counts = Counts {
 };
 
 fn main() -> io::Result<()> {
-    let announce = std::env::args().nth(1).and_then(|a| a.parse().ok());
     let listener = TcpListener::bind("127.0.0.1:0")?;
     writeln!(io::stdout(), "{}", listener.local_addr()?.port())?;
     std::thread::spawn(move || {
@@ -38,7 +36,7 @@ fn main() -> io::Result<()> {
                 let open = COUNTS.open.fetch_add(1, Ordering::Relaxed) + 1;
                 COUNTS.most.fetch_max(open, Ordering::Relaxed);
                 // A client that breaks off has shown what there is to see of it.
-                let _ = session(stream, announce);
+                let _ = session(stream);
                 COUNTS.open.fetch_sub(1, Ordering::Relaxed);
             });
         }
@@ -50,7 +48,7 @@ fn main() -> io::Result<()> {
 }
 
 /// Replies are held back until there is nothing more to read, so that a group of commands gets one packet.
-fn session(stream: TcpStream, announce: Option<usize>) -> io::Result<()> {
+fn session(stream: TcpStream) -> io::Result<()> {
     stream.set_read_timeout(Some(SILENCE))?;
     stream.set_nodelay(true)?;
     let mut output = stream.try_clone()?;
@@ -77,10 +75,7 @@ fn session(stream: TcpStream, announce: Option<usize>) -> io::Result<()> {
                         return Ok(());
                     }
                 }
-                let count = COUNTS.messages.fetch_add(1, Ordering::Relaxed) + 1;
-                if Some(count) == announce {
-                    writeln!(io::stdout(), "done")?;
-                }
+                COUNTS.messages.fetch_add(1, Ordering::Relaxed);
                 b"250 2.0.0 taken\r\n"
             }
             b"QUIT" => {

@@ -4,6 +4,8 @@
 //! Nothing here needs root, the network beyond loopback, or a fixed pause: what happens in the background is
 //! waited for by its effect, and every wait ends.
 
+pub mod daemon;
+pub mod dns;
 pub mod mail;
 pub mod queued;
 pub mod quoted;
@@ -12,6 +14,8 @@ pub mod system;
 pub mod talk;
 pub mod tls;
 
+pub use daemon::{Client, Daemon};
+pub use dns::Dns;
 pub use mail::Mail;
 pub use queued::Queued;
 pub use remote::{Answer, Remote, Script};

@@ -9,7 +9,7 @@
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -170,7 +170,25 @@ pub struct Remote {
 impl Remote {
     /// Listens on a free port of 127.0.0.1.
     pub fn start(script: Script) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), script)
+    }
+
+    /// One server for each script, on one port of 127.0.0.2, 127.0.0.3 and so on.
+    pub fn several(scripts: &[Script]) -> Vec<Self> {
+        for _ in 0..100 {
+            let first = TcpListener::bind("127.0.0.2:0").unwrap();
+            let port = first.local_addr().unwrap().port();
+            let others = (3u8..).take(scripts.len() - 1);
+            let bind = |last| TcpListener::bind((Ipv4Addr::new(127, 0, 0, last), port));
+            if let Ok(others) = others.map(bind).collect::<Result<Vec<_>, _>>() {
+                let all = std::iter::once(first).chain(others).zip(scripts);
+                return all.map(|(l, s)| Self::on(l, s.clone())).collect();
+            }
+        }
+        panic!("no port is free on all addresses");
+    }
+
+    fn on(listener: TcpListener, script: Script) -> Self {
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let stop = Arc::new(AtomicBool::new(false));

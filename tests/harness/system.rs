@@ -43,7 +43,7 @@ pub struct Ran {
 }
 
 impl System {
-    /// A system with no smarthost; mail for its host goes to the Maildir `mail/USER/`.
+    /// A system with no smarthost and no name server; mail for its host goes to the Maildir `mail/USER/`.
     pub fn new(name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -65,6 +65,7 @@ impl System {
         .with("queue", &format!("spool = \"{spool}\""))
         .with("log", &format!("to = \"{log}\""))
         .with("local", &format!("mailbox = \"{mailbox}\""))
+        .with("dns", "servers = [\"127.0.0.1:1\"]\ntimeout = \"1s\"")
     }
 
     /// A system whose every message, that for its own host too, goes to a smarthost nobody answers at: what is
@@ -80,6 +81,14 @@ impl System {
     /// A system whose mail for others goes to this server.
     pub fn relaying(name: &str, remote: &super::Remote) -> Self {
         Self::new(name).with("smarthost", &remote.smarthost())
+    }
+
+    /// A system whose mail for others goes to the MX hosts that this name server tells of, at this server's port.
+    pub fn direct(name: &str, dns: &super::Dns, remote: &super::Remote) -> Self {
+        let port = remote.address.port();
+        Self::new(name)
+            .with("dns", &dns.keys())
+            .with("remote", &format!("port = {port}"))
     }
 
     /// The same system with lines in a section of its configuration. A key that was there is replaced; a
@@ -296,11 +305,16 @@ impl Call {
 
     /// Starts it, with pipes to its three descriptors.
     pub fn start(&self) -> Child {
+        self.start_on(Stdio::piped())
+    }
+
+    /// Starts it on this standard input.
+    pub fn start_on(&self, stdin: Stdio) -> Child {
         let mut command = Command::new(&self.program);
         command.args(&self.args).env_clear();
         command.envs(self.env.iter().map(|(n, v)| (n, v)));
         command
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         if let Some(folder) = &self.folder {

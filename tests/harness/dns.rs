@@ -1,0 +1,301 @@
+//! A small name server, on UDP and TCP of one free loopback port, with its zones from a text: a record a line.
+//!
+//! ```text
+//! example.net       MX     10 mx.example.net
+//! mx.example.net    A      127.0.0.2
+//! www.example.net   CNAME  example.net
+//! broken.example    !      SERVFAIL
+//! ```
+//!
+//! A name with any line exists; all others do not. A line with `!` makes all questions about a name go wrong, one
+//! with `!MX` only those for its MX records:
+//!
+//! - `SERVFAIL`, `REFUSED`, `NOTIMP`, `FORMERR`: that code
+//! - `SILENCE`: no answer; `GARBAGE`: octets that are no answer; `SHORT`: an MX record that is cut off
+//! - `WRONGID`: an answer to another question's number; `WRONGNAME`: records of another name
+//! - `TRUNCATED`: the whole answer by TCP alone; `TRUNCATED-ONLY`: not even there
+//! - `REFERRAL`: who else may know
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A running name server.
+pub struct Dns {
+    /// Where it listens, on both.
+    pub address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+}
+
+#[derive(Clone)]
+struct Line {
+    name: String,
+    kind: String,
+    value: String,
+}
+
+const KINDS: &[(&str, u16)] = &[("A", 1), ("NS", 2), ("CNAME", 5), ("MX", 15), ("AAAA", 28)];
+
+impl Dns {
+    /// Serves these zones.
+    pub fn start(zones: &str) -> Self {
+        let lines = zones.lines().map(|line| line.split('#').next().unwrap());
+        let lines: Vec<Line> = lines
+            .filter_map(|line| {
+                let mut words = line.split_whitespace();
+                Some(Line {
+                    name: words.next()?.to_owned(),
+                    kind: words.next().expect("a type").to_owned(),
+                    value: words.collect::<Vec<_>>().join(" "),
+                })
+            })
+            .collect();
+        let (udp, tcp) = sockets();
+        let address = udp.local_addr().unwrap();
+        let (asked, stop) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+        let zone = Zone {
+            lines,
+            asked: Arc::clone(&asked),
+        };
+        let (for_udp, stopped) = (zone.clone(), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            let mut packet = [0; 4096];
+            while let Ok((count, peer)) = udp.recv_from(&mut packet) {
+                if stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                if let Some(answer) = for_udp.answer(&packet[..count], false) {
+                    let _ = udp.send_to(&answer, peer);
+                }
+            }
+        });
+        let stopped = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            for socket in tcp.incoming() {
+                if stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (Ok(socket), zone) = (socket, zone.clone()) else {
+                    return;
+                };
+                std::thread::spawn(move || zone.converse(socket));
+            }
+        });
+        Self {
+            address,
+            asked,
+            stop,
+        }
+    }
+
+    /// The lines of a configuration's `[dns]` for this server.
+    pub fn keys(&self) -> String {
+        format!("servers = [\"{}\"]\ntimeout = \"1s\"", self.address)
+    }
+
+    /// The questions so far, such as `MX example.net`.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Dns {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+        let _ = UdpSocket::bind("127.0.0.1:0").and_then(|s| s.send_to(b"", self.address));
+    }
+}
+
+/// Both of one port.
+fn sockets() -> (UdpSocket, TcpListener) {
+    for _ in 0..100 {
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()) {
+            return (udp, tcp);
+        }
+    }
+    panic!("no port is free on UDP and TCP");
+}
+
+#[derive(Clone)]
+struct Zone {
+    lines: Vec<Line>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Zone {
+    /// Questions over TCP, each with its length before it.
+    fn converse(&self, mut socket: TcpStream) -> Option<()> {
+        let limit = Some(Duration::from_secs(30));
+        socket.set_read_timeout(limit).ok()?;
+        loop {
+            let mut length = [0; 2];
+            socket.read_exact(&mut length).ok()?;
+            let mut packet = vec![0; usize::from(u16::from_be_bytes(length))];
+            socket.read_exact(&mut packet).ok()?;
+            let answer = self.answer(&packet, true)?;
+            let length = u16::try_from(answer.len()).ok()?.to_be_bytes();
+            socket.write_all(&[&length[..], &answer].concat()).ok()?;
+        }
+    }
+
+    /// `None`: silence.
+    fn answer(&self, packet: &[u8], tcp: bool) -> Option<Vec<u8>> {
+        let (name, end) = read_name(packet, 12)?;
+        let kind = u16::from_be_bytes([*packet.get(end)?, *packet.get(end + 1)?]);
+        let kind = KINDS.iter().find(|(_, n)| *n == kind).map_or("?", |k| k.0);
+        if !tcp {
+            self.asked.lock().unwrap().push(format!("{kind} {name}"));
+        }
+        let mut answer = Answer {
+            id: [packet[0], packet[1]],
+            flags: 0x8180,
+            question: packet[12..end + 4].to_vec(),
+            records: Vec::new(),
+            authorities: Vec::new(),
+        };
+        let is = |line: &&Line| line.name.eq_ignore_ascii_case(&name);
+        let trouble = self.lines.iter().filter(is).find(|line| {
+            let of = line.kind.strip_prefix('!');
+            of.is_some_and(|of| of.is_empty() || of == kind)
+        });
+        match trouble.map(|line| line.value.as_str()) {
+            Some("SILENCE") => return None,
+            Some("GARBAGE") => return Some([&packet[..2], b"\x81\x80rubbish\xff\xff"].concat()),
+            Some("SHORT") => {
+                answer.records.push((name.clone(), 15, vec![0]));
+                return Some(answer.write());
+            }
+            Some("FORMERR") => answer.flags |= 1,
+            Some("SERVFAIL") => answer.flags |= 2,
+            Some("NOTIMP") => answer.flags |= 4,
+            Some("REFUSED") => answer.flags |= 5,
+            Some("REFERRAL") => {
+                answer.authorities = vec![("example".to_owned(), 2, write_name("ns.example"))];
+            }
+            Some("WRONGID") => answer.id[0] ^= 0xff,
+            Some("TRUNCATED") if !tcp => answer.flags |= 0x0200,
+            Some("TRUNCATED-ONLY") if tcp => return None,
+            Some("TRUNCATED-ONLY") => answer.flags |= 0x0200,
+            _ => {}
+        }
+        if answer.flags == 0x8180 && answer.authorities.is_empty() {
+            self.look_up(&name, kind, &mut answer);
+        }
+        if trouble.is_some_and(|line| line.value == "WRONGNAME") {
+            for record in &mut answer.records {
+                record.0 = "other.example".to_owned();
+            }
+        }
+        Some(answer.write())
+    }
+
+    fn look_up(&self, name: &str, kind: &str, answer: &mut Answer) {
+        let mut name = name.to_owned();
+        for _ in 0..4 {
+            let here: Vec<&Line> = self
+                .lines
+                .iter()
+                .filter(|line| line.name.eq_ignore_ascii_case(&name))
+                .collect();
+            if here.is_empty() {
+                answer.flags |= 3;
+                return;
+            }
+            for line in here.iter().filter(|line| line.kind == kind) {
+                answer.records.push(record(line));
+            }
+            match here.iter().find(|line| line.kind == "CNAME") {
+                Some(alias) if kind != "CNAME" => {
+                    answer.records.push(record(alias));
+                    name.clone_from(&alias.value);
+                }
+                _ => return,
+            }
+        }
+    }
+}
+
+type Record = (String, u16, Vec<u8>);
+
+fn record(line: &Line) -> Record {
+    let number = KINDS.iter().find(|(k, _)| *k == line.kind).unwrap().1;
+    let data = match line.kind.as_str() {
+        "A" => line
+            .value
+            .parse::<std::net::Ipv4Addr>()
+            .unwrap()
+            .octets()
+            .to_vec(),
+        "AAAA" => line
+            .value
+            .parse::<std::net::Ipv6Addr>()
+            .unwrap()
+            .octets()
+            .to_vec(),
+        "MX" => {
+            let (preference, host) = line.value.split_once(' ').unwrap();
+            let preference: u16 = preference.parse().unwrap();
+            [&preference.to_be_bytes()[..], &write_name(host)].concat()
+        }
+        _ => write_name(&line.value),
+    };
+    (line.name.clone(), number, data)
+}
+
+struct Answer {
+    id: [u8; 2],
+    flags: u16,
+    question: Vec<u8>,
+    records: Vec<Record>,
+    authorities: Vec<Record>,
+}
+
+impl Answer {
+    fn write(&self) -> Vec<u8> {
+        let count = |records: &[Record]| u16::try_from(records.len()).unwrap().to_be_bytes();
+        let mut out = self.id.to_vec();
+        out.extend(self.flags.to_be_bytes());
+        out.extend([0, 1]);
+        out.extend(count(&self.records));
+        out.extend(count(&self.authorities));
+        out.extend([0, 0]);
+        out.extend(&self.question);
+        for (name, kind, data) in self.records.iter().chain(&self.authorities) {
+            out.extend(write_name(name));
+            out.extend(kind.to_be_bytes());
+            out.extend([0, 1, 0, 0, 0, 60]);
+            out.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+            out.extend(data);
+        }
+        out
+    }
+}
+
+fn write_name(name: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    for label in name.split('.').filter(|label| !label.is_empty()) {
+        out.push(u8::try_from(label.len()).unwrap());
+        out.extend(label.as_bytes());
+    }
+    out.push(0);
+    out
+}
+
+/// The name at a place, and where it ends.
+fn read_name(packet: &[u8], mut at: usize) -> Option<(String, usize)> {
+    let mut labels = Vec::new();
+    loop {
+        let length = usize::from(*packet.get(at)?);
+        at += 1;
+        if length == 0 {
+            return Some((labels.join("."), at));
+        }
+        labels.push(String::from_utf8_lossy(packet.get(at..at + length)?).into_owned());
+        at += length;
+    }
+}

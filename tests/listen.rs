@@ -1,0 +1,580 @@
+//! `minimta -bd` as its clients see it: bounds, deadlines, signals, and mail on its way through.
+
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::daemon::activated;
+use crate::harness::remote::Script;
+use crate::harness::system::{finish, me, names_in, user};
+use crate::harness::{Client, Daemon, Remote, System, until};
+
+const MESSAGE: &str = "Subject: hello\r\n\r\nsome text\r\n";
+
+/// Waits until a file of the log has this.
+fn logged(system: &System, what: &str) {
+    until(what, || system.log().contains(what));
+}
+
+fn nothing_kept(system: &System) {
+    for folder in ["tmp", "new", "cur", "hold"] {
+        assert!(system.names(folder).is_empty(), "{folder}");
+    }
+    assert!(system.mailbox().is_empty());
+}
+
+#[test]
+fn mail_comes_in_and_is_in_the_mailbox() {
+    // A1, A13, A19: early, half-closed, and no octet changed.
+    let system = System::listening("listen-plain").with("access", "relay_from = []");
+    let daemon = Daemon::start(&system);
+    let body = "Received: from there by here; Mon, 1 Jan 2024 00:00:00 +0000\r\nX:y\r\nsubject : odd\r\n\r\n..\r\nx\r\n";
+    let mut client = daemon.stranger();
+    let text = format!(
+        "EHLO client.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<{}>\r\nDATA\r\n{}.\r\nQUIT\r\n",
+        me(),
+        body.replace("\r\n..", "\r\n...")
+    );
+    client.send(text).unwrap();
+    client.half_close();
+    let replies = client.rest();
+    assert!(
+        replies.contains("queued as") && replies.contains("\r\n221 "),
+        "{replies}"
+    );
+    until("delivered", || system.mailbox().len() == 1);
+    let mail = &system.mailbox()[0];
+    assert!(
+        mail.text().ends_with(&body.replace("\r\n", "\n")),
+        "{}",
+        mail.text()
+    ); // R71
+    let trace = mail.text().split("Received: ").nth(1).unwrap();
+    assert!(
+        trace.starts_with("from client.example ([127.0.0.1])\n\tby "),
+        "{trace}"
+    ); // R62
+    let reply = daemon.client().deliver("one@example.net", MESSAGE);
+    assert!(reply.starts_with("550 5.7.1"), "{reply}");
+    let ran = daemon.stop();
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert!(!system.path("run/pid").exists());
+}
+
+#[test]
+fn what_a_program_of_this_machine_leaves_out_is_made() {
+    let system = System::listening("listen-own");
+    let daemon = Daemon::start(&system);
+    let reply = daemon.client().deliver(&user(), "\r\ntext\r\n");
+    assert!(reply.starts_with("250 "), "{reply}");
+    until("delivered", || system.mailbox().len() == 1);
+    let mail = &system.mailbox()[0];
+    for field in ["Date", "Message-ID", "From"] {
+        assert!(
+            mail.text().contains(&format!("\n{field}: ")),
+            "{}",
+            mail.text()
+        );
+    }
+}
+
+#[test]
+fn a_loop_ends() {
+    let system = System::listening("listen-loop").with("access", "relay_from = []");
+    let daemon = Daemon::start(&system);
+    let message = "Received: x\r\n".repeat(101) + "\r\ntext\r\n";
+    let reply = daemon.client().deliver(&me(), &message);
+    assert!(reply.starts_with("554 5.4.6"), "{reply}");
+    nothing_kept(&system);
+}
+
+#[test]
+fn each_recipient_has_a_reply_by_lmtp() {
+    let system = System::listening("listen-lmtp");
+    let socket = system.path("lmtp");
+    let system = system.with("listen", &format!("lmtp = [\"unix:{}\"]", socket.display()));
+    let _daemon = Daemon::start(&system);
+    let mut client = Client::unix(UnixStream::connect(&socket).unwrap());
+    assert!(client.reply().starts_with("220 "));
+    let to = format!("RCPT TO:<{}>", me());
+    client.steps(&[
+        ("LHLO client.example", "250-"),
+        ("MAIL FROM:<a@b.example>", "250 "),
+        (&to, "250 "),
+        ("RCPT TO:<nobody-of-this-name@localhost>", "550 5.1.1"),
+        ("RCPT TO:<postmaster>", "250 "),
+        ("DATA", "354 "),
+        (&format!("{MESSAGE}."), "250 "),
+    ]);
+    assert!(client.reply().starts_with("250 "));
+    until("delivered", || !system.mailbox().is_empty());
+    let mail = &system.mailbox()[0];
+    assert!(mail.text().contains("(local socket)"), "{}", mail.text()); // G20
+}
+
+#[test]
+fn whoever_is_slow_is_told_and_goes() {
+    // What is sent first, and what is then sent a little at a time.
+    let rows = [
+        ("A14", "", ""),
+        ("A14", "EHLO x.example\r\n", ""),
+        ("G2", "EHLO x.example\r\n", "NOOP "),
+        (
+            "G15",
+            "EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<postmaster>\r\nDATA\r\n",
+            "",
+        ),
+        (
+            "G6",
+            "EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<postmaster>\r\nDATA\r\n",
+            "y",
+        ),
+    ];
+    let system = System::listening("listen-slow")
+        .with("limits", "command_timeout = \"1s\"\ndata_timeout = \"1s\"");
+    let daemon = Daemon::start(&system);
+    for (case, first, drip) in rows {
+        let mut client = daemon.client();
+        client.send(first).unwrap();
+        let begun = Instant::now();
+        if !drip.is_empty() {
+            while begun.elapsed() < Duration::from_millis(1500) && client.send(drip).is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        let replies = client.rest();
+        assert!(replies.contains("421 4.4.2"), "{case}: {replies}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{case}");
+    }
+    nothing_kept(&system);
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_nobody_up() {
+    // G13
+    let system = System::listening("listen-deaf")
+        .with("listen", "max_connections = 1")
+        .with("limits", "command_timeout = \"1s\"");
+    let daemon = Daemon::start(&system);
+    let mut deaf = daemon.stranger();
+    let noise = "HELP\r\n".repeat(20_000);
+    while deaf.send(&noise).is_ok() {}
+    until("another client is served", || {
+        daemon.stranger().reply().starts_with("220 ")
+    });
+}
+
+#[test]
+fn a_full_house_says_so_and_has_room_again() {
+    // G7
+    let system = System::listening("listen-full").with("listen", "max_connections = 2");
+    let daemon = Daemon::start(&system);
+    let (one, two) = (daemon.client(), daemon.client());
+    let begun = Instant::now();
+    let reply = daemon.stranger().reply();
+    assert!(reply.starts_with("421 4.3.2"), "{reply}");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    let mut waiting = daemon.stranger();
+    drop(one);
+    assert!(waiting.reply().starts_with("220 "));
+    drop(two);
+    until("there is room", || {
+        daemon.stranger().reply().starts_with("220 ")
+    });
+}
+
+#[test]
+fn one_client_has_a_share() {
+    // G8
+    let system = System::listening("listen-share").with(
+        "listen",
+        "smtp = [\"0.0.0.0:0\"]\nmax_connections_per_client = 2",
+    );
+    let daemon = Daemon::start(&system);
+    let (one, _two) = (daemon.client(), daemon.client());
+    let reply = daemon.stranger().reply();
+    assert!(reply.starts_with("421 4.7.0"), "{reply}");
+    let port = daemon.address("smtp").port();
+    let from = |from: &str| {
+        let domain = socket2::Domain::IPV4;
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
+        let address = |ip: &str, port| std::net::SocketAddr::new(ip.parse().unwrap(), port);
+        socket.bind(&address(from, 0).into()).unwrap();
+        socket.connect(&address("127.0.0.1", port).into()).unwrap();
+        Client::tcp(TcpStream::from(socket)).reply()
+    };
+    assert!(from("127.0.0.2").starts_with("220 "));
+    drop(one);
+    until("there is a share", || from("127.0.0.1").starts_with("220 "));
+}
+
+#[test]
+fn last_words_arrive() {
+    // G24: what is sent behind them is not read, and must not destroy them.
+    let system = System::listening("listen-words");
+    let daemon = Daemon::start(&system);
+    let rows = [
+        ("wrong\r\n".repeat(50_000), "421 4.7.0"),
+        (format!("EHLO {}\r\n", "x".repeat(300_000)), "421 4.5.2"),
+        (
+            format!("GET / HTTP/1.1\r\n{}", "x: y\r\n".repeat(10_000)),
+            "421 4.7.0",
+        ),
+        (
+            format!("QUIT\r\n{}", "NOOP\r\n".repeat(10_000)),
+            "221 2.0.0",
+        ),
+        (
+            format!("EHLO x\r\nDATA\r\n{}.\r\n", "text\r\n".repeat(10_000)),
+            "421 4.5.0",
+        ),
+    ];
+    for (text, last) in rows {
+        let mut client = daemon.stranger();
+        // It may be cut off in the middle.
+        let _ = client.send(&text);
+        let replies = client.rest();
+        let found = replies.lines().last().unwrap_or_default();
+        assert!(found.starts_with(last), "{last}: {replies}");
+    }
+}
+
+#[test]
+fn who_goes_in_the_middle_leaves_nothing() {
+    // B24, B25
+    let system = System::listening("listen-gone");
+    let daemon = Daemon::start(&system);
+    let (to, text) = (format!("RCPT TO:<{}>\r\n", me()), "x\r\n".repeat(50_000));
+    let steps = [
+        "",
+        "EHLO x\r\n",
+        "MAIL FROM:<>\r\n",
+        &to,
+        "DATA\r\n",
+        "Subject: y",
+        "\r\n\r\n",
+        &text,
+    ];
+    for reset in [true, false] {
+        for count in 1..=steps.len() {
+            let mut client = daemon.client();
+            client.send(steps[..count].concat()).unwrap();
+            if reset {
+                client.reset();
+            } else {
+                client.half_close();
+                client.rest();
+            }
+        }
+    }
+    until("all have gone", || system.names("tmp").is_empty());
+    nothing_kept(&system);
+    // B26: after the last dot it may be there, but then as a whole.
+    let mut client = daemon.client();
+    let whole = format!("{}.\r\n", steps.concat());
+    client.send(&whole).unwrap();
+    drop(client);
+    logged(&system, "queued");
+    until("delivered", || system.mailbox().len() == 1);
+    assert!(
+        system.mailbox()[0]
+            .text()
+            .ends_with(&text.replace("\r\n", "\n"))
+    );
+}
+
+#[test]
+fn a_stop_is_told_to_the_idle_and_waits_for_the_busy() {
+    // B28
+    let system = System::listening("listen-stop");
+    let daemon = Daemon::start(&system);
+    let mut idle = daemon.client();
+    let mut greeted = daemon.client();
+    greeted.steps(&[("EHLO x.example", "250-")]);
+    let mut busy = daemon.client();
+    let to = format!("RCPT TO:<{}>", me());
+    busy.steps(&[
+        ("EHLO x", "250-"),
+        ("MAIL FROM:<>", "250 "),
+        (&to, "250 "),
+        ("DATA", "354 "),
+    ]);
+    let begun = Instant::now();
+    daemon.signal(Signal::SIGTERM);
+    assert!(idle.reply().starts_with("421 4.3.2"));
+    assert!(greeted.reply().starts_with("421 4.3.2"));
+    let reply = busy.say(&format!("{MESSAGE}."));
+    assert!(reply.starts_with("250 "), "{reply}");
+    assert!(busy.reply().starts_with("421 4.3.2"));
+    drop((idle, greeted, busy));
+    assert_eq!(daemon.end().code, 0);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    // What it has accepted is safe, whether it was still delivered or not.
+    assert_eq!(system.names("new").len() + system.mailbox().len(), 1);
+}
+
+#[test]
+fn a_message_that_does_not_end_is_cut_off_by_a_stop() {
+    let system = System::listening("listen-cut");
+    let daemon = Daemon::start(&system);
+    let mut busy = daemon.client();
+    busy.steps(&[
+        ("EHLO x", "250-"),
+        ("MAIL FROM:<>", "250 "),
+        ("RCPT TO:<postmaster>", "250 "),
+        ("DATA", "354 "),
+    ]);
+    daemon.signal(Signal::SIGTERM);
+    let reply = busy.reply();
+    assert!(reply.starts_with("421 4.3.2"), "{reply}");
+    assert_eq!(daemon.end().code, 0);
+    nothing_kept(&system);
+}
+
+#[test]
+fn a_new_configuration_is_for_new_sessions() {
+    // B29
+    let system = System::listening("listen-reload");
+    let daemon = Daemon::start(&system);
+    let mut old = daemon.client();
+    old.steps(&[("EHLO x", "250-")]);
+    let system = system.with("limits", "message_size = \"2M\"");
+    daemon.signal(Signal::SIGHUP);
+    logged(&system, "daemon has read its configuration again");
+    assert!(daemon.client().say("EHLO x").contains("SIZE 2097152"));
+    assert!(old.say("EHLO x").contains("SIZE 26214400"));
+    let text = std::fs::read_to_string(system.path("minimta.toml")).unwrap();
+    std::fs::write(
+        system.path("minimta.toml"),
+        format!("{text}\nnonsense = 1\n"),
+    )
+    .unwrap();
+    daemon.signal(Signal::SIGHUP);
+    logged(&system, "the configuration stays as it was");
+    assert!(daemon.client().say("EHLO x").contains("SIZE 2097152"));
+    assert!(old.deliver(&me(), MESSAGE).starts_with("250 "));
+}
+
+#[test]
+fn many_come_and_go() {
+    // G9
+    let system = System::listening("listen-many");
+    let daemon = Daemon::start(&system);
+    for _ in 0..500 {
+        drop(daemon.stranger());
+    }
+    let files = || names_in(format!("/proc/{}/fd", daemon.id()).as_ref()).len();
+    until("all are closed", || files() < 20);
+    assert!(daemon.client().deliver(&me(), MESSAGE).starts_with("250 "));
+}
+
+#[test]
+fn a_lack_of_descriptors_is_survived() {
+    // G21
+    let system = System::listening("listen-files");
+    let child = system.call_after("ulimit -n 24").args(&["-bD"]).start();
+    let daemon = Daemon::of(&system, child);
+    let clients: Vec<Client> = (0..40).map(|_| daemon.stranger()).collect();
+    logged(&system, "cannot take in clients for a moment");
+    drop(clients);
+    until("there is room", || {
+        daemon.stranger().reply().starts_with("220 ")
+    });
+    let told = system.log().matches("cannot take in clients").count();
+    assert!(told < 20, "{told}");
+}
+
+#[test]
+fn a_handshake_that_stalls_is_given_up() {
+    // D8
+    let system = System::listening("listen-tls")
+        .with(
+            "listen",
+            "submissions = [\"127.0.0.1:0\"]\nmax_connections = 2",
+        )
+        .with("limits", "command_timeout = \"1s\"");
+    let daemon = Daemon::start(&system);
+    let connect = || TcpStream::connect(daemon.address("submissions")).unwrap();
+    let stalled = [connect(), connect()];
+    for mut stream in stalled {
+        let limit = Duration::from_secs(20);
+        stream.set_read_timeout(Some(limit)).unwrap();
+        let mut end = Vec::new();
+        assert!(stream.read_to_end(&mut end).is_ok());
+    }
+    assert!(daemon.client().say("QUIT").starts_with("221 "));
+}
+
+#[test]
+fn a_submission_is_left_to_the_daemon() {
+    let system = System::listening("listen-trigger");
+    let daemon = Daemon::start(&system);
+    system.accept(&[&me()], MESSAGE);
+    until("delivered", || system.mailbox().len() == 1);
+    let id = daemon.id();
+    let name = names_in(&system.maildir().join("new")).remove(0);
+    assert!(name.contains(&format!("P{id}Q")), "{name} not by {id}");
+}
+
+#[test]
+fn the_queue_is_worked_off_by_itself() {
+    // A daemon that does not listen; what waits when it begins, and what fails once.
+    let remote = Remote::start(Script::new().once("MAIL", "451 4.7.1 later"));
+    let system = System::relaying("listen-queue", &remote)
+        .listens()
+        .with("queue", "retry_first = \"1s\"");
+    system.accept(&["-odq", "one@example.net"], MESSAGE);
+    let daemon = Daemon::with(&system, &["-bD", "-q1h"]);
+    logged(&system, "deferred");
+    drop(daemon);
+    let daemon = Daemon::start(&system);
+    logged(&system, "delivered");
+    assert_eq!(
+        daemon.client().deliver("two@example.net", MESSAGE)[..4],
+        *"250 "
+    );
+    until("both are gone", || {
+        system.log().matches("delivered to").count() == 2
+    });
+    until("nothing waits", || system.queue().is_empty());
+}
+
+#[test]
+fn there_is_one_daemon_in_a_folder() {
+    let system = System::listening("listen-twice");
+    let daemon = Daemon::start(&system);
+    let ran = system.run(&["-bD"], "");
+    assert_eq!(ran.code, 69, "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains(&format!("runs already, as process {}", daemon.id())),
+        "{ran:?}"
+    );
+    let address = daemon.address("smtp");
+    let other = System::listening("listen-port").with("listen", &format!("smtp = [\"{address}\"]"));
+    let ran = other.run(&["-bD"], "");
+    assert_eq!(ran.code, 69, "{ran:?}");
+    assert!(
+        ran.stderr.contains("another mail server runs here"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn sendmail_goes_into_the_background() {
+    let system = System::listening("listen-sysv");
+    let ran = system.run(&["-bd", "-q1h"], "");
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    logged(&system, "daemon started");
+    let id: i32 = std::fs::read_to_string(system.path("run/pid"))
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    system.accept(&[&me()], MESSAGE);
+    until("delivered", || system.mailbox().len() == 1);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), Signal::SIGTERM).unwrap();
+    logged(&system, "daemon stopped");
+}
+
+#[test]
+fn sockets_are_taken_over() {
+    let system = System::listening("listen-activated");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let daemon = Daemon::of(&system, activated(&system, listener, "-bd"));
+    assert_eq!(daemon.address("smtp"), address);
+    assert!(daemon.client().deliver(&me(), MESSAGE).starts_with("250 "));
+    until("delivered", || system.mailbox().len() == 1);
+    assert_eq!(daemon.stop().code, 0);
+}
+
+#[test]
+fn nobody_behind_inetd_is_trusted() {
+    let system = System::new("listen-inetd").with("access", "relay_from = []");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let served = OwnedFd::from(listener.accept().unwrap().0);
+    let child = system
+        .call("sendmail")
+        .args(&["-bs"])
+        .start_on(Stdio::from(served));
+    let mut client = Client::tcp(stream);
+    assert!(client.reply().starts_with("220 "));
+    let reply = client.deliver("one@example.net", MESSAGE);
+    assert!(reply.starts_with("550 5.7.1"), "{reply}");
+    assert!(client.deliver(&me(), MESSAGE).starts_with("250 "));
+    client.steps(&[("QUIT", "221 ")]);
+    assert_eq!(finish(child).code, 0);
+    until("delivered", || system.mailbox().len() == 1);
+    let mail = &system.mailbox()[0];
+    assert!(
+        mail.text().contains("from client.example ([127.0.0.1])"),
+        "{}",
+        mail.text()
+    );
+}
+
+#[test]
+fn a_proxy_says_who_its_client_is() {
+    // G19
+    let system = System::listening("listen-proxy")
+        .with("listen", "proxy_protocol = [\"127.0.0.0/8\"]")
+        .with("limits", "command_timeout = \"2s\"");
+    let daemon = Daemon::start(&system);
+    let mut client = daemon.stranger();
+    client
+        .send("PROXY TCP4 192.0.2.7 10.0.0.1 12345 25\r\n")
+        .unwrap();
+    assert!(client.reply().starts_with("220 "));
+    // The proxy may relay, its client may not.
+    let reply = client.deliver("one@example.net", MESSAGE);
+    assert!(reply.starts_with("550 5.7.1"), "{reply}");
+    assert!(client.deliver(&me(), MESSAGE).starts_with("250 "));
+    until("delivered", || system.mailbox().len() == 1);
+    let mail = &system.mailbox()[0];
+    assert!(
+        mail.text().contains("from client.example ([192.0.2.7])"),
+        "{}",
+        mail.text()
+    );
+    for bad in ["EHLO x\r\n", "PROXY UNKNOWN\r\n", "PROXY TCP4 192.0.2.7"] {
+        let mut client = daemon.stranger();
+        client.send(bad).unwrap();
+        let said = client.rest();
+        assert!(!said.contains("220"), "{bad:?}: {said}");
+    }
+    logged(&system, "no good PROXY header");
+}
+
+#[test]
+fn a_flood_goes_in_and_out() {
+    let system =
+        System::listening("listen-flood").with("listen", "max_connections_per_client = 50");
+    let daemon = Daemon::start(&system);
+    let (sessions, each) = (8, 25);
+    std::thread::scope(|scope| {
+        for _ in 0..sessions {
+            scope.spawn(|| {
+                let mut client = daemon.client();
+                for _ in 0..each {
+                    let reply = client.deliver(&me(), MESSAGE);
+                    assert!(reply.starts_with("250 "), "{reply}");
+                }
+            });
+        }
+    });
+    until("all are delivered", || {
+        names_in(&system.maildir().join("new")).len() == sessions * each
+    });
+    until("nothing waits", || system.queue().is_empty());
+    assert_eq!(
+        system.log().matches(" delivered to=").count(),
+        sessions * each
+    );
+}
