@@ -333,6 +333,10 @@ fn foolish_settings_are_warned_about() {
         ),
         ("[smarthost]\nhost = \"h.example\"\ntls = \"none\"", &[]),
         (
+            "[access]\nrelay_to = [\"localhost\", \"b.example\"]",
+            &["relay_to has localhost, whose mail is delivered here"],
+        ),
+        (
             "[smarthost]\nhost = \"pi.example.org\"",
             &["the smarthost pi.example.org is this machine"],
         ),

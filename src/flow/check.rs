@@ -22,6 +22,8 @@ use crate::proto::envelope::Outcome;
 use crate::proto::reply::Enhanced;
 use crate::proto::route::{Hop, Via};
 
+mod guests;
+
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Grade {
@@ -61,6 +63,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<ExitCode> {
     mailbox(context, &mut findings);
     smarthosts(context, &mut findings);
     direct(context, &mut findings);
+    guests::look(context, &mut findings);
     if call.json {
         let object = |f: &Finding| {
             let grade = Json::text(&f.grade.word());
