@@ -27,6 +27,8 @@ pub struct Lanes {
     bell: Condvar,
     /// How long a worker whose lane is empty keeps his connection for what may come.
     linger: Duration,
+    /// How many may wait for other hosts at once.
+    remote: usize,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +37,8 @@ struct State {
     /// How many errands of a message are not done.
     open: HashMap<String, usize>,
     workers: usize,
+    /// Those of them who wait for other hosts.
+    remote: usize,
     /// Nobody lingers any more.
     closing: bool,
 }
@@ -55,6 +59,8 @@ pub struct Width {
     pub most: usize,
     /// Messages that one more of them must find.
     pub worth: usize,
+    /// Whether they wait for other hosts, and count among those who do.
+    pub remote: bool,
 }
 
 impl Lane {
@@ -70,6 +76,15 @@ impl Lane {
 }
 
 impl State {
+    /// How many more would find something to do: mailboxes do not wait for hosts that do not answer.
+    fn places(&self, remote_limit: usize) -> usize {
+        let sum = |remote| {
+            let lanes = self.lanes.values().filter(|l| l.width.remote == remote);
+            lanes.map(Lane::places).sum::<usize>()
+        };
+        sum(false) + sum(true).min(remote_limit.saturating_sub(self.remote))
+    }
+
     fn done(&mut self, id: &str) {
         if let Some(left) = self.open.get_mut(id) {
             *left -= 1;
@@ -81,12 +96,14 @@ impl State {
 }
 
 impl Lanes {
-    /// No work yet.
-    pub fn new(linger: Duration) -> Self {
+    /// No work yet. `linger`: how long a worker waits for more work of his lane; `remote`: how many may wait for
+    /// other hosts at once.
+    pub fn new(linger: Duration, remote: usize) -> Self {
         Self {
             state: Mutex::default(),
             bell: Condvar::new(),
             linger,
+            remote,
         }
     }
 
@@ -123,7 +140,7 @@ impl Lanes {
 
     /// How many more workers would find something to do.
     pub fn places(&self) -> usize {
-        self.lock().lanes.values().map(Lane::places).sum()
+        self.lock().places(self.remote)
     }
 
     /// Workers in all lanes.
@@ -163,10 +180,13 @@ impl Lanes {
     /// A place in a lane that has work for one more.
     pub fn join(&self) -> Option<Place<'_>> {
         let mut state = self.lock();
-        let (hop, lane) = state.lanes.iter_mut().find(|(_, lane)| lane.places() > 0)?;
+        let free = state.remote < self.remote;
+        let open = |lane: &Lane| lane.places() > 0 && (free || !lane.width.remote);
+        let (hop, lane) = state.lanes.iter_mut().find(|(_, lane)| open(lane))?;
         lane.workers += 1;
-        let hop = hop.clone();
+        let (hop, remote) = (hop.clone(), lane.width.remote);
         state.workers += 1;
+        state.remote += usize::from(remote);
         Some(Place {
             lanes: self,
             hop,
@@ -195,7 +215,7 @@ impl Place<'_> {
         }
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let elsewhere = state.lanes.values().any(|lane| lane.places() > 0);
+            let elsewhere = state.places(self.lanes.remote) > 0;
             let closing = state.closing;
             let lane = state.lanes.get_mut(&self.hop)?;
             if let Some(errand) = lane.waiting.pop_front() {
@@ -224,9 +244,11 @@ impl Drop for Place<'_> {
         }
         if let Some(lane) = state.lanes.get_mut(&self.hop) {
             lane.workers -= 1;
+            let remote = lane.width.remote;
             if lane.workers == 0 && lane.waiting.is_empty() {
                 state.lanes.remove(&self.hop);
             }
+            state.remote -= usize::from(remote);
         }
     }
 }
@@ -249,15 +271,22 @@ mod tests {
 
     #[test]
     fn a_lane_has_its_limit_and_a_message_is_here_once() {
-        let lanes = Lanes::new(Duration::ZERO);
-        let width = |most, worth| Width { most, worth };
+        let lanes = Lanes::new(Duration::ZERO, 2);
+        let width = |most, remote| Width {
+            most,
+            worth: 1,
+            remote,
+        };
         for id in ["a", "b", "c"] {
-            lanes.add(errand(id), vec![(Hop::Smarthost, width(2, 1))]);
+            lanes.add(errand(id), vec![(Hop::Smarthost, width(4, true))]);
         }
-        lanes.add(errand("a"), vec![(Hop::Smarthost, width(2, 1))]);
+        lanes.add(errand("a"), vec![(Hop::Smarthost, width(4, true))]);
         lanes.add(
             errand("d"),
-            vec![(Hop::Local, width(4, 1)), (Hop::Smarthost, width(2, 1))],
+            vec![
+                (Hop::Local, width(4, false)),
+                (Hop::Smarthost, width(4, true)),
+            ],
         );
         assert_eq!((lanes.waiting(), lanes.places()), (5, 3));
         let mut local = lanes.join().unwrap();

@@ -346,7 +346,7 @@ mod tests {
     use super::super::testing::Authority;
     use super::super::{Clients, Trust};
     use super::*;
-    use crate::host::wire::{Socket, Wire};
+    use crate::host::wire::Wire;
     use rustls::{ClientConfig, ClientConnection, HandshakeKind};
     use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
@@ -401,7 +401,7 @@ mod tests {
     }
 
     fn accepted(stream: TcpStream, limit: Duration) -> Wire {
-        Wire::accepted(Arc::new(Socket::Tcp(stream)), limit)
+        Wire::accepted(stream, limit)
     }
 
     /// What a client sees of this server that trusts anything: its certificate.
