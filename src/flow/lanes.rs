@@ -24,7 +24,6 @@ pub struct Errand {
 #[derive(Debug)]
 pub struct Lanes {
     state: Mutex<State>,
-    bell: Condvar,
     /// How long a worker whose lane is empty keeps his connection for what may come.
     linger: Duration,
     /// How many may wait for other hosts at once.
@@ -49,6 +48,8 @@ struct Lane {
     workers: usize,
     /// Those of them who wait for more.
     lingering: usize,
+    /// Wakes one of these.
+    bell: Arc<Condvar>,
     width: Width,
 }
 
@@ -85,6 +86,20 @@ impl State {
         sum(false) + sum(true).min(remote_limit.saturating_sub(self.remote))
     }
 
+    /// Whether there would be something to do elsewhere for a worker who leaves this lane.
+    fn has_place_but(&self, hop: &Hop, remote_limit: usize) -> bool {
+        let is_remote = self.lanes.get(hop).is_some_and(|l| l.width.remote);
+        let free = is_remote || self.remote < remote_limit;
+        let mut others = self.lanes.values();
+        others.any(|lane| lane.places() > 0 && (free || !lane.width.remote))
+    }
+
+    fn wake_all(&self) {
+        for lane in self.lanes.values().filter(|lane| lane.lingering > 0) {
+            lane.bell.notify_all();
+        }
+    }
+
     fn done(&mut self, id: &str) {
         if let Some(left) = self.open.get_mut(id) {
             *left -= 1;
@@ -101,7 +116,6 @@ impl Lanes {
     pub fn new(linger: Duration, remote: usize) -> Self {
         Self {
             state: Mutex::default(),
-            bell: Condvar::new(),
             linger,
             remote,
         }
@@ -131,11 +145,17 @@ impl Lanes {
                 waiting: VecDeque::new(),
                 workers: 0,
                 lingering: 0,
+                bell: Arc::default(),
                 width,
             });
             lane.waiting.push_back(errand);
+            if lane.lingering > 0 {
+                lane.bell.notify_one();
+            } else if state.remote >= self.remote {
+                // Who keeps a connection for nothing may have the only place that this could get.
+                state.wake_all();
+            }
         }
-        self.bell.notify_all();
     }
 
     /// How many more workers would find something to do.
@@ -160,8 +180,9 @@ impl Lanes {
 
     /// From now on workers end as soon as there is nothing to do.
     pub fn close(&self) {
-        self.lock().closing = true;
-        self.bell.notify_all();
+        let mut state = self.lock();
+        state.closing = true;
+        state.wake_all();
     }
 
     /// Takes away what nobody has begun.
@@ -214,19 +235,19 @@ impl Place<'_> {
             state.done(&id);
         }
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let elsewhere = state.places(self.lanes.remote) > 0;
-            let closing = state.closing;
+            let closing = state.closing || state.has_place_but(&self.hop, self.lanes.remote);
             let lane = state.lanes.get_mut(&self.hop)?;
             if let Some(errand) = lane.waiting.pop_front() {
                 self.current = Some(errand.item.id.clone());
                 return Some(errand);
             }
-            if left.is_zero() || closing || elsewhere {
+            let left = until.saturating_duration_since(Instant::now());
+            if closing || left.is_zero() {
                 return None;
             }
             lane.lingering += 1;
-            let waited = self.lanes.bell.wait_timeout(state, left);
+            let bell = Arc::clone(&lane.bell);
+            let waited = bell.wait_timeout(state, left);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
             if let Some(lane) = state.lanes.get_mut(&self.hop) {
                 lane.lingering -= 1;
