@@ -201,7 +201,7 @@ pub const KEYS: &[Key] = &[
         section: "route",
         name: "via",
         shown: Shown::Example(r#""10.0.0.5:2525""#),
-        doc: "Where it goes: a host, with or without a port, or mx, local, or refuse with a code and a text.",
+        doc: "Where it goes: a host, with or without a port, lmtp: and a socket, mx, local, or refuse with a code and a text.",
         set: |draft, v| {
             draft.route.via = Some(way::via(v)?);
             Ok(())

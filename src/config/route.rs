@@ -49,8 +49,8 @@ impl RouteDraft {
                 "add the domain whose mail is meant",
             ));
         }
-        if has("tls") && matches!(self.via, Some(Via::Local | Via::Refuse(_))) {
-            let finding = "there is no connection that it could protect";
+        if has("tls") && matches!(self.via, Some(Via::Local | Via::Lmtp(_) | Via::Refuse(_))) {
+            let finding = "there is no TLS on this way";
             problems.push(problem("tls", finding, "remove it"));
         }
         match self.via {

@@ -333,6 +333,10 @@ fn foolish_settings_are_warned_about() {
         ),
         ("[smarthost]\nhost = \"h.example\"\ntls = \"none\"", &[]),
         (
+            "[[route]]\ndomain = \"a.example\"\nvia = \"pi.example.org\"",
+            &["the [[route]] via pi.example.org leads to this machine"],
+        ),
+        (
             "[smarthost]\nhost = \"pi.example.org\"",
             &["the smarthost pi.example.org is this machine"],
         ),

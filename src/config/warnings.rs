@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::value::{KIB, show_duration, show_size};
 use super::{Config, Limits, Queue, Smarthost, Tls, UNKNOWN_HOST};
+use crate::proto::route::Via;
 
 impl Config {
     /// Everything in this configuration that is legal but probably not meant, a sentence each.
@@ -22,6 +23,16 @@ impl Config {
                 ));
             }
             smarthost.warn(&mut warnings);
+        }
+        for route in &self.routes {
+            if let Via::Host(host, None | Some(25)) = &route.via
+                && host == self.hostname.as_str()
+            {
+                warnings.push(format!(
+                    "the [[route]] via {host} leads to this machine itself: its mail would come back until it has too \
+                     many hops"
+                ));
+            }
         }
         self.queue.warn(&mut warnings);
         self.limits.warn(&mut warnings);

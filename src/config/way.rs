@@ -7,7 +7,7 @@ use super::value::{self, Wrong};
 use crate::proto::address::{Domain, Mailbox};
 use crate::proto::reply::Enhanced;
 use crate::proto::rewrite::Who;
-use crate::proto::route::{Pattern, Refusal, Via};
+use crate::proto::route::{Pattern, Peer, Refusal, Via};
 
 /// A domain, or with a dot before it all below it.
 pub fn pattern(value: &Value) -> Result<Pattern, Wrong> {
@@ -32,11 +32,11 @@ pub fn pattern(value: &Value) -> Result<Pattern, Wrong> {
     })
 }
 
-/// `host`, `host:port`, `mx`, `local`, or `refuse` with or without a code, a status and a text.
+/// `host`, `host:port`, `lmtp:PATH`, `lmtp:host:port`, `mx`, `local`, or `refuse` with or without a code, a status and a text.
 pub fn via(value: &Value) -> Result<Via, Wrong> {
     let wrong = || {
         Wrong::new(
-            "a host such as \"10.0.0.5:2525\", \"mx\", \"local\" or \"refuse 550 5.7.1 text\"",
+            "a host such as \"10.0.0.5:2525\", \"lmtp:/run/dovecot/lmtp\", \"mx\", \"local\" or \"refuse 550 5.7.1 text\"",
             value,
         )
     };
@@ -50,19 +50,26 @@ pub fn via(value: &Value) -> Result<Via, Wrong> {
         "mx" => Ok(Via::Mx),
         "local" => Ok(Via::Local),
         "refuse" => refusal("").map(Via::Refuse).ok_or_else(wrong),
-        text if text.starts_with("lmtp:") => {
-            Err(wrong().because("delivery by LMTP is not known to this version of minimta"))
-        }
-        text => {
-            let (host, port) = match host_and_port(text) {
-                Some(parts) => parts,
-                None => return Err(wrong()),
-            };
-            let host = value::host(&Value::Text(host.to_owned()))
-                .map_err(|inner| inner.because.map_or_else(wrong, |why| wrong().because(why)))?;
-            Ok(Via::Host(host, port))
-        }
+        text => match text.strip_prefix("lmtp:") {
+            Some(path) if path.starts_with('/') => Ok(Via::Lmtp(Peer {
+                host: path.to_owned(),
+                port: 0,
+            })),
+            Some(place) => match host(place, &wrong)? {
+                (host, Some(port)) => Ok(Via::Lmtp(Peer { host, port })),
+                (_, None) => Err(wrong().because("LMTP has no port of its own: name one")),
+            },
+            None => host(text, &wrong).map(|(host, port)| Via::Host(host, port)),
+        },
     }
+}
+
+/// A host by name or address, and its port.
+fn host(text: &str, wrong: &dyn Fn() -> Wrong) -> Result<(String, Option<u16>), Wrong> {
+    let (name, port) = host_and_port(text).ok_or_else(wrong)?;
+    let host = value::host(&Value::Text(name.to_owned()))
+        .map_err(|inner| inner.because.map_or_else(wrong, |why| wrong().because(why)))?;
+    Ok((host, port))
 }
 
 /// What follows `refuse`: a code of class 5, a status of class 5 and a text, each of which may be left out.
@@ -163,7 +170,7 @@ pub fn servers(value: &Value) -> Result<Vec<SocketAddr>, Wrong> {
             Some(SocketAddr::new(host.parse().ok()?, port.unwrap_or(53)))
         })
         .collect::<Option<_>>()
-        .ok_or_else(wrong)
+        .ok_or_else(|| wrong().because("a name server is known by its address alone"))
 }
 
 fn texts(value: &Value) -> Option<Vec<&str>> {
@@ -237,6 +244,10 @@ mod tests {
     #[test]
     fn routes_lead_somewhere() {
         let host = |host: &str, port| Some(Via::Host(host.to_owned(), port));
+        let lmtp = |host: &str, port| {
+            let host = host.to_owned();
+            Some(Via::Lmtp(Peer { host, port }))
+        };
         let refuse = |code, enhanced, text: &str| {
             Some(Via::Refuse(Refusal {
                 code,
@@ -279,7 +290,11 @@ mod tests {
             ("[2001:db8::1]25", None),
             ("smtp://relay.example", None),
             ("two words", None),
-            ("lmtp:/run/lmtp", None),
+            ("lmtp:/run/lmtp", lmtp("/run/lmtp", 0)),
+            ("lmtp:Mail.example:24", lmtp("mail.example", 24)),
+            ("lmtp:mail.example", None),
+            ("lmtp:run/lmtp", None),
+            ("lmtp:", None),
             ("", None),
         ];
         for (text, expected) in rows {

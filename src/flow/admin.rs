@@ -403,6 +403,7 @@ pub fn destination(context: &Context, text: &str) -> (String, Option<Error>) {
             )
         }
         Hop::Host(peer, _) => (format!("{}:{}", peer.host, peer.port), None),
+        Hop::Lmtp(peer) => (format!("LMTP at {}", place(&peer.host, peer.port)), None),
         Hop::Mx(domain, _) => match Shared::new(context).hosts(&domain) {
             Ok(hosts) => (format!("mail server {}", in_words(&hosts)), None),
             Err(outcome) => (outcome.text.clone(), Some(no_route(text, &outcome))),
@@ -412,6 +413,14 @@ pub fn destination(context: &Context, text: &str) -> (String, Option<Error>) {
             let sentence = format!("{text}: {why}");
             (why, Some(Error::Unavailable(sentence)))
         }
+    }
+}
+
+/// Where a server is: a socket of this system has no port.
+pub fn place(host: &str, port: u16) -> String {
+    match port {
+        0 => host.to_owned(),
+        port => format!("{host}:{port}"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::admin::destination;
+use super::admin::{destination, place};
 use super::exchange::own_domains;
 use super::links::{Shared, Station};
 use super::queue::hop_from;
@@ -15,7 +15,8 @@ use crate::cli::{Invocation, say};
 use crate::config::{Password, Smarthost};
 use crate::error::{Error, Result};
 use crate::host::spool::Folder;
-use crate::host::{accounts, clock, privilege, words};
+use crate::host::users::Users;
+use crate::host::{accounts, clock, privilege, tls, words};
 use crate::json::Json;
 use crate::proto::address::{Domain, Mailbox};
 use crate::proto::envelope::Outcome;
@@ -61,6 +62,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<ExitCode> {
     mailbox(context, &mut findings);
     smarthosts(context, &mut findings);
     direct(context, &mut findings);
+    server(context, &mut findings);
     if call.json {
         let object = |f: &Finding| {
             let grade = Json::text(&f.grade.word());
@@ -300,6 +302,44 @@ fn outward(context: &Context) -> std::result::Result<String, String> {
     Err(why)
 }
 
+/// What a daemon would need to listen: its certificate and its users.
+fn server(context: &Context, findings: &mut Vec<Finding>) {
+    if let Some(pair) = &context.config.tls {
+        let thing = format!("certificate {}", pair.certificate.display());
+        match tls::Server::load(&pair.certificate, &pair.key) {
+            Err(why) => add(findings, Grade::Error, thing, why),
+            Ok(server) => match server.warning(clock::now()) {
+                Some(warning) => add(findings, Grade::Warning, thing, warning),
+                None => add(findings, Grade::Ok, thing, "it and its key belong together"),
+            },
+        }
+    }
+    let listen = &context.config.listen;
+    if listen.submission.is_empty() && listen.submissions.is_empty() {
+        return;
+    }
+    let path = &context.config.access.users_file;
+    let thing = format!("users_file {}", path.display());
+    match Users::new(path).list() {
+        Err(why) => add(findings, Grade::Error, thing, why),
+        Ok(list) => {
+            for flaw in list.flaws() {
+                add(findings, Grade::Warning, &thing, flaw);
+            }
+            match list.len() {
+                0 => add(
+                    findings,
+                    Grade::Warning,
+                    thing,
+                    "nobody can log in; minimta --password makes a line for it",
+                ),
+                1 => add(findings, Grade::Ok, thing, "1 user can log in"),
+                n => add(findings, Grade::Ok, thing, format!("{n} users can log in")),
+            }
+        }
+    }
+}
+
 /// A password that everybody can read is nobody's.
 fn secret(smarthost: &Smarthost, findings: &mut Vec<Finding>) {
     let Some(Password::File(path)) = smarthost.login.as_ref().map(|l| &l.password) else {
@@ -356,7 +396,7 @@ pub fn test(context: &Context, text: &str) -> Result<()> {
     let mut last = None;
     for Station { target, from, .. } in stations {
         let host = target.host.to_string();
-        say(&format!("  {host}:{}\n", target.port));
+        say(&format!("  {}\n", place(&host, target.port)));
         match Connection::open(target, &outgoing) {
             Ok(mut connection) => {
                 say(&format!("    {}\n", connection.protection()));

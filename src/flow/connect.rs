@@ -31,6 +31,8 @@ pub struct Target<'a> {
     pub host: Cow<'a, str>,
     /// The port.
     pub port: u16,
+    /// Whether it speaks LMTP (RFC 2033), on that port, or on a socket of this system if `host` is a path.
+    pub lmtp: bool,
     /// Its addresses, when they are known.
     pub addresses: Option<Vec<IpAddr>>,
     /// Where the connection comes from, one address a family at most; otherwise the system chooses.
@@ -52,6 +54,7 @@ impl<'a> From<&'a Smarthost> for Target<'a> {
         Self {
             host: Cow::Borrowed(&smarthost.host),
             port: smarthost.port,
+            lmtp: false,
             addresses: None,
             bind: &[],
             tls: smarthost.tls,
@@ -133,9 +136,12 @@ const MAX_ADDRESSES: usize = 5;
 
 /// Connects to the first address of the host that greets us.
 fn reach<'a>(target: &Target<'_>, outgoing: &'a Outgoing<'a>) -> Result<Dialogue<'a>, Outcome> {
+    if target.lmtp && target.host.starts_with('/') {
+        return greet(target, outgoing, None);
+    }
     let mut worst: Option<Outcome> = None;
     for address in addresses(target)? {
-        match greet(target, outgoing, &address) {
+        match greet(target, outgoing, Some(&address)) {
             Ok(dialogue) => return Ok(dialogue),
             // What a server said tells more than that another address is dead.
             Err(outcome) if outcome.code.is_some() => worst = Some(outcome),
@@ -166,22 +172,24 @@ fn addresses(target: &Target<'_>) -> Result<Vec<SocketAddr>, Outcome> {
     Ok(found.take(MAX_ADDRESSES).collect())
 }
 
-/// Connects to one address and waits for its greeting.
+/// Connects to one address, or the socket of this system, and waits for its greeting.
 fn greet<'a>(
     target: &Target<'_>,
     outgoing: &'a Outgoing<'a>,
-    address: &SocketAddr,
+    address: Option<&SocketAddr>,
 ) -> Result<Dialogue<'a>, Outcome> {
-    outgoing.trace(&format!("= connecting to {} ({address})", target.host));
-    let from = target
-        .bind
-        .iter()
-        .find(|ip| ip.is_ipv6() == address.is_ipv6());
-    let wire = Wire::connect(address, from.copied(), outgoing.timeouts.connect).map_err(|e| {
-        let (ip, port) = (address.ip(), address.port());
-        let text = format!("cannot connect to {ip} port {port}: {}", words(&e));
-        target.deferred(NO_ANSWER, &text)
-    })?;
+    let wire = match address {
+        Some(address) => dial(target, outgoing, address)?,
+        None => {
+            outgoing.trace(&format!("= connecting to {}", target.host));
+            Wire::connect_local(Path::new(&*target.host), outgoing.timeouts.connect).map_err(
+                |e| {
+                    let text = format!("cannot connect: {}", words(&e));
+                    target.deferred(NO_ANSWER, &text)
+                },
+            )?
+        }
+    };
     let mut dialogue = Dialogue::new(wire, outgoing);
     if target.tls == Tls::Implicit {
         encrypt(&mut dialogue, target)?;
@@ -202,7 +210,8 @@ fn greet<'a>(
             target.deferred(enhanced, &text)
         }
         Ok(greeting) if greeting.class() != 2 => target.refused("greeting", &greeting),
-        Ok(greeting) if is_named(&greeting, outgoing.hostname) => {
+        // Who delivers for this machine may well have its name.
+        Ok(greeting) if is_named(&greeting, outgoing.hostname) && !target.lmtp => {
             let name = outgoing.hostname;
             let text = format!(
                 "the server greets as {name}, which is this machine: the mail would go in a circle; set hostname or \
@@ -214,6 +223,21 @@ fn greet<'a>(
     };
     dialogue.quit();
     Err(outcome)
+}
+
+fn dial(
+    target: &Target<'_>,
+    outgoing: &Outgoing<'_>,
+    address: &SocketAddr,
+) -> Result<Wire, Outcome> {
+    outgoing.trace(&format!("= connecting to {} ({address})", target.host));
+    let same_family = |ip: &&IpAddr| ip.is_ipv6() == address.is_ipv6();
+    let from = target.bind.iter().find(same_family).copied();
+    Wire::connect(address, from, outgoing.timeouts.connect).map_err(|e| {
+        let (ip, port) = (address.ip(), address.port());
+        let text = format!("cannot connect to {ip} port {port}: {}", words(&e));
+        target.deferred(NO_ANSWER, &text)
+    })
 }
 
 /// Whether a reply's first word is a name of ours (RFC 5321 4.2: greeting and EHLO reply begin with a name).
@@ -247,15 +271,18 @@ fn hello(
     tls: Tls,
 ) -> Result<Capabilities, Outcome> {
     let name = own_name(dialogue);
-    let mut word = "EHLO";
+    let mut word = if target.lmtp { "LHLO" } else { "EHLO" };
     let mut reply = ask(dialogue, target, word, &format!("{word} {name}"))?;
-    let needs_ehlo = target.login.is_some() || tls == Tls::Starttls;
+    let needs_ehlo = target.login.is_some() || tls == Tls::Starttls || target.lmtp;
     if matches!(reply.code, 500 | 502) && !needs_ehlo {
         word = "HELO";
         reply = ask(dialogue, target, word, &format!("{word} {name}"))?;
     }
     match (reply.class(), word) {
-        (2, "EHLO") => Ok(Capabilities::parse(&reply)),
+        (2, "EHLO" | "LHLO") => Ok(Capabilities {
+            lmtp: target.lmtp,
+            ..Capabilities::parse(&reply)
+        }),
         (2, _) => Ok(Capabilities::default()),
         _ => Err(target.refused(word, &reply)),
     }

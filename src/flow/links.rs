@@ -1,7 +1,7 @@
 //! The connections of a queue run: servers tried in their order, each over one connection for many messages, and not
 //! again in the same run once one is found to be down.
 //!
-//! For each next hop there are stations: the smarthosts, one host of a route, or the mail exchangers of a domain.
+//! For each next hop there are stations: the smarthosts, one server of a route, or the mail exchangers of a domain.
 //! Whoever is only deferred at one is tried at the next (RFC 5321 5.1); a final answer is final.
 
 use std::borrow::Cow;
@@ -97,6 +97,11 @@ impl<'a> Shared<'a> {
             Hop::Host(peer, protection) => {
                 vec![self.station(&peer.host, peer.port, *protection, None)]
             }
+            Hop::Lmtp(peer) => {
+                let mut station = self.station(&peer.host, peer.port, Protection::None, None);
+                station.target.lmtp = true;
+                vec![station]
+            }
             Hop::Mx(_, protection) => {
                 let port = self.context.config.remote.port;
                 let of = |h: &Host| self.station(&h.name, port, *protection, Some(h));
@@ -118,6 +123,7 @@ impl<'a> Shared<'a> {
             target: Target {
                 host: Cow::Owned(name.to_owned()),
                 port,
+                lmtp: false,
                 addresses: host.map(|host| host.addresses.clone()),
                 bind: &self.context.config.remote.bind,
                 tls: match protection {

@@ -243,7 +243,7 @@ impl<'a> Run<'a> {
         let queue = &self.context.config.queue;
         match hop {
             // Another connection is another login: it must be worth one.
-            Hop::Smarthost | Hop::Host(..) | Hop::Mx(..) => Width {
+            Hop::Smarthost | Hop::Host(..) | Hop::Lmtp(_) | Hop::Mx(..) => Width {
                 most: queue.per_destination,
                 worth: WORTH_A_CONNECTION,
                 remote: true,
@@ -359,8 +359,8 @@ impl<'a> Run<'a> {
         }
         let outcomes = match hop {
             Hop::Local => deliver::deliver(self.context, claim, &waiting),
-            Hop::Smarthost | Hop::Host(..) | Hop::Mx(..) => links.send(hop, claim, &waiting),
             Hop::Refuse(why) => Ok(waiting.iter().map(|i| (*i, refused(why))).collect()),
+            _ => links.send(hop, claim, &waiting),
         };
         let Ok(outcomes) = outcomes else {
             self.set_aside(claim);

@@ -277,7 +277,7 @@ fn limit(command: Command, timeouts: &Timeouts) -> Duration {
     match command {
         Command::Reset | Command::Mail | Command::Rcpt(_) => timeouts.command,
         Command::Data => timeouts.data,
-        Command::Dot => timeouts.dot,
+        Command::Dot | Command::DotFor(_) => timeouts.dot,
     }
 }
 
@@ -501,6 +501,7 @@ mod tests {
             let target = Target {
                 host: "127.0.0.1".into(),
                 port,
+                lmtp: false,
                 addresses: None,
                 bind: &[],
                 tls: self.tls,
@@ -852,6 +853,7 @@ mod tests {
         ] {
             let target = Target {
                 host: host.into(),
+                lmtp: false,
                 addresses: None,
                 bind: &[],
                 port,

@@ -108,8 +108,8 @@ pub fn find(folder: &Path) -> Option<Found> {
 impl Found {
     /// Wakes it; false: it has gone.
     pub fn wake(&self) -> bool {
-        match (&self.trigger).write(b"!") {
-            Ok(_) => true,
+        match (&self.trigger).write_all(b"!") {
+            Ok(()) => true,
             // Full: it has been told often enough.
             Err(e) => e.kind() == io::ErrorKind::WouldBlock,
         }

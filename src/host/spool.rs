@@ -496,11 +496,6 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Octets of the message so far.
-    pub fn size(&self) -> u64 {
-        self.meter.facts().size
-    }
-
     /// Takes the next octets of the message, in its canonical form.
     ///
     /// # Errors

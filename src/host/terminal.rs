@@ -39,6 +39,11 @@ pub fn is_there() -> bool {
 /// One line, octet by octet: what follows it belongs to the next question.
 fn line(input: &mut impl Read) -> io::Result<Result<Vec<u8>, String>> {
     let mut line = Vec::new();
+    // An octet at a time, as a person types.
+    #[expect(
+        clippy::unbuffered_bytes,
+        reason = "what follows the line must stay unread"
+    )]
     for octet in input.take(MAX + 1).bytes() {
         match octet? {
             b'\n' => break,
@@ -94,7 +99,8 @@ mod tests {
     #[test]
     fn a_password_is_one_line_of_any_octets() {
         let long = vec![b'x'; 5000];
-        let rows: &[(&[u8], Result<&[u8], &str>)] = &[
+        type Row<'a> = (&'a [u8], Result<&'a [u8], &'a str>);
+        let rows: &[Row<'_>] = &[
             (b"secret\nmore\n", Ok(b"secret")),
             (b" s\xff\0 ", Ok(b" s\xff\0 ")),
             (b"", Err("there is no password")),

@@ -8,11 +8,11 @@
 //! The system is asked for as little as possible. The socket's own time limits are changed only when they would
 //! end a wait too late; a wait that ends too early is begun again.
 
-use std::fs::File;
 use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -135,6 +135,12 @@ impl Wire {
         Ok(Self::accepted(stream, limit))
     }
 
+    /// Connects to a socket of this system.
+    pub fn connect_local(path: &Path, limit: Duration) -> io::Result<Self> {
+        let socket = Socket::Unix(UnixStream::connect(path)?);
+        Ok(Self::shared(Arc::new(socket), limit))
+    }
+
     /// A connection that was made, and how long its first step may take.
     pub fn accepted(stream: TcpStream, limit: Duration) -> Self {
         Self::shared(Arc::new(Socket::Tcp(stream)), limit)
@@ -142,18 +148,13 @@ impl Wire {
 
     /// The same on a socket that somebody else may shut down.
     pub fn shared(socket: Arc<Socket>, limit: Duration) -> Self {
-        Self::new(End::Socket(socket), limit)
+        Self::new(socket, limit)
     }
 
-    /// Two files, such as standard input and output. They know no deadlines: only their own user waits.
-    pub fn files(input: File, output: File) -> Self {
-        Self::new(End::Files { input, output }, Duration::ZERO)
-    }
-
-    fn new(end: End, limit: Duration) -> Self {
+    fn new(socket: Arc<Socket>, limit: Duration) -> Self {
         Self {
             channel: Channel {
-                end,
+                socket,
                 deadline: Instant::now() + limit,
                 read_limit: None,
                 write_limit: None,
@@ -202,32 +203,28 @@ impl Wire {
 
     /// The address of this end.
     pub fn local_address(&self) -> Option<SocketAddr> {
-        match &self.channel.end {
-            End::Socket(socket) => match &**socket {
-                Socket::Tcp(stream) => stream.local_addr().ok(),
-                Socket::Unix(_) => None,
-            },
-            End::Files { .. } => None,
+        match &*self.channel.socket {
+            Socket::Tcp(stream) => stream.local_addr().ok(),
+            Socket::Unix(_) => None,
         }
     }
 
     /// Whether the other end is on this machine.
     pub fn is_local(&self) -> bool {
-        match &self.channel.end {
-            End::Socket(socket) => match &**socket {
-                Socket::Tcp(_) => socket.peer().is_some_and(|a| is_loopback(a.ip())),
-                Socket::Unix(_) => true,
-            },
-            End::Files { .. } => true,
+        match &*self.channel.socket {
+            Socket::Tcp(_) => self
+                .channel
+                .socket
+                .peer()
+                .is_some_and(|a| is_loopback(a.ip())),
+            Socket::Unix(_) => true,
         }
     }
 
     /// Ends the connection at once. What was not flushed is not sent.
     pub fn abandon(&mut self) {
         self.output.clear();
-        if let End::Socket(socket) = &self.channel.end {
-            socket.shutdown(Shutdown::Both);
-        }
+        self.channel.socket.shutdown(Shutdown::Both);
     }
 
     /// Ends the connection in an orderly way, as far as the other side lets it.
@@ -245,13 +242,11 @@ impl Wire {
         if let Some(session) = &mut self.tls {
             let _ = session.close(&mut self.channel);
         }
-        if let End::Socket(socket) = &self.channel.end {
-            socket.shutdown(Shutdown::Write);
-            let mut rest = [0; 512];
-            for _ in 0..MOST_THROWN_AWAY / rest.len() {
-                if !matches!(self.channel.read(&mut rest), Ok(n) if n > 0) {
-                    return;
-                }
+        self.channel.socket.shutdown(Shutdown::Write);
+        let mut rest = [0; 512];
+        for _ in 0..MOST_THROWN_AWAY / rest.len() {
+            if !matches!(self.channel.read(&mut rest), Ok(n) if n > 0) {
+                return;
             }
         }
     }
@@ -348,7 +343,7 @@ pub fn on_standard_input() -> Option<(Socket, SocketAddr)> {
 /// What the octets go through, TLS or not.
 #[derive(Debug)]
 struct Channel {
-    end: End,
+    socket: Arc<Socket>,
     deadline: Instant,
     /// The socket's own limits, as they were last set.
     read_limit: Option<Duration>,
@@ -356,12 +351,6 @@ struct Channel {
     /// Octets written since something was last read.
     unanswered: usize,
     no_delay: bool,
-}
-
-#[derive(Debug)]
-enum End {
-    Socket(Arc<Socket>),
-    Files { input: File, output: File },
 }
 
 impl Channel {
@@ -377,10 +366,8 @@ impl Channel {
     }
 
     fn before_read(&mut self) -> io::Result<()> {
-        if let End::Socket(socket) = &self.end
-            && let Some(limit) = self.limit(self.read_limit)?
-        {
-            socket.set_read_timeout(limit)?;
+        if let Some(limit) = self.limit(self.read_limit)? {
+            self.socket.set_read_timeout(limit)?;
             self.read_limit = Some(limit);
         }
         Ok(())
@@ -393,21 +380,18 @@ impl Channel {
             self.no_delay()?;
         }
         self.unanswered = self.unanswered.saturating_add(octets);
-        if let End::Socket(socket) = &self.end
-            && self.unanswered > NEVER_BLOCKS
+        if self.unanswered > NEVER_BLOCKS
             && let Some(limit) = self.limit(self.write_limit)?
         {
-            socket.set_write_timeout(limit)?;
+            self.socket.set_write_timeout(limit)?;
             self.write_limit = Some(limit);
         }
         Ok(())
     }
 
     fn no_delay(&mut self) -> io::Result<()> {
-        if let (End::Socket(socket), false) = (&self.end, self.no_delay) {
-            if let Socket::Tcp(stream) = &**socket {
-                stream.set_nodelay(true)?;
-            }
+        if let (Socket::Tcp(stream), false) = (&*self.socket, self.no_delay) {
+            stream.set_nodelay(true)?;
             self.no_delay = true;
         }
         Ok(())
@@ -419,24 +403,19 @@ fn is_loopback(address: IpAddr) -> bool {
 }
 
 /// Whether to try once more: a signal came, or the socket's limit is over before the deadline.
-fn is_early(error: &io::Error, end: &End) -> bool {
-    match error.kind() {
-        io::ErrorKind::Interrupted => true,
-        io::ErrorKind::WouldBlock => matches!(end, End::Socket(_)),
-        _ => false,
-    }
+fn is_early(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+    )
 }
 
 impl Read for Channel {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             self.before_read()?;
-            let done = match &mut self.end {
-                End::Socket(socket) => socket.read(buffer),
-                End::Files { input, .. } => input.read(buffer),
-            };
-            match done {
-                Err(e) if is_early(&e, &self.end) => {}
+            match self.socket.read(buffer) {
+                Err(e) if is_early(&e) => {}
                 done => {
                     self.unanswered = 0;
                     return done;
@@ -455,12 +434,8 @@ impl Write for Channel {
         let octets = slices.iter().map(|s| s.len()).sum();
         loop {
             self.before_write(octets)?;
-            let done = match &mut self.end {
-                End::Socket(socket) => socket.write(slices),
-                End::Files { output, .. } => output.write_vectored(slices),
-            };
-            match done {
-                Err(e) if is_early(&e, &self.end) => {}
+            match self.socket.write(slices) {
+                Err(e) if is_early(&e) => {}
                 done => return done,
             }
         }
@@ -618,20 +593,5 @@ mod tests {
             assert!(wire.is_tls());
             wire.close();
         });
-    }
-
-    #[test]
-    fn files_are_an_end_too() {
-        let (input, mut to) = io::pipe().unwrap();
-        let (mut from, output) = io::pipe().unwrap();
-        let file = |end: std::os::fd::OwnedFd| File::from(end);
-        let mut wire = Wire::files(file(input.into()), file(output.into()));
-        to.write_all(b"EHLO x\r\n").unwrap();
-        assert_eq!(wire.fill_buf().unwrap(), b"EHLO x\r\n");
-        wire.write_all(b"250 ok\r\n").unwrap();
-        wire.flush().unwrap();
-        let mut got = [0; 8];
-        from.read_exact(&mut got).unwrap();
-        assert_eq!(&got, b"250 ok\r\n");
     }
 }

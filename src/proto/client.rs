@@ -9,7 +9,8 @@
 //! 1. What the server has said it cannot take (SIZE, SMTPUTF8) is failed here, and not sent.
 //! 2. RSET, if the last transaction was left open; MAIL, RCPTs, DATA.
 //! 3. The message, if anybody was accepted; a lone dot, if DATA was granted for nobody.
-//! 4. The reply to the dot decides for all who were accepted. Without that reply nobody has it (RFC 5321 6.1).
+//! 4. The reply to the dot decides for all who were accepted. Without that reply nobody has it (RFC 5321 6.1). A
+//!    server of LMTP replies once for each of them, in their order (RFC 2033 4.2).
 //!
 //! Only a 5xx to MAIL, RCPT, DATA or the dot is final. A 552 to RCPT means too many recipients (RFC 5321
 //! 4.5.3.1.10), 421 that the server closes, and 530, 534, 535, 538 that our login or TLS is not what it wants
@@ -47,6 +48,8 @@ pub enum Command {
     Data,
     /// The final dot.
     Dot,
+    /// The final dot, for the recipient of this index alone.
+    DotFor(usize),
 }
 
 /// How it ended for one recipient.
@@ -188,7 +191,15 @@ impl<'a> Transaction<'a> {
     /// Message and final dot, or the dot alone, are on their way.
     pub fn sent(&mut self) {
         self.phase = Phase::Over;
-        self.waiting.push_back(Command::Dot);
+        if !self.capabilities.lmtp {
+            return self.waiting.push_back(Command::Dot);
+        }
+        let accepted = self.standings.iter().enumerate();
+        let accepted = accepted.filter(|(_, s)| **s == Standing::Accepted);
+        self.waiting
+            .extend(accepted.map(|(index, _)| Command::DotFor(index)));
+        // Without a recipient nothing is answered, and so nothing ends what DATA has begun.
+        self.usable = !self.waiting.is_empty();
     }
 
     fn write_group(&mut self, out: &mut Vec<u8>) {
@@ -268,7 +279,8 @@ impl<'a> Transaction<'a> {
                 let outcome = self.said(verdict_on(reply), reply);
                 self.settle(|s| *s == Standing::Accepted, &outcome);
             }
-            (Command::Dot, 2 | 4 | 5) => self.dot_answered(reply),
+            (Command::Dot, 2 | 4 | 5) => self.dot_answered(reply, |_| true),
+            (Command::DotFor(this), 2 | 4 | 5) => self.dot_answered(reply, |index| index == this),
             (_, _) => {
                 let (word, code) = (command.word(), reply.code);
                 self.out_of_step(&format!("answered {word} with {code} {}", reply.text()));
@@ -305,16 +317,20 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    fn dot_answered(&mut self, reply: &Reply) {
+    fn dot_answered(&mut self, reply: &Reply, whose: impl Fn(usize) -> bool) {
         self.open = false;
         let verdict = match reply.class() {
             2 => Verdict::Delivered,
             _ => verdict_on(reply),
         };
-        self.delivered = verdict == Verdict::Delivered && self.has(&Standing::Accepted);
+        self.delivered |= verdict == Verdict::Delivered && self.has(&Standing::Accepted);
         let mut outcome = self.said(verdict, reply);
         outcome.dsn_passed = verdict == Verdict::Delivered && self.capabilities.dsn;
-        self.settle(|s| *s == Standing::Accepted, &outcome);
+        for (index, standing) in self.standings.iter_mut().enumerate() {
+            if *standing == Standing::Accepted && whose(index) {
+                *standing = Standing::Settled(Settled::Now(outcome.clone()));
+            }
+        }
     }
 
     /// The server broke off while the message was being sent, and said this. A yes counts for nothing: it does
@@ -418,7 +434,7 @@ impl Command {
             Self::Mail => "MAIL",
             Self::Rcpt(_) => "RCPT",
             Self::Data => "DATA",
-            Self::Dot => "the end of the message",
+            Self::Dot | Self::DotFor(_) => "the end of the message",
         }
     }
 }
@@ -470,7 +486,8 @@ mod tests {
 
     /// Runs a transaction against replies; where they end, the connection is gone.
     fn run(letter: &Letter<'_>, offered: &str, replies: &[&str]) -> Run {
-        let capabilities = capabilities(offered);
+        let mut capabilities = capabilities(offered);
+        capabilities.lmtp = offered.starts_with(LMTP);
         let all: Vec<usize> = (0..letter.recipients.len()).collect();
         let mut transaction = Transaction::new(letter, &all, &capabilities, "mx", false);
         let mut replies = replies.iter();
@@ -541,6 +558,8 @@ mod tests {
     }
 
     const PIPED: &str = "PIPELINING";
+    /// As a server of LMTP; no keyword, but what is not known is passed over.
+    const LMTP: &str = "LMTP";
     const GROUP: &str = "MAIL FROM:<a@b.example>|RCPT TO:<r1@b.example>|DATA";
 
     /// Recipients, what is offered, replies; groups sent, verdicts, usable afterwards, left open.
@@ -556,6 +575,16 @@ mod tests {
 
     #[rustfmt::skip]
     const ROWS: &[Row] = &[
+        // K29: LMTP has a reply for each recipient after the dot; one that does not come defers.
+        (3, LMTP, &["250 ok", "250 ok", "250 ok", "250 ok", "354 go", "250 2.0.0 there", "452 4.2.2 full", "550 5.7.1 no"],
+         &["MAIL FROM:<a@b.example>", "RCPT TO:<r1@b.example>", "RCPT TO:<r2@b.example>", "RCPT TO:<r3@b.example>", "DATA", "(message)"],
+         &["= 250 2.0.0 there", "~ 452 4.2.2 full", "! 550 5.7.1 no"], true, false),
+        (2, LMTP, &["250 ok", "250 ok", "250 ok", "354 go", "250 2.0.0 there"],
+         &["MAIL FROM:<a@b.example>", "RCPT TO:<r1@b.example>", "RCPT TO:<r2@b.example>", "DATA", "(message)"],
+         &["= 250 2.0.0 there", "~ 4.4.2 gone"], false, false),
+        (2, LMTP, &["250 ok", "550 no", "250 ok", "354 go", "250 2.0.0 there"],
+         &["MAIL FROM:<a@b.example>", "RCPT TO:<r1@b.example>", "RCPT TO:<r2@b.example>", "DATA", "(message)"],
+         &["! 550 5.0.0 no", "= 250 2.0.0 there"], true, false),
         // All well: one at a time, and in one group.
         (1, "", &["250 ok", "250 ok", "354 go", "250 2.0.0 queued"],
          &["MAIL FROM:<a@b.example>", "RCPT TO:<r1@b.example>", "DATA", "(message)"],

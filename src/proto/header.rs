@@ -148,11 +148,6 @@ impl Header {
         self.fields.iter().find(|f| f.is(name))
     }
 
-    /// Puts a field before all others.
-    pub fn prepend(&mut self, field: Field) {
-        self.fields.insert(0, field);
-    }
-
     /// Puts a field behind all others.
     pub fn append(&mut self, field: Field) {
         self.fields.push(field);
@@ -564,8 +559,8 @@ mod tests {
         let mut header = sample("Received: a\r\nreceived : b\r\n c\r\nX-Received: d\r\n");
         assert_eq!(header.hops(), 2); // F15
         assert_eq!(header.get("RECEIVED").map(Field::body), Some(&b" a"[..]));
-        header.prepend(Field::made("A", "b"));
+        header.append(Field::made("A", "b"));
         header.strip("Received");
-        assert_eq!(text(&header), "A: b\r\nX-Received: d\r\n\r\n");
+        assert_eq!(text(&header), "X-Received: d\r\nA: b\r\n\r\n");
     }
 }

@@ -21,6 +21,8 @@ pub struct Capabilities {
     pub smtputf8: bool,
     /// DSN (RFC 3461).
     pub dsn: bool,
+    /// It speaks LMTP (RFC 2033): after the dot it answers once for each recipient.
+    pub lmtp: bool,
 }
 
 impl Capabilities {
@@ -150,6 +152,7 @@ mod tests {
                 eight_bit_mime: true,
                 smtputf8: true,
                 dsn: true,
+                lmtp: false,
             }
         );
         let rows = [

@@ -17,6 +17,8 @@ pub enum Hop {
     Smarthost,
     /// One host, without an MX look-up.
     Host(Peer, Protection),
+    /// One server that delivers, by LMTP.
+    Lmtp(Peer),
     /// The mail exchangers of a domain.
     Mx(Domain, Protection),
     /// Nobody: it fails, and this is why.
@@ -26,7 +28,7 @@ pub enum Hop {
 /// A host of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Peer {
-    /// A name or an address.
+    /// A name or an address; or the path of a socket of this system, which has no port.
     pub host: String,
     /// Its port.
     pub port: u16,
@@ -95,6 +97,8 @@ impl Pattern {
 pub enum Via {
     /// A host, without an MX look-up; without a port, that of all mail to others.
     Host(String, Option<u16>),
+    /// A server that delivers, by LMTP (RFC 2033).
+    Lmtp(Peer),
     /// The mail exchangers of the recipient's domain.
     Mx,
     /// The mailboxes of this system.
@@ -135,6 +139,7 @@ impl Router<'_> {
                     let (host, port) = (host.clone(), port.unwrap_or(self.port));
                     Hop::Host(Peer { host, port }, tls)
                 }
+                Via::Lmtp(peer) => Hop::Lmtp(peer.clone()),
                 Via::Mx => Hop::Mx(domain.clone(), tls),
                 Via::Local => Hop::Local,
                 Via::Refuse(refusal) => Hop::Refuse(refusal.clone()),
@@ -173,6 +178,7 @@ mod tests {
             Hop::Local => "local".to_owned(),
             Hop::Smarthost => "smarthost".to_owned(),
             Hop::Host(peer, tls) => format!("{}:{} {tls:?}", peer.host, peer.port),
+            Hop::Lmtp(peer) => peer.host,
             Hop::Mx(domain, tls) => format!("mx {domain} {tls:?}"),
             Hop::Refuse(refusal) => refusal.text,
         }
@@ -232,6 +238,13 @@ mod tests {
             route("spam.example", Via::Refuse(refusal)),
             route("me@work.example", host("relay.work.example", None)),
             route("list.pi.example", Via::Local),
+            route(
+                "home.example",
+                Via::Lmtp(Peer {
+                    host: "/run/lmtp".to_owned(),
+                    port: 0,
+                }),
+            ),
             Route {
                 tls: Some(Protection::Require),
                 ..route("safe.example", Via::Mx)
@@ -241,7 +254,7 @@ mod tests {
                 ..route("both.example", host("both", None))
             },
         ];
-        let domains = [domain("pi.example")];
+        let domains = [domain("pi.example"), domain("home.example")];
         let router = Router {
             routes: &routes,
             domains: &domains,
@@ -271,6 +284,7 @@ mod tests {
             ("me@work.example", "a@spam.example", "no"),
             ("me@work.example", "root@pi.example", "local"),
             ("x@pi.example", "a@list.pi.example", "local"),
+            ("x@pi.example", "a@home.example", "/run/lmtp"),
             ("x@pi.example", "a@safe.example", "mx safe.example Require"),
             ("x@pi.example", "a@both.example", "smarthost"),
             ("cron@pi.example", "a@both.example", "both:25 Opportunistic"),
