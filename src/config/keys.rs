@@ -491,7 +491,7 @@ pub const KEYS: &[Key] = &[
         section: "queue",
         name: "workers",
         shown: Shown::Default("4"),
-        doc: "How many deliveries run at once.",
+        doc: "How many deliveries to other hosts run at once; twice as many write to mailboxes.",
         set: |draft, v| {
             draft.config.queue.workers = value::number(v, 1..=100)?;
             Ok(())

@@ -11,6 +11,7 @@
 use std::fmt::Display;
 use std::io::{self, BufRead, Read, Write};
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::Context;
@@ -45,29 +46,53 @@ pub struct Service {
     pub context: Context,
     /// Who may do what.
     pub access: Access,
-    /// Our certificate; `None`: TLS is not to be had.
-    pub tls: Option<tls::Server>,
+    /// Our certificate, once it was wanted; `None` in it: TLS is not to be had.
+    tls: OnceLock<Option<tls::Server>>,
 }
 
 impl Service {
-    /// For this configuration. A certificate that cannot be used is told in the log: mail goes on without.
+    /// For this configuration.
     pub fn new(context: Context) -> Self {
-        let config = &context.config;
-        let server = match &config.tls {
-            Some(pair) => tls::Server::load(&pair.certificate, &pair.key),
-            None => {
-                let folder = config.queue.spool.join("tls");
-                tls::Server::self_signed(&folder, config.hostname.as_str())
-            }
-        };
-        let tls = server
-            .map_err(|sentence| events::trouble("-", &format!("TLS is not offered: {sentence}")))
-            .ok();
-        let access = Access::new(config);
+        let access = Access::new(&context.config);
         Self {
             context,
             access,
-            tls,
+            tls: OnceLock::new(),
+        }
+    }
+
+    /// Our certificate. One that cannot be used is told in the log, once: mail goes on without.
+    pub fn tls(&self) -> Option<&tls::Server> {
+        let load = || {
+            let config = self.config();
+            let server = match &config.tls {
+                Some(pair) => tls::Server::load(&pair.certificate, &pair.key),
+                None => {
+                    let folder = config.queue.spool.join("tls");
+                    tls::Server::self_signed(&folder, config.hostname.as_str())
+                }
+            };
+            let tell = |sentence: &String| {
+                events::trouble("-", &format!("TLS is not offered: {sentence}"))
+            };
+            server.inspect_err(tell).ok()
+        };
+        self.tls.get_or_init(load).as_ref()
+    }
+
+    /// Looks at the certificate that is configured, so that what is wrong with it is told at the start. One of our
+    /// own making can wait for the first client: a daemon that has none stays small.
+    pub fn look_at_certificate(&self) {
+        if self.config().tls.is_some() {
+            self.tls();
+        }
+    }
+
+    /// Reads the certificate again if its files have changed.
+    pub fn renew_certificate(&self) {
+        let server = self.tls.get().and_then(Option::as_ref);
+        if let Some(Err(sentence)) = server.map(tls::Server::reload_if_changed) {
+            events::trouble("-", &sentence);
         }
     }
 
@@ -153,7 +178,7 @@ fn converse(
     }
     let settings = service
         .access
-        .settings(context, kind, service.tls.is_some(), address);
+        .settings(context, kind, service.tls().is_some(), address);
     let submits = settings.qualify;
     let mut session = Session::new(settings);
     let mut guest = service.access.guest(context, kind, address);
@@ -249,7 +274,7 @@ impl Door<'_> {
 
     /// Goes on with TLS; returned are version and cipher.
     fn start_tls(&mut self, service: &Service, client: &str) -> io::Result<String> {
-        let Some(server) = &service.tls else {
+        let Some(server) = service.tls() else {
             return Err(io::ErrorKind::Unsupported.into());
         };
         let session = server.session().map_err(io::Error::other)?;

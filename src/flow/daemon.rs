@@ -67,6 +67,9 @@ pub fn run(context: Context, call: &Invocation) -> Result<()> {
     let (mut watch, waker) =
         Watch::new(listeners, presence.trigger()).map_err(|e| cannot_wait(&e))?;
     let service = Arc::new(Service::new(context));
+    if !kinds.is_empty() {
+        service.look_at_certificate();
+    }
     let runner = Arc::new(Runner::new(Arc::clone(&service), call.interval));
     runner.start()?;
     let wanted = Arc::new(AtomicBool::new(false));
@@ -357,9 +360,7 @@ impl Daemon<'_> {
             return;
         }
         self.certificate_seen = Instant::now();
-        if let Some(Err(sentence)) = self.service.tls.as_ref().map(|t| t.reload_if_changed()) {
-            events::trouble("-", &sentence);
-        }
+        self.service.renew_certificate();
     }
 
     fn reload(&mut self) {
@@ -384,6 +385,7 @@ impl Daemon<'_> {
             verbose: old.verbose,
         };
         self.service = Arc::new(Service::new(context));
+        self.service.look_at_certificate();
         self.runner.renew(Arc::clone(&self.service));
         events::daemon(&"has read its configuration again");
     }

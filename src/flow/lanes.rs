@@ -24,9 +24,10 @@ pub struct Errand {
 #[derive(Debug)]
 pub struct Lanes {
     state: Mutex<State>,
-    bell: Condvar,
     /// How long a worker whose lane is empty keeps his connection for what may come.
     linger: Duration,
+    /// How many may wait for other hosts at once.
+    remote: usize,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +36,8 @@ struct State {
     /// How many errands of a message are not done.
     open: HashMap<String, usize>,
     workers: usize,
+    /// Those of them who wait for other hosts.
+    remote: usize,
     /// Nobody lingers any more.
     closing: bool,
 }
@@ -45,6 +48,8 @@ struct Lane {
     workers: usize,
     /// Those of them who wait for more.
     lingering: usize,
+    /// Wakes one of these.
+    bell: Arc<Condvar>,
     width: Width,
 }
 
@@ -55,6 +60,8 @@ pub struct Width {
     pub most: usize,
     /// Messages that one more of them must find.
     pub worth: usize,
+    /// Whether they wait for other hosts, and count among those who do.
+    pub remote: bool,
 }
 
 impl Lane {
@@ -70,6 +77,29 @@ impl Lane {
 }
 
 impl State {
+    /// How many more would find something to do: mailboxes do not wait for hosts that do not answer.
+    fn places(&self, remote_limit: usize) -> usize {
+        let sum = |remote| {
+            let lanes = self.lanes.values().filter(|l| l.width.remote == remote);
+            lanes.map(Lane::places).sum::<usize>()
+        };
+        sum(false) + sum(true).min(remote_limit.saturating_sub(self.remote))
+    }
+
+    /// Whether there would be something to do elsewhere for a worker who leaves this lane.
+    fn has_place_but(&self, hop: &Hop, remote_limit: usize) -> bool {
+        let is_remote = self.lanes.get(hop).is_some_and(|l| l.width.remote);
+        let free = is_remote || self.remote < remote_limit;
+        let mut others = self.lanes.values();
+        others.any(|lane| lane.places() > 0 && (free || !lane.width.remote))
+    }
+
+    fn wake_all(&self) {
+        for lane in self.lanes.values().filter(|lane| lane.lingering > 0) {
+            lane.bell.notify_all();
+        }
+    }
+
     fn done(&mut self, id: &str) {
         if let Some(left) = self.open.get_mut(id) {
             *left -= 1;
@@ -81,12 +111,13 @@ impl State {
 }
 
 impl Lanes {
-    /// No work yet.
-    pub fn new(linger: Duration) -> Self {
+    /// No work yet. `linger`: how long a worker waits for more work of his lane; `remote`: how many may wait for
+    /// other hosts at once.
+    pub fn new(linger: Duration, remote: usize) -> Self {
         Self {
             state: Mutex::default(),
-            bell: Condvar::new(),
             linger,
+            remote,
         }
     }
 
@@ -114,16 +145,22 @@ impl Lanes {
                 waiting: VecDeque::new(),
                 workers: 0,
                 lingering: 0,
+                bell: Arc::default(),
                 width,
             });
             lane.waiting.push_back(errand);
+            if lane.lingering > 0 {
+                lane.bell.notify_one();
+            } else if state.remote >= self.remote {
+                // Who keeps a connection for nothing may have the only place that this could get.
+                state.wake_all();
+            }
         }
-        self.bell.notify_all();
     }
 
     /// How many more workers would find something to do.
     pub fn places(&self) -> usize {
-        self.lock().lanes.values().map(Lane::places).sum()
+        self.lock().places(self.remote)
     }
 
     /// Workers in all lanes.
@@ -143,8 +180,9 @@ impl Lanes {
 
     /// From now on workers end as soon as there is nothing to do.
     pub fn close(&self) {
-        self.lock().closing = true;
-        self.bell.notify_all();
+        let mut state = self.lock();
+        state.closing = true;
+        state.wake_all();
     }
 
     /// Takes away what nobody has begun.
@@ -163,10 +201,13 @@ impl Lanes {
     /// A place in a lane that has work for one more.
     pub fn join(&self) -> Option<Place<'_>> {
         let mut state = self.lock();
-        let (hop, lane) = state.lanes.iter_mut().find(|(_, lane)| lane.places() > 0)?;
+        let free = state.remote < self.remote;
+        let open = |lane: &Lane| lane.places() > 0 && (free || !lane.width.remote);
+        let (hop, lane) = state.lanes.iter_mut().find(|(_, lane)| open(lane))?;
         lane.workers += 1;
-        let hop = hop.clone();
+        let (hop, remote) = (hop.clone(), lane.width.remote);
         state.workers += 1;
+        state.remote += usize::from(remote);
         Some(Place {
             lanes: self,
             hop,
@@ -194,19 +235,19 @@ impl Place<'_> {
             state.done(&id);
         }
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let elsewhere = state.lanes.values().any(|lane| lane.places() > 0);
-            let closing = state.closing;
+            let closing = state.closing || state.has_place_but(&self.hop, self.lanes.remote);
             let lane = state.lanes.get_mut(&self.hop)?;
             if let Some(errand) = lane.waiting.pop_front() {
                 self.current = Some(errand.item.id.clone());
                 return Some(errand);
             }
-            if left.is_zero() || closing || elsewhere {
+            let left = until.saturating_duration_since(Instant::now());
+            if closing || left.is_zero() {
                 return None;
             }
             lane.lingering += 1;
-            let waited = self.lanes.bell.wait_timeout(state, left);
+            let bell = Arc::clone(&lane.bell);
+            let waited = bell.wait_timeout(state, left);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
             if let Some(lane) = state.lanes.get_mut(&self.hop) {
                 lane.lingering -= 1;
@@ -224,9 +265,11 @@ impl Drop for Place<'_> {
         }
         if let Some(lane) = state.lanes.get_mut(&self.hop) {
             lane.workers -= 1;
+            let remote = lane.width.remote;
             if lane.workers == 0 && lane.waiting.is_empty() {
                 state.lanes.remove(&self.hop);
             }
+            state.remote -= usize::from(remote);
         }
     }
 }
@@ -249,15 +292,22 @@ mod tests {
 
     #[test]
     fn a_lane_has_its_limit_and_a_message_is_here_once() {
-        let lanes = Lanes::new(Duration::ZERO);
-        let width = |most, worth| Width { most, worth };
+        let lanes = Lanes::new(Duration::ZERO, 2);
+        let width = |most, remote| Width {
+            most,
+            worth: 1,
+            remote,
+        };
         for id in ["a", "b", "c"] {
-            lanes.add(errand(id), vec![(Hop::Smarthost, width(2, 1))]);
+            lanes.add(errand(id), vec![(Hop::Smarthost, width(4, true))]);
         }
-        lanes.add(errand("a"), vec![(Hop::Smarthost, width(2, 1))]);
+        lanes.add(errand("a"), vec![(Hop::Smarthost, width(4, true))]);
         lanes.add(
             errand("d"),
-            vec![(Hop::Local, width(4, 1)), (Hop::Smarthost, width(2, 1))],
+            vec![
+                (Hop::Local, width(4, false)),
+                (Hop::Smarthost, width(4, true)),
+            ],
         );
         assert_eq!((lanes.waiting(), lanes.places()), (5, 3));
         let mut local = lanes.join().unwrap();

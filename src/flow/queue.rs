@@ -196,7 +196,7 @@ impl<'a> Run<'a> {
         Self {
             context,
             talk,
-            lanes: Lanes::new(linger),
+            lanes: Lanes::new(linger, context.config.queue.workers),
             held,
             tally,
             shared,
@@ -246,10 +246,13 @@ impl<'a> Run<'a> {
             Hop::Smarthost | Hop::Host(..) | Hop::Lmtp(_) | Hop::Mx(..) => Width {
                 most: queue.per_destination,
                 worth: WORTH_A_CONNECTION,
+                remote: true,
             },
             Hop::Local | Hop::Refuse(_) => Width {
-                most: queue.workers,
+                // They wait for the disk, which serves several at once as fast as one.
+                most: queue.workers * 2,
                 worth: 1,
+                remote: false,
             },
         }
     }
@@ -296,7 +299,7 @@ impl<'a> Run<'a> {
 
     /// Lets as many workers as the work is worth do it; a single one needs no thread.
     fn work_off(&self) {
-        let workers = self.context.config.queue.workers.min(self.lanes.places());
+        let workers = self.lanes.places();
         if workers <= 1 {
             return self.worker();
         }

@@ -230,7 +230,8 @@ impl Message<'_> {
         limit: u64,
     ) -> io::Result<Option<Result<(), Reply>>> {
         let mut reader = DataReader::new(limit);
-        let mut text = Vec::with_capacity(DATA_BLOCK);
+        let mut text = Vec::new();
+        let mut room = FIRST_BLOCK;
         let mut taken = Ok(());
         loop {
             let progress = reader.feed(wire.unread(), &mut text);
@@ -247,8 +248,12 @@ impl Message<'_> {
                 wire.give_back();
                 return Ok(Some(taken));
             }
-            if !wire.fill(DATA_BLOCK)? {
+            if !wire.fill(room)? {
                 return Ok(None);
+            }
+            // Where more comes than there is room for, the next piece may be larger.
+            if wire.unread().len() >= room {
+                room = (room * 4).min(DATA_BLOCK);
             }
         }
     }
@@ -280,8 +285,9 @@ fn refusal(fault: DataFault) -> Reply {
 }
 
 /// Octets read at a time for commands; an idle connection holds no more.
-const COMMAND_BLOCK: usize = 2 * 1024;
-/// Octets read at a time for a message; held only while it comes.
+const COMMAND_BLOCK: usize = 1024;
+/// Octets read at a time for a message, at first and at most; held only while it comes.
+const FIRST_BLOCK: usize = 4 * 1024;
 const DATA_BLOCK: usize = 32 * 1024;
 /// Replies held back while there is input to answer.
 const MAX_UNSENT: usize = 4 * 1024;
@@ -420,9 +426,10 @@ impl<'a, S: Stream> Wire<'a, S> {
 
     fn flush(&mut self) -> io::Result<()> {
         if !self.output.is_empty() {
-            self.stream.write_all(&self.output)?;
+            // Nothing is kept for the next reply: most of the time an open connection is silent.
+            let output = std::mem::take(&mut self.output);
+            self.stream.write_all(&output)?;
             self.stream.flush()?;
-            self.output.clear();
         }
         Ok(())
     }

@@ -172,7 +172,7 @@ impl Runner {
                 loop {
                     self.look(&service, &run);
                     self.hand_on(&run);
-                    self.man(scope, &run, &threads, service.context.config.queue.workers);
+                    self.man(scope, &run, &threads);
                     if !self.wait_in_run(&run, &threads, until) {
                         break;
                     }
@@ -263,13 +263,12 @@ impl Runner {
         scope: &'scope Scope<'scope, '_>,
         run: &'scope Run<'scope>,
         threads: &'scope AtomicUsize,
-        most: usize,
     ) {
         let lanes = run.lanes();
         loop {
             let here = threads.load(Ordering::Acquire);
             let coming = here.saturating_sub(lanes.workers());
-            if here >= most || lanes.places() <= coming {
+            if lanes.places() <= coming {
                 return;
             }
             threads.fetch_add(1, Ordering::AcqRel);

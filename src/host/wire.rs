@@ -264,8 +264,11 @@ impl Wire {
         }
         let mut octets = std::mem::take(&mut self.output);
         let done = self.write_now(&octets);
-        octets.clear();
-        self.output = octets;
+        // What was large may be so again; a small one is not worth the memory while nothing is said.
+        if octets.capacity() >= OUTPUT / 2 {
+            octets.clear();
+            self.output = octets;
+        }
         done
     }
 }
