@@ -289,6 +289,13 @@ pub struct Listen {
     pub proxy_protocol: Vec<Network>,
 }
 
+impl Listen {
+    /// All places, by what they are for.
+    pub fn places(&self) -> [&[Endpoint]; 4] {
+        [&self.smtp, &self.submission, &self.submissions, &self.lmtp]
+    }
+}
+
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {

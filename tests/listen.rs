@@ -191,10 +191,12 @@ fn a_full_house_says_so_and_has_room_again() {
 #[test]
 fn one_client_has_a_share() {
     // G8
-    let system = System::listening("listen-share").with(
-        "listen",
-        "smtp = [\"0.0.0.0:0\"]\nmax_connections_per_client = 2",
-    );
+    let system = System::listening("listen-share")
+        .with(
+            "listen",
+            "smtp = [\"0.0.0.0:0\"]\nmax_connections_per_client = 2",
+        )
+        .with("access", "relay_from = []");
     let daemon = Daemon::start(&system);
     let (one, _two) = (daemon.client(), daemon.client());
     let reply = daemon.stranger().reply();

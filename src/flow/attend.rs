@@ -154,6 +154,12 @@ pub fn believes(config: &Config, peer: SocketAddr) -> bool {
     networks.any(|network| network.contains(peer.ip()))
 }
 
+/// Whether a client may have no more than its share: a proxy is many, and who may relay is at home here.
+pub fn is_counted(config: &Config, peer: SocketAddr) -> bool {
+    let mut own = config.access.relay_from.iter();
+    !believes(config, peer) && !own.any(|network| network.contains(peer.ip()))
+}
+
 /// A client in the log.
 pub fn name(peer: Option<SocketAddr>) -> String {
     peer.map_or("local".to_owned(), |p| p.ip().to_canonical().to_string())

@@ -127,7 +127,7 @@ impl Connections {
         self.count() * 5 >= self.limit.load(Ordering::Relaxed) * 4
     }
 
-    /// Takes in a client. `trusted`: a proxy, who is many.
+    /// Takes in a client. `peer`: who it is, if it is to have no more than its share.
     ///
     /// # Errors
     /// The reply to it: it has its share, or there is no place.
@@ -135,11 +135,10 @@ impl Connections {
         self: &Arc<Self>,
         socket: Arc<Socket>,
         peer: Option<SocketAddr>,
-        trusted: bool,
         bounds: Bounds,
     ) -> Result<Visit, Reply> {
         self.limit.store(bounds.all, Ordering::Relaxed);
-        let client = peer.filter(|_| !trusted).map(|peer| Client::of(peer.ip()));
+        let client = peer.map(|peer| Client::of(peer.ip()));
         let mut state = self.lock();
         if let Some(client) = client {
             state.take_share(client, bounds.per_client)?;

@@ -53,6 +53,8 @@ const CERTIFICATE: Duration = Duration::from_secs(60);
 pub fn run(context: Context, call: &Invocation) -> Result<()> {
     let doors = Doors::open(&context.config, call.listen)?;
     let presence = Presence::take(&context.config.queue.run)?;
+    // A connection has one, and a message on its way another.
+    privilege::allow_files(2 * context.config.listen.max_connections + 256);
     if call.detach && !doors.handed_over {
         privilege::detach().map_err(Error::Os)?;
     }
@@ -318,13 +320,13 @@ impl Daemon<'_> {
     fn seat(&self, arrival: Arrival) -> Result<(), (Arrival, Reply)> {
         let config = &self.service.context.config;
         let bounds = attend::bounds(config);
-        let trusted = arrival
+        let counted = arrival
             .peer
-            .is_some_and(|peer| attend::believes(config, peer));
+            .is_some_and(|peer| attend::is_counted(config, peer));
         let socket = Arc::clone(&arrival.socket);
         let visit = match self
             .connections
-            .admit(socket, arrival.peer, trusted, bounds)
+            .admit(socket, arrival.peer.filter(|_| counted), bounds)
         {
             Ok(visit) => visit,
             Err(reply) => return Err((arrival, reply)),
@@ -374,6 +376,12 @@ impl Daemon<'_> {
                 return events::trouble("-", &sentence);
             }
         };
+        if config.listen.places() != self.service.context.config.listen.places() {
+            events::trouble(
+                "-",
+                &"[listen] names other places now: they need a new start",
+            );
+        }
         let queue = &config.queue;
         let spool = Spool::new(&queue.spool, queue.min_free, queue.max_messages);
         self.pool.set_limit(config.listen.max_connections + PARKED);

@@ -65,9 +65,8 @@ fn stranger(context: &Context, socket: Socket, peer: SocketAddr, keep: &mut dyn 
     let service = Service::new(context.clone());
     let config = &service.context.config;
     let connections = Arc::new(Connections::default());
-    let trusted = attend::believes(config, peer);
     let bounds = attend::bounds(config);
-    if let Ok(visit) = connections.admit(Arc::new(socket), Some(peer), trusted, bounds) {
+    if let Ok(visit) = connections.admit(Arc::new(socket), Some(peer), bounds) {
         attend::attend(&service, &visit, Kind::Smtp, Some(peer), keep);
     }
 }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{AccessFlags, daemon, faccessat, getresgid, setresgid};
 
@@ -26,6 +27,17 @@ pub fn drop_group() -> Result<(), String> {
     }
     setresgid(own, own, own)
         .map_err(|e| format!("cannot give up the group of the program: {}", e.desc()))
+}
+
+/// Lets this process have so many files open, as far as the system allows it without asking.
+pub fn allow_files(wanted: usize) {
+    if let (Ok((soft, hard)), Ok(wanted)) =
+        (getrlimit(Resource::RLIMIT_NOFILE), rlim_t::try_from(wanted))
+        && soft < wanted
+    {
+        // With fewer it works as well, and says so when they run out.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard);
+    }
 }
 
 /// Whether this process may make files in a folder.
