@@ -32,9 +32,11 @@ fn line(system: &System, words: &[&str], password: &str) -> String {
     ran.stdout
 }
 
-/// The pair that the daemon has made for itself.
+/// The pair that the daemon makes for itself when its first client comes.
 fn own_pair(system: &System) -> PathBuf {
-    system.path("spool/tls/self-signed.pem")
+    let path = system.path("spool/tls/self-signed.pem");
+    until("there is a certificate", || path.exists());
+    path
 }
 
 fn plain(user: &str, password: &str) -> String {
