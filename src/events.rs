@@ -71,10 +71,14 @@ pub fn auth_ok(client: &str, user: &str) {
 
 /// Somebody could not log in. What fail2ban looks for: the client stands before all that he chose himself.
 pub fn auth_fail(client: &str, user: &str, why: &dyn Display) {
+    let most = user
+        .char_indices()
+        .nth(100)
+        .map_or(user.len(), |(at, _)| at);
     warn!(
         "- auth-fail client={} user={} why={}",
         quoted(&client),
-        quoted(&user),
+        quoted(&user.get(..most).unwrap_or_default()),
         quoted(why)
     );
 }

@@ -1,6 +1,7 @@
 //! The real program in systems of its own: one binary, a file a theme. `harness/` is what they stand on.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod access;
 mod architecture;
 mod bounce;
 mod callers;

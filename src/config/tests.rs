@@ -337,6 +337,10 @@ fn foolish_settings_are_warned_about() {
             &["the [[route]] via pi.example.org leads to this machine"],
         ),
         (
+            "[access]\nrelay_to = [\"localhost\", \"b.example\"]",
+            &["relay_to has localhost, whose mail is delivered here"],
+        ),
+        (
             "[smarthost]\nhost = \"pi.example.org\"",
             &["the smarthost pi.example.org is this machine"],
         ),

@@ -34,6 +34,13 @@ impl Config {
                 ));
             }
         }
+        for domain in &self.access.relay_to {
+            if self.domains.contains(domain) {
+                warnings.push(format!(
+                    "relay_to has {domain}, whose mail is delivered here: it is not passed on; take it out of one of the two"
+                ));
+            }
+        }
         self.queue.warn(&mut warnings);
         self.limits.warn(&mut warnings);
         warnings

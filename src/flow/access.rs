@@ -284,7 +284,7 @@ impl Policy for Guest<'_> {
     fn proved(&mut self, user: &str, right: bool) -> Result<(), Reply> {
         match right {
             true => self.welcome(user),
-            false => self.turn_away(user, "the user or the password is wrong"),
+            false => self.turn_away(user, "there is no such user, or the password is wrong"),
         }
     }
 }
@@ -616,8 +616,12 @@ mod tests {
             );
         }
         assert_eq!(attempt("root\0alice\0secret").0, replies::AUTH_FAILED);
-        assert_eq!(*waits.borrow(), [1, 2, 4, 8, 8, 8]);
-        for _ in 0..3 {
+        assert_eq!(
+            attempt("\0x\nNov 1 host sshd: ok\0x").0,
+            replies::AUTH_FAILED
+        ); // D20
+        assert_eq!(*waits.borrow(), [1, 2, 4, 8, 8, 8, 8, 8]);
+        for _ in 0..2 {
             assert_eq!(attempt("\0alice\0wrong").1, Then::Continue);
         }
         let (reply, then) = attempt("\0alice\0wrong");

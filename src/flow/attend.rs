@@ -11,6 +11,7 @@
 use std::fmt::Display;
 use std::io::{self, BufRead, Read, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -67,10 +68,7 @@ impl Service {
             let config = self.config();
             let server = match &config.tls {
                 Some(pair) => tls::Server::load(&pair.certificate, &pair.key),
-                None => {
-                    let folder = config.queue.spool.join("tls");
-                    tls::Server::self_signed(&folder, config.hostname.as_str())
-                }
+                None => tls::Server::self_signed(&own_pair(config), config.hostname.as_str()),
             };
             let tell = |sentence: &String| {
                 events::trouble("-", &format!("TLS is not offered: {sentence}"))
@@ -81,10 +79,15 @@ impl Service {
     }
 
     /// Looks at the certificate that is configured, so that what is wrong with it is told at the start. One of our
-    /// own making can wait for the first client: a daemon that has none stays small.
+    /// own is made at the first start, but is not read before there is a client: a daemon that has none stays small.
     pub fn look_at_certificate(&self) {
-        if self.config().tls.is_some() {
+        let config = self.config();
+        if config.tls.is_some() {
             self.tls();
+        } else if let Err(sentence) =
+            tls::Server::make_own(&own_pair(config), config.hostname.as_str())
+        {
+            events::trouble("-", &format!("TLS is not offered: {sentence}"));
         }
     }
 
@@ -99,6 +102,11 @@ impl Service {
     fn config(&self) -> &Config {
         &self.context.config
     }
+}
+
+/// The folder of the pair that is made when none is configured.
+fn own_pair(config: &Config) -> PathBuf {
+    config.queue.spool.join("tls")
 }
 
 /// Holds the session of a client that has come in by this kind of door. What it brings goes to `accepted`.

@@ -15,13 +15,14 @@ use crate::cli::{Invocation, say};
 use crate::config::{Password, Smarthost};
 use crate::error::{Error, Result};
 use crate::host::spool::Folder;
-use crate::host::users::Users;
-use crate::host::{accounts, clock, privilege, tls, words};
+use crate::host::{accounts, clock, privilege, words};
 use crate::json::Json;
 use crate::proto::address::{Domain, Mailbox};
 use crate::proto::envelope::Outcome;
 use crate::proto::reply::Enhanced;
 use crate::proto::route::{Hop, Via};
+
+mod guests;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,7 +63,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<ExitCode> {
     mailbox(context, &mut findings);
     smarthosts(context, &mut findings);
     direct(context, &mut findings);
-    server(context, &mut findings);
+    guests::look(context, &mut findings);
     if call.json {
         let object = |f: &Finding| {
             let grade = Json::text(&f.grade.word());
@@ -300,44 +301,6 @@ fn outward(context: &Context) -> std::result::Result<String, String> {
         }
     }
     Err(why)
-}
-
-/// What a daemon would need to listen: its certificate and its users.
-fn server(context: &Context, findings: &mut Vec<Finding>) {
-    if let Some(pair) = &context.config.tls {
-        let thing = format!("certificate {}", pair.certificate.display());
-        match tls::Server::load(&pair.certificate, &pair.key) {
-            Err(why) => add(findings, Grade::Error, thing, why),
-            Ok(server) => match server.warning(clock::now()) {
-                Some(warning) => add(findings, Grade::Warning, thing, warning),
-                None => add(findings, Grade::Ok, thing, "it and its key belong together"),
-            },
-        }
-    }
-    let listen = &context.config.listen;
-    if listen.submission.is_empty() && listen.submissions.is_empty() {
-        return;
-    }
-    let path = &context.config.access.users_file;
-    let thing = format!("users_file {}", path.display());
-    match Users::new(path).list() {
-        Err(why) => add(findings, Grade::Error, thing, why),
-        Ok(list) => {
-            for flaw in list.flaws() {
-                add(findings, Grade::Warning, &thing, flaw);
-            }
-            match list.len() {
-                0 => add(
-                    findings,
-                    Grade::Warning,
-                    thing,
-                    "nobody can log in; minimta --password makes a line for it",
-                ),
-                1 => add(findings, Grade::Ok, thing, "1 user can log in"),
-                n => add(findings, Grade::Ok, thing, format!("{n} users can log in")),
-            }
-        }
-    }
 }
 
 /// A password that everybody can read is nobody's.

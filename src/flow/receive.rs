@@ -451,6 +451,7 @@ mod tests {
     use crate::proto::address::Domain;
     use crate::proto::authenticate::{Credentials, Mechanism};
     use crate::proto::envelope::Recipient;
+    use crate::proto::scram::Verifier;
     use crate::proto::session::Settings;
 
     /// The world of a transcript: who is here, and what is allowed.
@@ -495,6 +496,17 @@ mod tests {
             match (credentials.user.as_str(), credentials.password.as_slice()) {
                 ("alice", b"secret") => Ok(()),
                 _ => Err(replies::AUTH_FAILED),
+            }
+        }
+
+        fn verifier(&mut self, user: &str) -> Result<(Verifier, String), Reply> {
+            // The example of RFC 7677 3.
+            let pencil = "4096,W22ZaJ0SNY7soEsUEjb6gQ==,WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+            let verifier = Verifier::parse(pencil).expect("it is one");
+            let nonce = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".to_owned();
+            match user {
+                "user" => Ok((verifier, nonce)),
+                _ => Ok((verifier.decoy(b"seed", user), nonce)),
             }
         }
     }
@@ -563,12 +575,14 @@ mod tests {
             starttls: is("starttls") || submission,
             tls: false,
             tls_required: submission,
-            mechanisms: if auth {
+            mechanisms: if is("scram") {
+                vec![Mechanism::ScramSha256, Mechanism::Plain]
+            } else if auth {
                 vec![Mechanism::Plain, Mechanism::Login]
             } else {
                 Vec::new()
             },
-            auth_in_clear: is("auth"),
+            auth_in_clear: is("auth") || is("scram"),
             auth_required: submission,
             max_recipients: usize::try_from(number("recipients", 1000)).unwrap(),
             max_errors: u32::try_from(number("errors", 10)).unwrap(),

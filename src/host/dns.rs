@@ -330,3 +330,35 @@ fn no_answer(error: &NetError) -> NoAnswer {
     };
     NoAnswer::Temporary(why)
 }
+
+#[cfg(test)]
+mod tests {
+    /// Ours on some systems (src/mathematics.c), libm's on others: the same to a dozen digits.
+    #[test]
+    fn mathematics_is_right() {
+        // Hidden from the compiler, which would reckon for itself.
+        let exp = |x: f64| std::hint::black_box(x).exp();
+        let pow = |x: f64, y: f64| std::hint::black_box(x).powf(std::hint::black_box(y));
+        let rows = [
+            (exp(0.0), 1.0),
+            (exp(1.0), std::f64::consts::E),
+            (exp(-0.35), 0.704_688_089_718_713_5),
+            (exp(700.0), 1.014_232_054_735_005e304),
+            (exp(-700.0), 9.859_676_543_759_77e-305),
+            (pow(2.0, -10.0), 1.0 / 1024.0),
+            (pow(0.9, 30.0), 0.042_391_158_275_216_2),
+            (pow(-3.0, 3.0), -27.0),
+            (pow(10.0, 0.5), 3.162_277_660_168_379_5),
+            (pow(1e-310, 0.5), 1e-155),
+            (pow(f64::MAX, 0.5), 1.340_780_792_994_259_6e154),
+        ];
+        for (found, expected) in rows {
+            let apart = (found - expected).abs();
+            assert!(apart <= expected.abs() * 1e-12, "{found} is not {expected}");
+        }
+        assert_eq!((exp(1e9), exp(-1e9)), (f64::INFINITY, 0.0));
+        assert_eq!((pow(0.0, 2.0), pow(0.0, -1.0)), (0.0, f64::INFINITY));
+        assert!(exp(-740.0) > 0.0 && pow(7.0, 0.0) >= 1.0);
+        assert!(pow(-2.0, 0.5).is_nan() && exp(f64::NAN).is_nan());
+    }
+}

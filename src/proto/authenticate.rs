@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::replies::{self, Reply};
 use super::sasl::{decode_base64, encode_base64};
-use super::scram::{Challenge, Fault, First, Verifier};
+use super::scram::{Challenge, First, Verifier};
 
 /// What is offered to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,8 @@ pub enum Turn {
     Check(Credentials),
     /// SCRAM needs what is kept of this user: [`challenge`] goes on from here.
     LookUp(First),
-    /// SCRAM is over: whether the client knows this user's password.
+    /// It is known already: whether the client has proved by SCRAM that it knows this user's password; never, when
+    /// it says what no user can say.
     Proved(String, bool),
 }
 
@@ -108,25 +109,28 @@ impl Exchange {
         match self {
             Self::Plain => plain(&message),
             Self::LoginUser => {
-                let user = String::from_utf8(message).map_err(|_| replies::AUTH_FAILED)?;
+                // Octets that are no text make a name that nobody has.
+                let user = String::from_utf8_lossy(&message).into_owned();
                 Ok(Turn::Ask(ASK_PASSWORD.into(), Self::LoginPassword(user)))
             }
-            Self::LoginPassword(user) => check(user, message),
+            Self::LoginPassword(user) => Ok(check(user, message)),
             Self::ScramFirst => {
-                let first = First::parse(&message).map_err(refuse)?;
-                if is_name(&first.user) {
-                    Ok(Turn::LookUp(first))
+                let first = First::parse(&message).map_err(|_| replies::BAD_AUTH)?;
+                Ok(if is_name(&first.user) && first.is_for_himself {
+                    Turn::LookUp(first)
                 } else {
-                    Err(replies::AUTH_FAILED)
+                    Turn::Proved(first.user, false)
+                })
+            }
+            Self::ScramProof(challenge) => {
+                match challenge.verify(&message).map_err(|_| replies::BAD_AUTH)? {
+                    Some(answer) => {
+                        let answer = encode_base64(answer);
+                        Ok(Turn::Ask(answer.into(), Self::ScramEnd(challenge.user)))
+                    }
+                    None => Ok(Turn::Proved(challenge.user, false)),
                 }
             }
-            Self::ScramProof(challenge) => match challenge.verify(&message).map_err(refuse)? {
-                Some(answer) => {
-                    let answer = encode_base64(answer);
-                    Ok(Turn::Ask(answer.into(), Self::ScramEnd(challenge.user)))
-                }
-                None => Ok(Turn::Proved(challenge.user, false)),
-            },
             Self::ScramEnd(user) if message.is_empty() => Ok(Turn::Proved(user, true)),
             Self::ScramEnd(_) => Err(replies::BAD_AUTH),
         }
@@ -140,13 +144,6 @@ pub fn challenge(first: First, verifier: Verifier, nonce: &str) -> Turn {
     Turn::Ask(text.into(), Exchange::ScramProof(Box::new(challenge)))
 }
 
-fn refuse(fault: Fault) -> Reply {
-    match fault {
-        Fault::Malformed => replies::BAD_AUTH,
-        Fault::Refused => replies::AUTH_FAILED,
-    }
-}
-
 /// "Username:" and "Password:", the only words clients of LOGIN understand.
 const ASK_USER: &str = "VXNlcm5hbWU6";
 const ASK_PASSWORD: &str = "UGFzc3dvcmQ6";
@@ -157,25 +154,26 @@ fn plain(message: &[u8]) -> Result<Turn, Reply> {
     let [identity, user, password] = parts.as_slice() else {
         return Err(replies::BAD_AUTH);
     };
+    let name = String::from_utf8_lossy(user).into_owned();
     if !identity.is_empty() && identity != user {
-        return Err(replies::AUTH_FAILED);
+        return Ok(Turn::Proved(name, false));
     }
-    let user = String::from_utf8(user.to_vec()).map_err(|_| replies::AUTH_FAILED)?;
-    check(user, password.to_vec())
+    Ok(check(name, password.to_vec()))
 }
 
-/// No user has an empty name or one with a control character; who would look such a one up in a file of lines, or
-/// log it, could be led astray.
+/// No user has an empty name or one with a control character; who would look such a one up in a file of lines could
+/// be led astray.
 fn is_name(user: &str) -> bool {
     !user.is_empty() && !user.chars().any(char::is_control)
 }
 
 /// No user has an empty password.
-fn check(user: String, password: Vec<u8>) -> Result<Turn, Reply> {
-    if !is_name(&user) || password.is_empty() {
-        return Err(replies::AUTH_FAILED);
+fn check(user: String, password: Vec<u8>) -> Turn {
+    if is_name(&user) && !password.is_empty() {
+        Turn::Check(Credentials { user, password })
+    } else {
+        Turn::Proved(user, false)
     }
-    Ok(Turn::Check(Credentials { user, password }))
 }
 
 #[cfg(test)]
@@ -193,6 +191,10 @@ mod tests {
         }))
     }
 
+    fn never(user: &str) -> Result<Turn, Reply> {
+        Ok(Turn::Proved(user.to_owned(), false))
+    }
+
     #[test]
     fn plain_is_read_or_refused() {
         let long = [&b"\0alice\0"[..], &[b'x'; 1000]].concat();
@@ -205,11 +207,11 @@ mod tests {
             ), // D16
             (b64(b"\0alice\0x"), found("alice", b"x")),
             (b64(&long), found("alice", &[b'x'; 1000])),
-            (b64(b"\0alice\0"), Err(replies::AUTH_FAILED)),
-            (b64(b"root\0alice\0secret"), Err(replies::AUTH_FAILED)), // CVE-2023-27582's neighbour
-            (b64(b"\0\0secret"), Err(replies::AUTH_FAILED)),
-            (b64(b"\0a\nb\0secret"), Err(replies::AUTH_FAILED)), // D19, D20
-            (b64(b"\0\xff\0secret"), Err(replies::AUTH_FAILED)),
+            (b64(b"\0alice\0"), never("alice")),
+            (b64(b"root\0alice\0secret"), never("alice")), // CVE-2023-27582's neighbour
+            (b64(b"\0\0secret"), never("")),
+            (b64(b"\0a\nb\0secret"), never("a\nb")), // D19, D20
+            (b64(b"\0\xff\0secret"), found("\u{fffd}", b"secret")),
             (b64(b"alice"), Err(replies::BAD_AUTH)), // D15
             (b64(b"\0alice"), Err(replies::BAD_AUTH)),
             (b64(b"\0alice\0se\0cret"), Err(replies::BAD_AUTH)),
@@ -293,9 +295,9 @@ mod tests {
     #[test]
     fn scram_is_refused_at_each_step() {
         let begin = |text: &[u8]| Exchange::begin(Mechanism::ScramSha256, Some(&b64(text)));
-        assert_eq!(begin(b"n,,n=a\nb,r=x"), Err(replies::AUTH_FAILED)); // D20
-        assert_eq!(begin(b"n,,n=,r=x"), Err(replies::AUTH_FAILED));
-        assert_eq!(begin(b"n,a=root,n=user,r=x"), Err(replies::AUTH_FAILED));
+        assert_eq!(begin(b"n,,n=a\nb,r=x"), never("a\nb")); // D20
+        assert_eq!(begin(b"n,,n=,r=x"), never(""));
+        assert_eq!(begin(b"n,a=root,n=user,r=x"), never("user"));
         assert_eq!(begin(b"\0alice\0secret"), Err(replies::BAD_AUTH));
         assert_eq!(
             Exchange::begin(Mechanism::ScramSha256, None),

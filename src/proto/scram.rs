@@ -153,20 +153,17 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// Why a message of the client is not taken.
+/// A message of the client that is none of this mechanism.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// It is none of this mechanism.
-    Malformed,
-    /// It wants what nobody gets here: to act as somebody else.
-    Refused,
-}
+pub struct Malformed;
 
 /// The client's first message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct First {
     /// The user's name; any text.
     pub user: String,
+    /// Whether he does not want to act as somebody else, which nobody may here.
+    pub is_for_himself: bool,
     /// The header, which the client repeats as its channel binding: `n,,`.
     header: String,
     /// The message without it.
@@ -179,31 +176,31 @@ const MAX_NONCE: usize = 128;
 
 impl First {
     /// Reads `n,,n=user,r=nonce` (RFC 5802 7).
-    pub fn parse(message: &[u8]) -> Result<Self, Fault> {
-        let text = std::str::from_utf8(message).map_err(|_| Fault::Malformed)?;
+    pub fn parse(message: &[u8]) -> Result<Self, Malformed> {
+        let text = std::str::from_utf8(message).map_err(|_| Malformed)?;
         let mut parts = text.splitn(3, ',');
-        let mut part = || parts.next().ok_or(Fault::Malformed);
+        let mut part = || parts.next().ok_or(Malformed);
         let (binding, identity, bare) = (part()?, part()?, part()?);
         // y: the client could bind to TLS and believes that we cannot, which is so. p: it does so, unasked.
         if binding != "n" && binding != "y" {
-            return Err(Fault::Malformed);
+            return Err(Malformed);
         }
         // Mandatory extensions (m=) would stand before the name.
         let (name, rest) = bare
             .strip_prefix("n=")
             .and_then(|b| b.split_once(','))
-            .ok_or(Fault::Malformed)?;
-        let user = unescape(name).ok_or(Fault::Malformed)?;
+            .ok_or(Malformed)?;
+        let user = unescape(name).ok_or(Malformed)?;
         let nonce = rest.split(',').next().and_then(|n| n.strip_prefix("r="));
-        let nonce = nonce.filter(|n| is_nonce(n)).ok_or(Fault::Malformed)?;
+        let nonce = nonce.filter(|n| is_nonce(n)).ok_or(Malformed)?;
+        let mut is_for_himself = true;
         if !identity.is_empty() {
             let identity = identity.strip_prefix("a=").and_then(unescape);
-            let identity = identity.ok_or(Fault::Malformed)?;
-            if identity != user {
-                return Err(Fault::Refused);
-            }
+            let identity = identity.ok_or(Malformed)?;
+            is_for_himself = identity == user;
         }
         Ok(Self {
+            is_for_himself,
             header: format!("{binding},{identity},"),
             user,
             nonce: nonce.to_owned(),
@@ -262,19 +259,19 @@ pub struct Challenge {
 impl Challenge {
     /// Reads `c=biws,r=nonce,p=proof`. `Some`: the client knows the password, and this is to be said to it; `None`:
     /// it does not.
-    pub fn verify(&self, message: &[u8]) -> Result<Option<String>, Fault> {
-        let text = std::str::from_utf8(message).map_err(|_| Fault::Malformed)?;
-        let (last, proof) = text.rsplit_once(",p=").ok_or(Fault::Malformed)?;
+    pub fn verify(&self, message: &[u8]) -> Result<Option<String>, Malformed> {
+        let text = std::str::from_utf8(message).map_err(|_| Malformed)?;
+        let (last, proof) = text.rsplit_once(",p=").ok_or(Malformed)?;
         let mut parts = last.split(',');
         let mut part = |name| parts.next().and_then(|p| p.strip_prefix(name));
         let (Some(binding), Some(nonce)) = (part("c="), part("r=")) else {
-            return Err(Fault::Malformed);
+            return Err(Malformed);
         };
         let bound = decode_base64(binding).is_some_and(|b| b == self.header.as_bytes());
         let proof = decode_base64(proof).and_then(|p| p.try_into().ok());
-        let proof: [u8; KEY] = proof.ok_or(Fault::Malformed)?;
+        let proof: [u8; KEY] = proof.ok_or(Malformed)?;
         if !bound || nonce != self.nonce {
-            return Err(Fault::Malformed);
+            return Err(Malformed);
         }
         let signed = format!("{},{last}", self.signed);
         let client_key = xor(&proof, &sign(&self.verifier.stored, signed.as_bytes()));
@@ -331,14 +328,14 @@ mod tests {
             .challenge(pencil(), NONCE);
         let rows = [
             (RFC.2.replace("dHzb", "dHzc"), Ok(None)),
-            (RFC.2.replace("c=biws", "c=eSws"), Err(Fault::Malformed)), // another header than before
-            (RFC.2.replace("k0,p", "k1,p"), Err(Fault::Malformed)),
-            (RFC.2.replace(NONCE, ""), Err(Fault::Malformed)),
-            (RFC.2.replace("p=dHzb", "p="), Err(Fault::Malformed)),
-            (RFC.2.replace(",p=", ",q="), Err(Fault::Malformed)),
+            (RFC.2.replace("c=biws", "c=eSws"), Err(Malformed)), // another header than before
+            (RFC.2.replace("k0,p", "k1,p"), Err(Malformed)),
+            (RFC.2.replace(NONCE, ""), Err(Malformed)),
+            (RFC.2.replace("p=dHzb", "p="), Err(Malformed)),
+            (RFC.2.replace(",p=", ",q="), Err(Malformed)),
             (RFC.2.replace("k0,p", "k0,x=y,p"), Ok(None)), // an extension, which is signed
-            (String::new(), Err(Fault::Malformed)),
-            (format!("{},p=AAAA", RFC.2), Err(Fault::Malformed)),
+            (String::new(), Err(Malformed)),
+            (format!("{},p=AAAA", RFC.2), Err(Malformed)),
         ];
         for (message, expected) in rows {
             assert_eq!(challenge.verify(message.as_bytes()), expected, "{message}");
@@ -360,24 +357,27 @@ mod tests {
             ("n,,n=a=2Cb=3Dc,r=abc", Ok("a,b=c")),
             ("n,,n=user,r=abc,x=future", Ok("user")),
             ("n,,n=,r=abc", Ok("")),
-            ("n,a=root,n=user,r=abc", Err(Fault::Refused)), // CVE-2023-27582
-            ("p=tls-exporter,,n=user,r=abc", Err(Fault::Malformed)),
-            ("n,,m=x,n=user,r=abc", Err(Fault::Malformed)),
-            ("n,,n=us=2cer,r=abc", Err(Fault::Malformed)),
-            ("n,,n=us=,r=abc", Err(Fault::Malformed)),
-            ("n,,n=us=\u{e4}\u{e4},r=abc", Err(Fault::Malformed)),
-            ("n,,n=user,r=", Err(Fault::Malformed)),
-            ("n,,n=user,r=a b", Err(Fault::Malformed)),
-            ("n,,n=user", Err(Fault::Malformed)),
-            ("n,user,n=user,r=abc", Err(Fault::Malformed)),
-            ("", Err(Fault::Malformed)),
-            (&long, Err(Fault::Malformed)),
+            ("n,a=root,n=user,r=abc", Ok("root is not user")), // CVE-2023-27582
+            ("p=tls-exporter,,n=user,r=abc", Err(Malformed)),
+            ("n,,m=x,n=user,r=abc", Err(Malformed)),
+            ("n,,n=us=2cer,r=abc", Err(Malformed)),
+            ("n,,n=us=,r=abc", Err(Malformed)),
+            ("n,,n=us=\u{e4}\u{e4},r=abc", Err(Malformed)),
+            ("n,,n=user,r=", Err(Malformed)),
+            ("n,,n=user,r=a b", Err(Malformed)),
+            ("n,,n=user", Err(Malformed)),
+            ("n,user,n=user,r=abc", Err(Malformed)),
+            ("", Err(Malformed)),
+            (&long, Err(Malformed)),
         ];
         for (message, expected) in rows {
-            let found = First::parse(message.as_bytes()).map(|f| f.user);
+            let found = First::parse(message.as_bytes()).map(|f| match f.is_for_himself {
+                true => f.user,
+                false => format!("root is not {}", f.user),
+            });
             assert_eq!(found, expected.map(str::to_owned), "{message}");
         }
-        assert_eq!(First::parse(b"n,,n=\xff,r=abc"), Err(Fault::Malformed));
+        assert_eq!(First::parse(b"n,,n=\xff,r=abc"), Err(Malformed));
     }
 
     #[test]

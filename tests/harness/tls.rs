@@ -1,13 +1,19 @@
-//! Certificates for the tests, made when they run, and the server's side of TLS.
+//! Certificates for the tests, made when they run, and both sides of TLS.
 
-use std::io;
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+};
+
+use super::system::HOST;
 
 /// The server's side of a TLS connection.
 pub type TlsStream = StreamOwned<ServerConnection, TcpStream>;
@@ -54,6 +60,75 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Acceptor::new(certificate.der().clone(), &key)
+    }
+}
+
+/// A client under TLS, which trusts the certificate in this file and no other.
+pub struct Secure {
+    stream: BufReader<StreamOwned<ClientConnection, TcpStream>>,
+}
+
+impl Secure {
+    /// After the handshake. `protocol`: what the client says it speaks, if anything (ALPN).
+    pub fn on(stream: TcpStream, trusted: &Path, protocol: Option<&str>) -> io::Result<Self> {
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        let mut roots = RootCertStore::empty();
+        let pem = CertificateDer::from_pem_file(trusted).unwrap();
+        roots.add(pem).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = protocol.iter().map(|p| p.as_bytes().to_vec()).collect();
+        let name = HOST.try_into().unwrap();
+        let mut stream = StreamOwned::new(
+            ClientConnection::new(Arc::new(config), name).unwrap(),
+            stream,
+        );
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        let stream = BufReader::new(stream);
+        Ok(Self { stream })
+    }
+
+    /// The server's certificate.
+    pub fn certificate(&self) -> Vec<u8> {
+        let chain = self.stream.get_ref().conn.peer_certificates();
+        chain.unwrap()[0].to_vec()
+    }
+
+    /// The next reply, its lines parted by `\n`; what came of reading, when there is none.
+    pub fn reply(&mut self) -> String {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            match self.stream.read_line(&mut line) {
+                Ok(n) if n > 0 => {}
+                read => return format!("({read:?})"),
+            }
+            lines.push(line.trim_end().to_owned());
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return lines.join("\n");
+            }
+        }
+    }
+
+    /// Sends a line and returns the reply.
+    pub fn say(&mut self, line: &str) -> String {
+        let stream = self.stream.get_mut();
+        stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        self.reply()
+    }
+
+    /// Says each of these and expects the reply's first digits.
+    pub fn steps(&mut self, steps: &[(&str, &str)]) {
+        for (text, expected) in steps {
+            let reply = self.say(text);
+            assert!(reply.starts_with(expected), "{text}: {reply}");
+        }
     }
 }
 

@@ -70,6 +70,15 @@ impl Server {
     /// # Errors
     /// A sentence with its remedy.
     pub fn self_signed(folder: &Path, hostname: &str) -> Result<Self, String> {
+        let path = Self::make_own(folder, hostname)?;
+        Self::load(&path, &path)
+    }
+
+    /// Makes the self-signed pair, where it is not there yet, and says where.
+    ///
+    /// # Errors
+    /// A sentence with its remedy.
+    pub fn make_own(folder: &Path, hostname: &str) -> Result<PathBuf, String> {
         let path = folder.join(OWN_PAIR);
         if !Version::of(&path).exists() {
             make_pair(folder, &path, hostname).map_err(|why| {
@@ -79,7 +88,7 @@ impl Server {
                 )
             })?;
         }
-        Self::load(&path, &path)
+        Ok(path)
     }
 
     /// Our side of a new session.
