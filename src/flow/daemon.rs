@@ -19,12 +19,13 @@ use super::Context;
 use super::access::Kind;
 use super::attend::{self, Service, attend};
 use super::connections::Connections;
+use super::doors::Doors;
 use super::runner::Runner;
 use crate::cli::Invocation;
-use crate::config::{Config, Endpoint, System};
+use crate::config::{Config, System};
 use crate::error::{Error, Result};
 use crate::events;
-use crate::host::listen::{self, Event, Listener, Waker, Watch};
+use crate::host::listen::{Event, Waker, Watch};
 use crate::host::pool::Pool;
 use crate::host::presence::Presence;
 use crate::host::spool::Spool;
@@ -107,124 +108,6 @@ fn on_leave(waker: Waker, wanted: Arc<AtomicBool>) -> Box<dyn Fn() + Send + Sync
             // Without it, it looks a moment later.
             let _ = waker.wake();
         }
-    })
-}
-
-/// Where clients come in.
-struct Doors {
-    listeners: Vec<Listener>,
-    /// Of each listener.
-    kinds: Vec<Kind>,
-    /// Where each is, in words.
-    places: Vec<String>,
-    /// They come from whoever has started this process.
-    handed_over: bool,
-}
-
-impl Doors {
-    fn open(config: &Config, listen: bool) -> Result<Self> {
-        let mut doors = Self {
-            listeners: Vec::new(),
-            kinds: Vec::new(),
-            places: Vec::new(),
-            handed_over: false,
-        };
-        if !listen {
-            return Ok(doors);
-        }
-        let inherited = listen::inherited().map_err(|e| {
-            Error::Config(format!(
-                "cannot use the sockets that were handed over (LISTEN_FDS): {}",
-                words(&e)
-            ))
-        })?;
-        for (name, listener) in inherited {
-            doors.handed_over = true;
-            let kind = kind_of(&name, listener.address());
-            doors.add(kind, listener, &"a socket handed over");
-        }
-        if doors.handed_over {
-            return Ok(doors);
-        }
-        let listen = &config.listen;
-        for (kind, endpoints) in [
-            (Kind::Smtp, &listen.smtp),
-            (Kind::Submission, &listen.submission),
-            (Kind::Submissions, &listen.submissions),
-            (Kind::Lmtp, &listen.lmtp),
-        ] {
-            for endpoint in endpoints {
-                doors.open_one(kind, endpoint)?;
-            }
-        }
-        if doors.listeners.is_empty() {
-            return Err(Error::Config(
-                "there is nothing to listen at; name an address in [listen], or start it with -q15m alone to run only the queue"
-                    .to_owned(),
-            ));
-        }
-        Ok(doors)
-    }
-
-    fn open_one(&mut self, kind: Kind, endpoint: &Endpoint) -> Result<()> {
-        let opened = match endpoint {
-            Endpoint::Tcp(address) => Listener::tcp(address),
-            Endpoint::Unix(path) => Listener::unix(path),
-        };
-        let error = match opened {
-            Ok(listener) => {
-                self.add(kind, listener, endpoint);
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        let sentence = format!("cannot listen at {endpoint}: {}", words(&error));
-        // A system without IPv6 is no reason to take no mail; the default names both.
-        let no_v6 = matches!(endpoint, Endpoint::Tcp(address) if address.is_ipv6())
-            && matches!(
-                error.raw_os_error(),
-                Some(listen::NO_FAMILY | listen::NO_ADDRESS)
-            );
-        if no_v6 {
-            events::trouble("-", &sentence);
-            return Ok(());
-        }
-        Err(match error.kind() {
-            std::io::ErrorKind::PermissionDenied => Error::NoPermission(format!(
-                "{sentence}; ports below 1024 are for root, or for whoever has CAP_NET_BIND_SERVICE"
-            )),
-            std::io::ErrorKind::AddrInUse => Error::Unavailable(format!(
-                "{sentence}; another mail server runs here, stop it or change [listen]"
-            )),
-            _ => Error::Unavailable(sentence),
-        })
-    }
-
-    fn add(&mut self, kind: Kind, listener: Listener, place: &dyn std::fmt::Display) {
-        let place = listener
-            .address()
-            .map_or(place.to_string(), |a| a.to_string());
-        self.places.push(place);
-        self.listeners.push(listener);
-        self.kinds.push(kind);
-    }
-
-    fn tell(&self) {
-        for (kind, place) in self.kinds.iter().zip(&self.places) {
-            events::listening(kind.name(), place);
-        }
-    }
-}
-
-/// What a socket that was handed over is for: its name tells, or its port.
-fn kind_of(name: &str, address: Option<SocketAddr>) -> Kind {
-    let kinds = [Kind::Smtp, Kind::Submission, Kind::Submissions, Kind::Lmtp];
-    let named = kinds.into_iter().find(|kind| kind.name() == name);
-    named.unwrap_or(match address.map(|a| a.port()) {
-        Some(587) => Kind::Submission,
-        Some(465) => Kind::Submissions,
-        Some(_) => Kind::Smtp,
-        None => Kind::Lmtp,
     })
 }
 

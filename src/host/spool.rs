@@ -24,13 +24,14 @@
 //! next claim. Whoever reads the message learns at its end whether the checksum was right, and must not have
 //! let go of the last octet before ([`Claim::read`]).
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::error::{Error, Result};
 use crate::host::{clock, durable, words};
@@ -88,7 +89,12 @@ pub struct Spool {
     min_free: u64,
     /// How many messages may wait.
     max_messages: u64,
+    /// How many names a folder had, and when they were counted.
+    counts: Arc<Mutex<BTreeMap<Folder, (Instant, u64)>>>,
 }
+
+/// How long a count of names is good enough.
+const RECENT: Duration = Duration::from_secs(1);
 
 impl Spool {
     /// The spool in `root`; nothing is looked at yet.
@@ -97,6 +103,7 @@ impl Spool {
             root: root.to_owned(),
             min_free,
             max_messages,
+            counts: Arc::default(),
         }
     }
 
@@ -171,7 +178,14 @@ impl Spool {
         if size / LEAST_PER_NAME < self.max_messages / 2 {
             return 0;
         }
-        fs::read_dir(&path).map_or(0, |names| names.count() as u64)
+        // Nor is a large one for every message of a daemon: a folder that was full once stays large.
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, count)) = counts.get(&folder).filter(|(at, _)| at.elapsed() < RECENT) {
+            return *count;
+        }
+        let count = fs::read_dir(&path).map_or(0, |names| names.count() as u64);
+        counts.insert(folder, (Instant::now(), count));
+        count
     }
 
     /// Creates the folders of a spool that has none yet.

@@ -1,0 +1,156 @@
+//! Where clients come in: the places of the configuration, or the sockets that systemd has opened.
+
+use std::net::SocketAddr;
+
+use super::access::Kind;
+use crate::config::{Config, Endpoint};
+use crate::error::{Error, Result};
+use crate::events;
+use crate::host::listen::{self, Listener};
+use crate::host::words;
+
+/// Where clients come in.
+pub struct Doors {
+    /// What is listened at.
+    pub listeners: Vec<Listener>,
+    /// Of each listener.
+    pub kinds: Vec<Kind>,
+    /// Where each is, in words.
+    places: Vec<String>,
+    /// They come from whoever has started this process.
+    pub handed_over: bool,
+}
+
+impl Doors {
+    /// Opens those of the configuration, or takes those that were handed over; none, unless it is to listen.
+    ///
+    /// # Errors
+    /// What the system says against an address, with the remedy.
+    pub fn open(config: &Config, listen: bool) -> Result<Self> {
+        let mut doors = Self {
+            listeners: Vec::new(),
+            kinds: Vec::new(),
+            places: Vec::new(),
+            handed_over: false,
+        };
+        if !listen {
+            return Ok(doors);
+        }
+        let inherited = listen::inherited().map_err(|e| {
+            Error::Config(format!(
+                "cannot use the sockets that were handed over (LISTEN_FDS): {}",
+                words(&e)
+            ))
+        })?;
+        for (name, listener) in inherited {
+            doors.handed_over = true;
+            let kind = kind_of(&name, listener.address());
+            doors.add(kind, listener, &"a socket handed over");
+        }
+        if doors.handed_over {
+            return Ok(doors);
+        }
+        let listen = &config.listen;
+        for (kind, endpoints) in [
+            (Kind::Smtp, &listen.smtp),
+            (Kind::Submission, &listen.submission),
+            (Kind::Submissions, &listen.submissions),
+            (Kind::Lmtp, &listen.lmtp),
+        ] {
+            for endpoint in endpoints {
+                doors.open_one(kind, endpoint)?;
+            }
+        }
+        if doors.listeners.is_empty() {
+            return Err(Error::Config(
+                "there is nothing to listen at; name an address in [listen], or start it with -q15m alone to run only the queue"
+                    .to_owned(),
+            ));
+        }
+        Ok(doors)
+    }
+
+    fn open_one(&mut self, kind: Kind, endpoint: &Endpoint) -> Result<()> {
+        let opened = match endpoint {
+            Endpoint::Tcp(address) => Listener::tcp(address),
+            Endpoint::Unix(path) => Listener::unix(path),
+        };
+        let error = match opened {
+            Ok(listener) => {
+                self.add(kind, listener, endpoint);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let sentence = format!("cannot listen at {endpoint}: {}", words(&error));
+        // A system without IPv6 is no reason to take no mail; the default names both.
+        let no_v6 = matches!(endpoint, Endpoint::Tcp(address) if address.is_ipv6())
+            && matches!(
+                error.raw_os_error(),
+                Some(listen::NO_FAMILY | listen::NO_ADDRESS)
+            );
+        if no_v6 {
+            events::trouble("-", &sentence);
+            return Ok(());
+        }
+        Err(match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Error::NoPermission(format!(
+                "{sentence}; ports below 1024 are for root, or for whoever has CAP_NET_BIND_SERVICE"
+            )),
+            std::io::ErrorKind::AddrInUse => Error::Unavailable(format!(
+                "{sentence}; another mail server runs here, stop it or change [listen]"
+            )),
+            _ => Error::Unavailable(sentence),
+        })
+    }
+
+    fn add(&mut self, kind: Kind, listener: Listener, place: &dyn std::fmt::Display) {
+        let place = listener
+            .address()
+            .map_or(place.to_string(), |a| a.to_string());
+        self.places.push(place);
+        self.listeners.push(listener);
+        self.kinds.push(kind);
+    }
+
+    /// Tells where they are.
+    pub fn tell(&self) {
+        for (kind, place) in self.kinds.iter().zip(&self.places) {
+            events::listening(kind.name(), place);
+        }
+    }
+}
+
+/// What a socket that was handed over is for: its name tells, or its port.
+fn kind_of(name: &str, address: Option<SocketAddr>) -> Kind {
+    let kinds = [Kind::Smtp, Kind::Submission, Kind::Submissions, Kind::Lmtp];
+    let named = kinds.into_iter().find(|kind| kind.name() == name);
+    named.unwrap_or(match address.map(|a| a.port()) {
+        Some(587) => Kind::Submission,
+        Some(465) => Kind::Submissions,
+        Some(_) => Kind::Smtp,
+        None => Kind::Lmtp,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_was_handed_over_is_known_by_its_name_or_its_port() {
+        let rows = [
+            ("submissions", Some("127.0.0.1:25"), Kind::Submissions),
+            ("minimta.socket", Some("127.0.0.1:25"), Kind::Smtp),
+            ("", Some("[::]:2525"), Kind::Smtp),
+            ("", Some("0.0.0.0:587"), Kind::Submission),
+            ("", Some("0.0.0.0:465"), Kind::Submissions),
+            ("", None, Kind::Lmtp),
+            ("stdio", None, Kind::Lmtp),
+        ];
+        for (name, address, kind) in rows {
+            let address = address.map(|a| a.parse().unwrap());
+            assert_eq!(kind_of(name, address), kind, "{name} {address:?}");
+        }
+    }
+}
