@@ -22,21 +22,31 @@
 //! stands under its name: two queue runs never deliver the same message twice. Nothing but the journal is
 //! written after the commit, so no crash can harm a message; a torn last line of the journal is cut off at the
 //! next claim. Whoever reads the message learns at its end whether the checksum was right, and must not have
-//! let go of the last octet before ([`Claim::read`]).
+//! let go of the last octet before ([`Claim::message`]).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::error::{Error, Result};
-use crate::host::{clock, durable, words};
+use crate::host::{durable, words};
 use crate::proto::data::Meter;
-use crate::proto::envelope::{Entry, Envelope, Facts, Parsed, Progress, Unreadable, Verdict};
+use crate::proto::envelope::{Envelope, Facts, Parsed, Progress, Unreadable};
+
+mod claim;
+mod draft;
+mod id;
+
+pub use claim::Claim;
+pub use draft::Draft;
+pub use id::is_id;
+
+use claim::State;
+use id::fresh_id;
 
 /// Octets gathered before they are written, and read at a time.
 const BLOCK: usize = 32 * 1024;
@@ -494,160 +504,6 @@ pub struct Place {
     _lock: Option<File>,
 }
 
-/// A message on its way into the spool.
-#[derive(Debug)]
-pub struct Draft {
-    spool: Spool,
-    /// Its queue id; the file gets it as its name.
-    pub id: String,
-    envelope: Envelope,
-    facts_at: usize,
-    message_at: u64,
-    buffer: Vec<u8>,
-    meter: Meter,
-    /// Its file in tmp/ and the path of it, once there is one.
-    file: Option<(File, PathBuf)>,
-}
-
-impl Draft {
-    /// Takes the next octets of the message, in its canonical form.
-    ///
-    /// # Errors
-    /// As for every write; nothing then stays behind.
-    pub fn write(&mut self, octets: &[u8]) -> Result<()> {
-        self.meter.feed(octets);
-        if self.buffer.len() + octets.len() < BLOCK {
-            self.buffer.extend_from_slice(octets);
-            return Ok(());
-        }
-        self.flush()?;
-        self.put(octets)
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let buffer = std::mem::take(&mut self.buffer);
-        self.put(&buffer)
-    }
-
-    /// Writes to the file, which is made when there is none yet.
-    fn put(&mut self, octets: &[u8]) -> Result<()> {
-        let (file, path) = match &mut self.file {
-            Some(file) => file,
-            none => none.insert(self.spool.create_draft(&self.id)?),
-        };
-        if octets.is_empty() {
-            return Ok(());
-        }
-        durable::write(file, octets).map_err(|e| cannot("write the queue file", path, &e))
-    }
-
-    /// Makes the message safe. It is ours from here on: the claim is the lock under which it was written.
-    ///
-    /// # Errors
-    /// As for every write. Nothing was promised then, and nothing stays behind.
-    pub fn commit(mut self) -> Result<Claim> {
-        let facts = self.meter.facts();
-        let line = facts.line();
-        let whole = self.file.is_none();
-        if whole {
-            // The commonest case: one write, with the message line already filled in.
-            let place = self
-                .buffer
-                .get_mut(self.facts_at..self.facts_at + Facts::WIDTH);
-            if let Some(place) = place {
-                place.copy_from_slice(line.as_bytes());
-            }
-        }
-        self.flush()?;
-        let Some((file, tmp)) = self.file.take() else {
-            return Err(Error::Internal(
-                "a message was flushed to no file".to_owned(),
-            ));
-        };
-        let mut unlink = Unlink {
-            path: Some(tmp.clone()),
-        };
-        if !whole {
-            let written = durable::write_at(&file, line.as_bytes(), self.facts_at as u64);
-            written.map_err(|e| cannot("write the queue file", &tmp, &e))?;
-        }
-        let new = self.spool.path(Folder::New, &self.id);
-        let renamed = match durable::rename(&tmp, &new) {
-            // A spool that was not brought to its end when it was made.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                self.spool.create()?;
-                durable::rename(&tmp, &new)
-            }
-            renamed => renamed,
-        };
-        renamed.map_err(|e| cannot("commit the queue file", &tmp, &e))?;
-        unlink.path = Some(new.clone());
-        durable::sync(&file).map_err(|e| cannot("sync the queue file", &new, &e))?;
-        let folder = self.spool.root.join(Folder::New.name());
-        durable::sync_folder(&folder).map_err(|e| cannot("sync the spool folder", &folder, &e))?;
-        // From here on the mail is safe.
-        unlink.path = None;
-        let recipients = self.envelope.recipients.len();
-        let end = self.message_at + facts.size;
-        Ok(Claim {
-            spool: self.spool.clone(),
-            id: self.id.clone(),
-            envelope: self.envelope.clone(),
-            facts,
-            file,
-            message_at: self.message_at,
-            state: Mutex::new(State {
-                folder: Folder::New,
-                progress: Progress::new(recipients),
-                end,
-            }),
-        })
-    }
-}
-
-impl Drop for Draft {
-    /// A message that was not committed leaves nothing behind.
-    fn drop(&mut self) {
-        if let Some((_, path)) = &self.file {
-            let _ = durable::remove(path);
-        }
-    }
-}
-
-/// Removes a name unless it is told not to.
-struct Unlink {
-    path: Option<PathBuf>,
-}
-
-impl Drop for Unlink {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            let _ = durable::remove(path);
-        }
-    }
-}
-
-impl Spool {
-    /// A new file in tmp/, locked. The id stands in the message already, so a clash is no reason for another one:
-    /// it would need the same microsecond, random part and counter, and the caller comes again.
-    fn create_draft(&self, id: &str) -> Result<(File, PathBuf)> {
-        let path = self.path(Folder::Tmp, id);
-        let made = match durable::create(&path, 0o660) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                self.create()?;
-                durable::create(&path, 0o660)
-            }
-            made => made,
-        };
-        let file = made.map_err(|e| cannot("create the queue file", &path, &e))?;
-        if let Err(e) = file.lock() {
-            let _ = durable::remove(&path);
-            return Err(cannot("lock the queue file", &path, &e));
-        }
-        Ok((file, path))
-    }
-}
-
 /// Why a message could not be taken.
 #[derive(Debug)]
 pub enum Refusal {
@@ -661,159 +517,6 @@ pub enum Refusal {
     Bad(String),
     /// The system would not let us.
     Trouble(Error),
-}
-
-/// A message that this process alone works on, until the claim is dropped.
-#[derive(Debug)]
-pub struct Claim {
-    spool: Spool,
-    /// Its queue id.
-    pub id: String,
-    /// Who sends it to whom.
-    pub envelope: Envelope,
-    /// Its size, checksum and shape.
-    pub facts: Facts,
-    file: File,
-    message_at: u64,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    folder: Folder,
-    progress: Progress,
-    /// Where the next line of the journal goes.
-    end: u64,
-}
-
-impl Claim {
-    /// What the journal says.
-    pub fn progress(&self) -> Progress {
-        self.state().progress.clone()
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // The state is changed only after the file was; a panic in between leaves it as it was.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn path(&self, state: &State) -> PathBuf {
-        self.spool.path(state.folder, &self.id)
-    }
-
-    /// The message, from its first octet on. Its end is an `InvalidData` error instead when what was read is not
-    /// what was accepted: whoever takes it must be able to throw it away until then.
-    pub fn message(&self) -> Message<'_> {
-        Message {
-            claim: self,
-            left: self.facts.size,
-            meter: Meter::new(),
-        }
-    }
-
-    /// Writes down what happened. When nothing waits any more, the message is removed instead: that is what the
-    /// journal would say, in one step. What is done is on the disk when this returns; what is deferred need not
-    /// be, for a forgotten attempt harms nothing. Returned is whether the message was removed.
-    ///
-    /// # Errors
-    /// As for every write. The recipients then count as not done on the disk: twice rather than never.
-    pub fn record(&self, now: i64, entries: &[Entry]) -> Result<bool> {
-        let mut state = self.state();
-        for entry in entries {
-            state.progress.apply(now, entry);
-        }
-        let path = self.path(&state);
-        if state.progress.waiting().is_empty() && durable::remove(&path).is_ok() {
-            return Ok(true);
-        }
-        let text: String = entries.iter().map(|e| e.line(now)).collect();
-        let written = durable::write_at(&self.file, text.as_bytes(), state.end);
-        written.map_err(|e| cannot("write the journal of", &path, &e))?;
-        state.end += text.len() as u64;
-        let done = |e: &Entry| matches!(e, Entry::Attempt(_, o) if o.verdict != Verdict::Deferred);
-        if entries.iter().any(done) {
-            durable::sync_data(&self.file).map_err(|e| cannot("sync the journal of", &path, &e))?;
-        }
-        Ok(false)
-    }
-
-    /// Puts the message back into the queue until `due`.
-    ///
-    /// # Errors
-    /// As for every write; the message is then due at once, which harms nothing.
-    pub fn defer_until(&self, due: i64) -> Result<()> {
-        let mut state = self.state();
-        let from = self.path(&state);
-        let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(due).unwrap_or(0));
-        self.file
-            .set_modified(time)
-            .map_err(|e| cannot("set the time of", &from, &e))?;
-        if state.folder != Folder::Cur {
-            let to = self.spool.path(Folder::Cur, &self.id);
-            durable::rename(&from, &to).map_err(|e| cannot("move the queue file", &from, &e))?;
-            state.folder = Folder::Cur;
-        }
-        Ok(())
-    }
-
-    /// Removes a message for which the journal says that nothing is left to do: what an earlier run could not.
-    ///
-    /// # Errors
-    /// As for every write.
-    pub fn remove(&self) -> Result<()> {
-        let path = self.path(&self.state());
-        durable::remove(&path).map_err(|e| cannot("remove the queue file", &path, &e))
-    }
-
-    /// Sets the message aside.
-    ///
-    /// # Errors
-    /// As for every write.
-    pub fn hold(&self) -> Result<()> {
-        let mut state = self.state();
-        let (from, to) = (self.path(&state), self.spool.path(Folder::Hold, &self.id));
-        self.spool.create()?;
-        durable::rename(&from, &to).map_err(|e| cannot("set aside the queue file", &from, &e))?;
-        state.folder = Folder::Hold;
-        Ok(())
-    }
-}
-
-/// A message on its way out of the spool.
-#[derive(Debug)]
-pub struct Message<'a> {
-    claim: &'a Claim,
-    left: u64,
-    meter: Meter,
-}
-
-impl Read for Message<'_> {
-    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
-        let most = block
-            .len()
-            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        if self.left == 0 {
-            return match self.meter.facts().crc32 == self.claim.facts.crc32 {
-                true => Ok(0),
-                false => Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "the checksum of the queue file is wrong",
-                )),
-            };
-        }
-        let at = self.claim.message_at + (self.claim.facts.size - self.left);
-        // most is at most the block's length.
-        let n = self.claim.file.read_at(&mut block[..most], at)?;
-        if n == 0 && most > 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the queue file is shorter than it was",
-            ));
-        }
-        self.meter.feed(&block[..n]);
-        self.left -= n as u64;
-        Ok(n)
-    }
 }
 
 const ELOOP: i32 = nix::libc::ELOOP;
@@ -860,38 +563,6 @@ fn read_at(file: &File, at: u64, most: u64) -> io::Result<Vec<u8>> {
     }
     octets.truncate(filled);
     Ok(octets)
-}
-
-/// Digits that sort as their values do, without those that people mix up.
-const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-/// Digits of the time in microseconds, the random part and the counter.
-const ID: [usize; 3] = [11, 4, 2];
-
-/// An id that sorts by arrival, and that neither another process nor a clock set back will make again.
-fn fresh_id() -> String {
-    static RANDOM: OnceLock<u64> = OnceLock::new();
-    static COUNTER: AtomicU32 = AtomicU32::new(0);
-    let micros = u64::try_from(clock::since_1970().as_micros()).unwrap_or(u64::MAX);
-    let parts = [
-        micros,
-        *RANDOM.get_or_init(clock::random),
-        u64::from(COUNTER.fetch_add(1, Ordering::Relaxed)),
-    ];
-    let mut id = String::with_capacity(ID.iter().sum());
-    for (value, width) in parts.into_iter().zip(ID) {
-        for digit in (0..width).rev() {
-            // Five bits are less than 32.
-            id.push(char::from(
-                DIGITS[usize::try_from(value >> (5 * digit) & 31).unwrap_or(0)],
-            ));
-        }
-    }
-    id
-}
-
-/// Whether a name is a queue id; a name that is none never becomes a path.
-pub fn is_id(name: &str) -> bool {
-    name.len() == ID.iter().sum::<usize>() && name.bytes().all(|b| DIGITS.contains(&b))
 }
 
 /// The sentence for a step the system refused.

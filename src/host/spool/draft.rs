@@ -1,0 +1,167 @@
+//! A message on its way into the spool: written to tmp/, committed to new/ ([`super`] says in which steps).
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use super::claim::{Claim, State};
+use super::{BLOCK, Folder, Spool, cannot};
+use crate::error::{Error, Result};
+use crate::host::durable;
+use crate::proto::data::Meter;
+use crate::proto::envelope::{Envelope, Facts, Progress};
+
+/// A message on its way into the spool.
+#[derive(Debug)]
+pub struct Draft {
+    pub(super) spool: Spool,
+    /// Its queue id; the file gets it as its name.
+    pub id: String,
+    pub(super) envelope: Envelope,
+    pub(super) facts_at: usize,
+    pub(super) message_at: u64,
+    pub(super) buffer: Vec<u8>,
+    pub(super) meter: Meter,
+    /// Its file in tmp/ and the path of it, once there is one.
+    pub(super) file: Option<(File, PathBuf)>,
+}
+
+impl Draft {
+    /// Takes the next octets of the message, in its canonical form.
+    ///
+    /// # Errors
+    /// As for every write; nothing then stays behind.
+    pub fn write(&mut self, octets: &[u8]) -> Result<()> {
+        self.meter.feed(octets);
+        if self.buffer.len() + octets.len() < BLOCK {
+            self.buffer.extend_from_slice(octets);
+            return Ok(());
+        }
+        self.flush()?;
+        self.put(octets)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let buffer = std::mem::take(&mut self.buffer);
+        self.put(&buffer)
+    }
+
+    /// Writes to the file, which is made when there is none yet.
+    fn put(&mut self, octets: &[u8]) -> Result<()> {
+        let (file, path) = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(self.spool.create_draft(&self.id)?),
+        };
+        if octets.is_empty() {
+            return Ok(());
+        }
+        durable::write(file, octets).map_err(|e| cannot("write the queue file", path, &e))
+    }
+
+    /// Makes the message safe. It is ours from here on: the claim is the lock under which it was written.
+    ///
+    /// # Errors
+    /// As for every write. Nothing was promised then, and nothing stays behind.
+    pub fn commit(mut self) -> Result<Claim> {
+        let facts = self.meter.facts();
+        let line = facts.line();
+        let whole = self.file.is_none();
+        if whole {
+            // The commonest case: one write, with the message line already filled in.
+            let place = self
+                .buffer
+                .get_mut(self.facts_at..self.facts_at + Facts::WIDTH);
+            if let Some(place) = place {
+                place.copy_from_slice(line.as_bytes());
+            }
+        }
+        self.flush()?;
+        let Some((file, tmp)) = self.file.take() else {
+            return Err(Error::Internal(
+                "a message was flushed to no file".to_owned(),
+            ));
+        };
+        let mut unlink = Unlink {
+            path: Some(tmp.clone()),
+        };
+        if !whole {
+            let written = durable::write_at(&file, line.as_bytes(), self.facts_at as u64);
+            written.map_err(|e| cannot("write the queue file", &tmp, &e))?;
+        }
+        let new = self.spool.path(Folder::New, &self.id);
+        let renamed = match durable::rename(&tmp, &new) {
+            // A spool that was not brought to its end when it was made.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.spool.create()?;
+                durable::rename(&tmp, &new)
+            }
+            renamed => renamed,
+        };
+        renamed.map_err(|e| cannot("commit the queue file", &tmp, &e))?;
+        unlink.path = Some(new.clone());
+        durable::sync(&file).map_err(|e| cannot("sync the queue file", &new, &e))?;
+        let folder = self.spool.root.join(Folder::New.name());
+        durable::sync_folder(&folder).map_err(|e| cannot("sync the spool folder", &folder, &e))?;
+        // From here on the mail is safe.
+        unlink.path = None;
+        let recipients = self.envelope.recipients.len();
+        let end = self.message_at + facts.size;
+        Ok(Claim {
+            spool: self.spool.clone(),
+            id: self.id.clone(),
+            envelope: self.envelope.clone(),
+            facts,
+            file,
+            message_at: self.message_at,
+            state: Mutex::new(State {
+                folder: Folder::New,
+                progress: Progress::new(recipients),
+                end,
+            }),
+        })
+    }
+}
+
+impl Drop for Draft {
+    /// A message that was not committed leaves nothing behind.
+    fn drop(&mut self) {
+        if let Some((_, path)) = &self.file {
+            let _ = durable::remove(path);
+        }
+    }
+}
+
+/// Removes a name unless it is told not to.
+struct Unlink {
+    path: Option<PathBuf>,
+}
+
+impl Drop for Unlink {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            let _ = durable::remove(path);
+        }
+    }
+}
+
+impl Spool {
+    /// A new file in tmp/, locked. The id stands in the message already, so a clash is no reason for another one:
+    /// it would need the same microsecond, random part and counter, and the caller comes again.
+    fn create_draft(&self, id: &str) -> Result<(File, PathBuf)> {
+        let path = self.path(Folder::Tmp, id);
+        let made = match durable::create(&path, 0o660) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.create()?;
+                durable::create(&path, 0o660)
+            }
+            made => made,
+        };
+        let file = made.map_err(|e| cannot("create the queue file", &path, &e))?;
+        if let Err(e) = file.lock() {
+            let _ = durable::remove(&path);
+            return Err(cannot("lock the queue file", &path, &e));
+        }
+        Ok((file, path))
+    }
+}
