@@ -227,3 +227,32 @@ fn one_report_names_all_who_failed_together() {
     assert_eq!(status.matches("Final-Recipient:").count(), 2, "{status}");
     assert!(!status.contains("good@example.net"), "{status}");
 }
+
+/// What is set aside remembers who has it: after a release nobody gets it twice.
+#[test]
+fn what_is_set_aside_is_not_delivered_again() {
+    let remote = Remote::start(Script::new().once("RCPT TO:<bad@", "550 5.1.1 no such user"));
+    // No domain is ours, so there is no postmaster here either.
+    let system = System::relaying("aside", &remote).with("", "domains = []");
+    let to = ["-odq", "-f", "<>", "good@example.net", "bad@example.net"];
+    system.accept(&to, "Subject: x\n\nx\n");
+    system.accept(&["-q"], "");
+    let held = system.names("hold");
+    assert_eq!(
+        (held.len(), remote.received().len()),
+        (1, 1),
+        "{}",
+        system.log()
+    );
+    let list = system.run(&["-bp"], "").stdout;
+    assert!(
+        list.contains("no such user") && !list.contains("good@example.net"),
+        "{list}"
+    );
+    system.run(&["--release", &held[0]], "");
+    system.accept(&["-q"], "");
+    assert!(system.queue().is_empty() && system.names("hold").is_empty());
+    let received = remote.received();
+    assert_eq!(received.len(), 2);
+    assert_eq!(received[1].recipients(), ["bad@example.net"]);
+}

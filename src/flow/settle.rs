@@ -140,7 +140,7 @@ impl Settlement<'_> {
             ReversePath::Null => {
                 match postmaster(self.context).filter(|p| !self.is_for(p, &failed)) {
                     Some(postmaster) => (postmaster, failed),
-                    None => return self.set_aside(&failed),
+                    None => return self.set_aside(),
                 }
             }
         };
@@ -178,13 +178,27 @@ impl Settlement<'_> {
             .any(|(i, _)| recipients.get(*i).is_some_and(|r| r.address == *address))
     }
 
-    fn set_aside(&self, failed: &[(usize, Outcome)]) -> bool {
-        let why = failed.first().map(|(_, o)| o.words()).unwrap_or_default();
+    /// Before the file goes to hold/, its journal says who has it, or a release would deliver to them again; and
+    /// why the others have not, which is all that an admin will see of it.
+    fn set_aside(&mut self) -> bool {
+        let mut why = String::new();
+        for (_, outcome) in &mut self.outcomes {
+            if outcome.verdict == Verdict::Failed {
+                why = format!("nobody is left to tell of its failure: {}", outcome.words());
+                let Enhanced(_, subject, detail) = outcome.enhanced;
+                let enhanced = Enhanced(4, subject, detail);
+                *outcome = Outcome::new(
+                    Verdict::Deferred,
+                    outcome.code,
+                    enhanced,
+                    &outcome.host,
+                    &why,
+                );
+            }
+        }
+        self.write_down();
         match self.claim.hold() {
-            Ok(()) => events::held(
-                &self.claim.id,
-                &format!("nobody is left to tell of its failure: {why}"),
-            ),
+            Ok(()) => events::held(&self.claim.id, &why),
             Err(error) => events::trouble(&self.claim.id, &error),
         }
         false

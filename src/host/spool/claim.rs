@@ -87,12 +87,15 @@ impl Claim {
         Ok(false)
     }
 
-    /// Puts the message back into the queue until `due`.
+    /// Puts the message back into the queue until `due`, unless it was set aside: only an admin releases it.
     ///
     /// # Errors
     /// As for every write; the message is then due at once, which harms nothing.
     pub fn defer_until(&self, due: i64) -> Result<()> {
         let mut state = self.state();
+        if state.folder == Folder::Hold {
+            return Ok(());
+        }
         let from = self.path(&state);
         let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(due).unwrap_or(0));
         self.file
