@@ -74,8 +74,7 @@ impl Dns {
     /// # Errors
     /// Why there is no answer.
     pub fn mx(&self, domain: &str) -> Result<Vec<Exchanger>, NoAnswer> {
-        let found = self.ask(&[(domain, RecordType::MX)]);
-        let records = found.into_iter().next().unwrap_or(Err(NoAnswer::NoData))?;
+        let records = self.ask_one(domain, RecordType::MX)?;
         let exchangers = records.into_iter().filter_map(|data| match data {
             RData::MX(mx) => Some(Exchanger {
                 preference: mx.preference,
@@ -111,6 +110,35 @@ impl Dns {
             .collect()
     }
 
+    /// The text records of a name, each in one piece, in no order.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    #[allow(dead_code)] // until the first who asks
+    pub fn txt(&self, name: &str) -> Result<Vec<String>, NoAnswer> {
+        let records = self.ask_one(name, RecordType::TXT)?;
+        let texts = records.iter().filter_map(|data| match data {
+            RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
+            _ => None,
+        });
+        Ok(texts.collect())
+    }
+
+    /// The names of an address, by what the address's owner says; in lower case, without a final dot.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    #[allow(dead_code)] // until the first who asks
+    pub fn pointer(&self, address: IpAddr) -> Result<Vec<String>, NoAnswer> {
+        let name = Name::from(address.to_canonical()).to_ascii();
+        let records = self.ask_one(name.trim_end_matches('.'), RecordType::PTR)?;
+        let names = records.iter().filter_map(|data| match data {
+            RData::PTR(name) => Some(text(&name.0)),
+            _ => None,
+        });
+        Ok(names.collect())
+    }
+
     /// Whether a name is another's alias. The resolver gives a circle of them up as if there were no record; but
     /// somebody is about to mend that.
     fn is_alias(&self, name: &str) -> bool {
@@ -134,6 +162,11 @@ impl Dns {
                     .join(", "),
             }),
         }
+    }
+
+    fn ask_one(&self, name: &str, kind: RecordType) -> Result<Vec<RData>, NoAnswer> {
+        let found = self.ask(&[(name, kind)]);
+        found.into_iter().next().unwrap_or(Err(NoAnswer::NoData))
     }
 
     /// All questions at once, an answer for each.
