@@ -381,6 +381,8 @@ pub struct Dns {
 pub struct Queue {
     /// `spool`: the folder of the queue.
     pub spool: PathBuf,
+    /// `first_try`: what becomes of a message before it is acknowledged.
+    pub first_try: FirstTry,
     /// `retry_first`: how long after the first failed attempt the second is due.
     pub retry_first: Duration,
     /// `retry_max`: the longest time between two attempts.
@@ -399,6 +401,16 @@ pub struct Queue {
     pub per_destination: usize,
     /// `run`: the folder in which a daemon is found.
     pub run: PathBuf,
+}
+
+/// Where a message is when it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FirstTry {
+    /// In the spool.
+    #[default]
+    Spool,
+    /// With its next hop, when that takes it at once; in the spool when not.
+    Direct,
 }
 
 /// `[limits]`.

@@ -11,8 +11,17 @@ use crate::proto::envelope::{Envelope, Outcome, Verdict};
 
 /// A message was accepted and is on the disk.
 pub fn queued(id: &str, envelope: &Envelope, size: u64, message_id: &str) {
+    came("queued", id, envelope, size, message_id);
+}
+
+/// A message has come, and goes straight through.
+pub fn received(id: &str, envelope: &Envelope, size: u64, message_id: &str) {
+    came("received", id, envelope, size, message_id);
+}
+
+fn came(how: &str, id: &str, envelope: &Envelope, size: u64, message_id: &str) {
     info!(
-        "{id} queued from={} recipients={} size={size} client={} protocol={} message-id={}",
+        "{id} {how} from={} recipients={} size={size} client={} protocol={} message-id={}",
         quoted(&envelope.sender),
         envelope.recipients.len(),
         quoted(&envelope.client),

@@ -8,6 +8,7 @@ mod callers;
 mod cli;
 mod crash;
 mod deliver;
+mod direct;
 mod docs;
 mod harness;
 mod listen;

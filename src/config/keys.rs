@@ -8,7 +8,7 @@ use log::LevelFilter;
 use super::document::Value;
 use super::reader::Draft;
 use super::value::{self, DAY, GIB, KIB, MINUTE, Wrong};
-use super::{Ip, Tls, way};
+use super::{FirstTry, Ip, Tls, way};
 use crate::proto::route::Protection;
 use crate::proto::sasl::Mechanism;
 
@@ -429,6 +429,16 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "queue",
+        name: "first_try",
+        shown: Shown::Default(r#""spool""#),
+        doc: "Where a message is when it is acknowledged: spool; or direct: with its only next hop when that takes it at once, and in the spool when not.",
+        set: |draft, v| {
+            draft.config.queue.first_try = value::choice(v, FIRST_TRY)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "queue",
         name: "retry_first",
         shown: Shown::Default(r#""5m""#),
         doc: "How long after a first failure the second attempt is due; then the times grow.",
@@ -647,6 +657,8 @@ const PROTECTION: &[(&str, Protection)] = &[
 ];
 
 const IP: &[(&str, Ip)] = &[("any", Ip::Any), ("v4", Ip::V4), ("v6", Ip::V6)];
+
+const FIRST_TRY: &[(&str, FirstTry)] = &[("spool", FirstTry::Spool), ("direct", FirstTry::Direct)];
 
 const MECHANISMS: &[(&str, Option<Mechanism>)] = &[
     ("auto", None),

@@ -18,12 +18,12 @@ use std::time::{Duration, Instant};
 use super::Context;
 use super::access::{Access, Kind};
 use super::connections::{Bounds, TIGHT, Visit};
+use super::direct::{self, Resting};
 use super::intake::Peer;
 use super::receive::{Ended, Stream, Wait, serve};
-use super::sink::{Sink, Speaker};
+use super::sink::{Left, Sink, Speaker};
 use crate::config::{Config, Limits};
 use crate::events;
-use crate::host::spool::Claim;
 use crate::host::tls;
 use crate::host::wire::Wire;
 use crate::host::words;
@@ -47,6 +47,8 @@ pub struct Service {
     pub context: Context,
     /// Who may do what.
     pub access: Access,
+    /// Hops for which nothing goes straight through for a while.
+    pub resting: Resting,
     /// Our certificate, once it was wanted; `None` in it: TLS is not to be had.
     tls: OnceLock<Option<tls::Server>>,
 }
@@ -58,6 +60,7 @@ impl Service {
         Self {
             context,
             access,
+            resting: Resting::default(),
             tls: OnceLock::new(),
         }
     }
@@ -109,13 +112,14 @@ fn own_pair(config: &Config) -> PathBuf {
     config.queue.spool.join("tls")
 }
 
-/// Holds the session of a client that has come in by this kind of door. What it brings goes to `accepted`.
+/// Holds the session of a client that has come in by this kind of door. What is to be done with what it brings goes to
+/// `leave`.
 pub fn attend(
     service: &Service,
     visit: &Visit,
     kind: Kind,
     peer: Option<SocketAddr>,
-    accepted: &mut dyn FnMut(Claim),
+    leave: &mut dyn FnMut(Left),
 ) {
     let limits = &service.config().limits;
     let mut door = Door {
@@ -135,7 +139,7 @@ pub fn attend(
     events::connected(&client, kind.name());
     // Who has gone without a word, or cannot be heard any more, needs none from us.
     if let Ok(Ended::HungUp | Ended::TimedOut) =
-        converse(service, &mut door, kind, peer, &client, accepted)
+        converse(service, &mut door, kind, peer, &client, leave)
     {
         let limit = if visit.is_tight() {
             PARTING / 4
@@ -179,7 +183,7 @@ fn converse(
     kind: Kind,
     peer: Option<SocketAddr>,
     client: &str,
-    accepted: &mut dyn FnMut(Claim),
+    leave: &mut dyn FnMut(Left),
 ) -> io::Result<Ended> {
     let context = &service.context;
     let address = peer.map(|p| p.ip());
@@ -200,7 +204,12 @@ fn converse(
         peer: known.clone(),
         submits,
     };
-    let mut sink = Sink::new(context, speaker, accepted);
+    let passage =
+        direct::is_wanted(context).then(|| direct::Passage::new(context, &service.resting));
+    let outgoing = passage.as_ref().map(direct::Passage::outgoing);
+    let ways = passage.as_ref().zip(outgoing.as_ref());
+    let straight = ways.map(|(passage, outgoing)| passage.way(outgoing));
+    let mut sink = Sink::new(context, speaker, straight, leave);
     loop {
         match serve(door, &mut session, &mut guest, &mut sink)? {
             Ended::StartTls => {

@@ -216,11 +216,7 @@ impl Daemon<'_> {
         };
         let (service, runner) = (Arc::clone(&self.service), Arc::clone(&self.runner));
         let (kind, peer) = (arrival.kind, arrival.peer);
-        let job = move || {
-            attend(&service, &visit, kind, peer, &mut |claim| {
-                runner.take(claim)
-            })
-        };
+        let job = move || attend(&service, &visit, kind, peer, &mut |left| runner.take(left));
         self.pool
             .try_run(Box::new(job))
             .map_err(|_| (arrival, replies::TOO_BUSY))

@@ -9,7 +9,7 @@
 
 use std::net::IpAddr;
 
-use super::{Context, deliver, queue};
+use super::{Context, deliver, direct, queue};
 use crate::cli::complain;
 use crate::error::Error;
 use crate::events;
@@ -269,7 +269,11 @@ impl<'a> Intake<'a> {
         let sender = envelope.sender.mailbox();
         envelope.smtputf8 |= sender.is_some_and(|m| !m.is_ascii())
             || envelope.recipients.iter().any(|r| !r.address.is_ascii());
-        Ok(self.context.spool.begin(envelope)?)
+        let mut draft = self.context.spool.begin(envelope)?;
+        if direct::is_wanted(self.context) {
+            draft.hold(direct::MOST);
+        }
+        Ok(draft)
     }
 
     fn check_hops(&self, hops: usize) -> Result<(), Refused> {
@@ -413,7 +417,20 @@ impl<'a> Intake<'a> {
     ///
     /// # Errors
     /// As for [`Intake::write`]; nothing is kept then.
-    pub fn commit(mut self) -> Result<Accepted, Refused> {
+    pub fn commit(self) -> Result<Accepted, Refused> {
+        self.end(true)
+    }
+
+    /// The message has ended: a short one may be nowhere but in memory. Whoever gets it must see to it that it is
+    /// delivered or stored before anything is promised.
+    ///
+    /// # Errors
+    /// As for [`Intake::write`]; nothing is kept then.
+    pub fn finish(self) -> Result<Accepted, Refused> {
+        self.end(false)
+    }
+
+    fn end(mut self, store: bool) -> Result<Accepted, Refused> {
         if matches!(self.stage, Stage::Header(_)) {
             self.end_of_header()?;
         }
@@ -422,8 +439,16 @@ impl<'a> Intake<'a> {
             Stage::Body(draft) => (draft, self.message_id),
             Stage::Header(_) | Stage::Ended => return Err(ended()),
         };
-        let claim = draft.commit()?;
-        events::queued(&claim.id, &claim.envelope, claim.facts.size, &message_id);
+        let claim = draft.keep()?;
+        if store || !claim.is_short() {
+            claim.store()?;
+        }
+        let tell = if claim.is_stored() {
+            events::queued
+        } else {
+            events::received
+        };
+        tell(&claim.id, &claim.envelope, claim.facts.size, &message_id);
         let recipients = &claim.envelope.recipients;
         let index = |text: &String| {
             recipients

@@ -15,6 +15,7 @@ pub mod connections;
 pub mod daemon;
 pub mod deliver;
 pub mod dialogue;
+pub mod direct;
 pub mod doors;
 pub mod exchange;
 pub mod intake;

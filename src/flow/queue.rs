@@ -14,6 +14,7 @@ use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use super::dialogue::Outgoing;
 use super::lanes::{Errand, Lanes, Width};
 use super::links::{Links, Shared};
 use super::settle::{policy, settle};
@@ -154,7 +155,8 @@ pub fn hop_from(context: &Context, sender: Option<&Mailbox>, address: &Mailbox) 
     router.route(sender, address)
 }
 
-fn hops(context: &Context, envelope: &Envelope) -> Vec<Hop> {
+/// The next hop of each recipient.
+pub fn hops(context: &Context, envelope: &Envelope) -> Vec<Hop> {
     envelope
         .recipients
         .iter()
@@ -186,7 +188,8 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(context: &'a Context, talk: bool) -> Self {
+    /// A pass over what is there now.
+    pub fn new(context: &'a Context, talk: bool) -> Self {
         Self::lingering(context, talk, Duration::ZERO)
     }
 
@@ -262,6 +265,21 @@ impl<'a> Run<'a> {
         &self.lanes
     }
 
+    /// What it is a part of.
+    pub fn context(&self) -> &'a Context {
+        self.context
+    }
+
+    /// How its connections speak.
+    pub fn outgoing(&self) -> Outgoing<'_> {
+        self.shared.outgoing()
+    }
+
+    /// Connections of one thread.
+    pub fn links<'l>(&'l self, outgoing: &'l Outgoing<'l>) -> Links<'l> {
+        Links::new(&self.shared, outgoing)
+    }
+
     /// When the next message is due of those deferred since this was asked last.
     pub fn next_due(&self) -> Option<i64> {
         lock(&self.tally).next.take()
@@ -323,8 +341,8 @@ impl<'a> Run<'a> {
 
     /// Works as long as there is anything to do.
     pub fn worker(&self) {
-        let outgoing = self.shared.outgoing();
-        let mut links = Links::new(&self.shared, &outgoing);
+        let outgoing = self.outgoing();
+        let mut links = self.links(&outgoing);
         while let Some(mut place) = self.lanes.join() {
             while let Some(errand) = place.next() {
                 let claim = match errand.claim {
@@ -348,7 +366,7 @@ impl<'a> Run<'a> {
     }
 
     /// Tries a message for its recipients of this hop. Returned are the reports made.
-    fn attempt(&self, hop: &Hop, claim: &Claim, links: &mut Links<'_>) -> Vec<String> {
+    pub fn attempt(&self, hop: &Hop, claim: &Claim, links: &mut Links<'_>) -> Vec<String> {
         let (progress, hops) = (claim.progress(), hops(self.context, &claim.envelope));
         let ours = |i: &usize| {
             hops.get(*i) == Some(hop) && deliver::is_ours_to_try(self.context, claim, *i)
@@ -406,7 +424,7 @@ impl<'a> Run<'a> {
     }
 
     /// Takes over a claim of this process.
-    fn adopt(&self, claim: Claim) -> Arc<Claim> {
+    pub fn adopt(&self, claim: Claim) -> Arc<Claim> {
         let claim = Arc::new(claim);
         lock(&self.held).insert(claim.id.clone(), Arc::downgrade(&claim));
         claim
@@ -456,6 +474,14 @@ impl<'a> Run<'a> {
     fn trouble(&self, id: &str, error: &Error) {
         events::trouble(id, error);
         complain(&self.context.program, &format!("{id}: {error}"));
+    }
+
+    /// Lets go of a message, whatever waits; the last one gets it.
+    pub fn let_go(&self, claim: Arc<Claim>) -> Option<Claim> {
+        let mut held = lock(&self.held);
+        let claim = Arc::into_inner(claim)?;
+        held.remove(&claim.id);
+        Some(claim)
     }
 
     /// Lets go of a message; the last one puts it back into the queue, if anybody waits.

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::attend::Service;
 use super::queue::{Run, STACK, WORKER_FAILED, fresh};
+use super::sink::Left;
 use crate::error::Error;
 use crate::events;
 use crate::host::spool::{Claim, Folder, Item};
@@ -117,14 +118,22 @@ impl Runner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands over a message that was accepted just now.
-    pub fn take(&self, claim: Claim) {
+    /// Hands over what a session has left.
+    pub fn take(&self, left: Left) {
+        let (id, claim) = match left {
+            Left::Message(claim) => (claim.id.clone(), Some(*claim)),
+            Left::Report(id) => (id, None),
+            Left::Due(due) => {
+                self.expect_due(Some(due));
+                return self.bell.notify_all();
+            }
+        };
         let mut state = self.lock();
         if state.incoming.len() >= NAMES {
             state.look_new = true;
         } else {
-            let item = fresh(claim.id.clone());
-            let claim = (state.claims < CLAIMS).then_some(claim);
+            let item = fresh(id);
+            let claim = claim.filter(|_| state.claims < CLAIMS);
             state.claims += usize::from(claim.is_some());
             state.incoming.push_back((item, claim));
         }

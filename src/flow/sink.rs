@@ -1,7 +1,8 @@
-//! What a session accepts goes into the spool: one transaction after the other becomes an [`Intake`], and its claim
-//! goes to whoever delivers.
+//! What a session accepts goes into the spool, or straight through: one transaction after the other becomes an
+//! [`Intake`], and what is left to be done goes to whoever delivers.
 
 use super::Context;
+use super::direct::Straight;
 use super::intake::{Intake, Origin, Peer, Refused};
 use super::receive::Accept;
 use crate::events;
@@ -27,24 +28,43 @@ pub enum Speaker {
     },
 }
 
-/// Lets the messages of a session into the spool.
+/// What a session leaves to be done.
+#[derive(Debug)]
+pub enum Left {
+    /// A message to be tried, still ours alone.
+    Message(Box<Claim>),
+    /// A report to be tried, by its queue id.
+    Report(String),
+    /// A message was tried and deferred until then.
+    Due(i64),
+}
+
+/// Lets the messages of a session in.
 pub struct Sink<'a> {
     context: &'a Context,
     /// Who speaks; what is known of him grows in a session.
     pub speaker: Speaker,
     intake: Option<Intake<'a>>,
-    /// Gets what was accepted.
-    accepted: &'a mut dyn FnMut(Claim),
+    /// The way past the spool.
+    straight: Option<Straight<'a>>,
+    /// Gets what is left to be done.
+    leave: &'a mut dyn FnMut(Left),
 }
 
 impl<'a> Sink<'a> {
     /// For one session.
-    pub fn new(context: &'a Context, speaker: Speaker, accepted: &'a mut dyn FnMut(Claim)) -> Self {
+    pub fn new(
+        context: &'a Context,
+        speaker: Speaker,
+        straight: Option<Straight<'a>>,
+        leave: &'a mut dyn FnMut(Left),
+    ) -> Self {
         Self {
             context,
             speaker,
             intake: None,
-            accepted,
+            straight,
+            leave,
         }
     }
 
@@ -109,16 +129,31 @@ impl Accept for Sink<'_> {
         let Some(intake) = self.intake.take() else {
             return Err(replies::CANNOT_STORE);
         };
-        let committed = intake.commit();
-        let claim = committed
-            .map_err(|refused| self.refuse(&refused, None))?
-            .claim;
+        let taken = match &self.straight {
+            Some(_) => intake.finish(),
+            None => intake.commit(),
+        };
+        let claim = taken.map_err(|refused| self.refuse(&refused, None))?.claim;
         let id = claim.id.clone();
-        (self.accepted)(claim);
+        match &mut self.straight {
+            Some(straight) => {
+                let passed = straight.pass(claim, self.leave);
+                passed.map_err(|error| self.refuse(&error.into(), None))?;
+            }
+            None => (self.leave)(Left::Message(Box::new(claim))),
+        }
         Ok(id)
     }
 
     fn abort(&mut self) {
         self.intake = None;
+    }
+}
+
+impl Drop for Sink<'_> {
+    fn drop(&mut self) {
+        if let Some(straight) = &mut self.straight {
+            straight.close();
+        }
     }
 }

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use super::access::{Access, Kind};
 use super::attend::{self, Service};
 use super::connections::Connections;
+use super::direct::{self, Resting};
 use super::receive::{Duplex, serve};
-use super::sink::{Sink, Speaker};
+use super::sink::{Left, Sink, Speaker};
 use super::{Context, queue};
 use crate::cli::{Delivery, Invocation};
 use crate::error::{Error, Result};
 use crate::host::accounts;
-use crate::host::spool::Claim;
 use crate::host::wire::{Socket, on_standard_input};
 use crate::host::words;
 use crate::proto::session::Session;
@@ -30,13 +30,18 @@ use crate::proto::session::Session;
 /// `Io` when standard input or output fails; what was accepted until then is safe.
 pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     let mut accepted = Vec::new();
-    let mut keep = |claim: Claim| accepted.push(queue::fresh(claim.id));
+    let mut keep = |left: Left| match left {
+        Left::Message(claim) => accepted.push(queue::fresh(claim.id.clone())),
+        Left::Report(id) => accepted.push(queue::fresh(id)),
+        // Until then nobody has to look.
+        Left::Due(_) => {}
+    };
     let ended = match on_standard_input() {
         Some((socket, peer)) => {
             stranger(context, socket, peer, &mut keep);
             Ok(())
         }
-        None => own(context, &mut keep),
+        None => own(context, call.delivery != Delivery::Queue, &mut keep),
     };
     if call.delivery != Delivery::Queue {
         let background = call.delivery == Delivery::Background && !context.verbose;
@@ -46,14 +51,20 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
 }
 
 /// A session of the user who runs this process.
-fn own(context: &Context, keep: &mut dyn FnMut(Claim)) -> Result<()> {
+fn own(context: &Context, straight: bool, keep: &mut dyn FnMut(Left)) -> Result<()> {
     let access = Access::new(&context.config);
     let mut session = Session::new(access.settings(context, Kind::Stdio, false, None));
     let owned = |stream: std::io::Result<_>| stream.map(File::from);
     let input = owned(std::io::stdin().as_fd().try_clone_to_owned()).map_err(|e| unusable(&e))?;
     let output = owned(std::io::stdout().as_fd().try_clone_to_owned()).map_err(|e| unusable(&e))?;
     let speaker = Speaker::Own(accounts::caller());
-    let mut sink = Sink::new(context, speaker, keep);
+    let resting = Resting::default();
+    let passage = straight && direct::is_wanted(context);
+    let passage = passage.then(|| direct::Passage::new(context, &resting));
+    let outgoing = passage.as_ref().map(direct::Passage::outgoing);
+    let ways = passage.as_ref().zip(outgoing.as_ref());
+    let straight = ways.map(|(passage, outgoing)| passage.way(outgoing));
+    let mut sink = Sink::new(context, speaker, straight, keep);
     let mut guest = access.guest(context, Kind::Stdio, None);
     let mut stream = Duplex { input, output };
     let ended = serve(&mut stream, &mut session, &mut guest, &mut sink);
@@ -61,7 +72,7 @@ fn own(context: &Context, keep: &mut dyn FnMut(Claim)) -> Result<()> {
 }
 
 /// A session of a client of the network, the only one of this process.
-fn stranger(context: &Context, socket: Socket, peer: SocketAddr, keep: &mut dyn FnMut(Claim)) {
+fn stranger(context: &Context, socket: Socket, peer: SocketAddr, keep: &mut dyn FnMut(Left)) {
     let service = Service::new(context.clone());
     let config = &service.context.config;
     let connections = Arc::new(Connections::default());

@@ -10,7 +10,9 @@
 
 use std::io::{BufRead, BufReader};
 
+use super::direct::{self, Resting};
 use super::intake::{Accepted, Intake, Origin, envelope, own_address};
+use super::sink::Left;
 use super::{Context, queue, settle};
 use crate::cli::{Delivery, Invocation, complain};
 use crate::error::{Error, Result};
@@ -76,8 +78,39 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
             &format!("{} NUL octets were left out of the message", text.nuls()),
         );
     }
+    if direct::is_wanted(context) && call.delivery != Delivery::Queue {
+        return straight(context, call.delivery, intake.finish()?);
+    }
     let accepted = intake.commit()?;
     after(context, call.delivery, accepted);
+    Ok(())
+}
+
+/// Passes the message on before this process ends; it goes into the spool only if that fails.
+fn straight(context: &Context, delivery: Delivery, accepted: Accepted) -> Result<()> {
+    let Accepted { claim, bad } = accepted;
+    if !bad.is_empty() {
+        claim.store()?;
+        after(context, delivery, Accepted { claim, bad });
+        return Ok(());
+    }
+    let resting = Resting::default();
+    let passage = direct::Passage::new(context, &resting);
+    let outgoing = passage.outgoing();
+    let mut way = passage.way(&outgoing);
+    let (mut message, mut reports) = (None, Vec::new());
+    let passed = way.pass(claim, &mut |left| match left {
+        Left::Message(claim) => message = Some(*claim),
+        Left::Report(id) => reports.push(queue::fresh(id)),
+        // It was tried just now.
+        Left::Due(_) => {}
+    });
+    way.close();
+    passed?;
+    if message.is_some() || !reports.is_empty() {
+        let background = delivery == Delivery::Background && !context.verbose;
+        queue::first_attempt(context, message, reports, background);
+    }
     Ok(())
 }
 

@@ -18,6 +18,9 @@
 //!
 //! Renaming before the first sync lets a journalling file system do it all in one commit. Removal is one unlink.
 //!
+//! With `first_try = "direct"` a short message is kept in memory ([`Draft::keep`]), tried, and committed in the same
+//! steps only if somebody still waits for it then, with the journal already behind it ([`Claim::store`]).
+//!
 //! A claim is a lock on the file (the kernel's, so it dies with its holder), then a look whether the file still
 //! stands under its name: two queue runs never deliver the same message twice. Nothing but the journal is
 //! written after the commit, so no crash can harm a message; a torn last line of the journal is cut off at the
@@ -45,7 +48,7 @@ pub use claim::Claim;
 pub use draft::Draft;
 pub use id::is_id;
 
-use claim::State;
+use claim::{Body, State};
 use id::fresh_id;
 
 /// Octets gathered before they are written, and read at a time.
@@ -145,6 +148,7 @@ impl Spool {
             message_at: buffer.len() as u64,
             buffer,
             meter: Meter::new(),
+            room: BLOCK,
             file: None,
         })
     }
@@ -349,13 +353,14 @@ impl Spool {
             folder,
             progress,
             end,
+            body: Body::File(Arc::new(file)),
+            journal: String::new(),
         });
         Ok(Claim {
             spool: self.clone(),
             id: id.to_owned(),
             envelope,
             facts,
-            file,
             message_at,
             state,
         })

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Folder, Spool, cannot};
@@ -23,7 +23,6 @@ pub struct Claim {
     pub envelope: Envelope,
     /// Its size, checksum and shape.
     pub facts: Facts,
-    pub(super) file: File,
     pub(super) message_at: u64,
     pub(super) state: Mutex<State>,
 }
@@ -34,6 +33,18 @@ pub(super) struct State {
     pub(super) progress: Progress,
     /// Where the next line of the journal goes.
     pub(super) end: u64,
+    pub(super) body: Body,
+    /// The journal of a message that is nowhere but in memory.
+    pub(super) journal: String,
+}
+
+/// Where envelope and message are.
+#[derive(Debug, Clone)]
+pub(super) enum Body {
+    /// In the queue file.
+    File(Arc<File>),
+    /// As the queue file will have them.
+    Memory(Arc<Vec<u8>>),
 }
 
 impl Claim {
@@ -56,14 +67,61 @@ impl Claim {
     pub fn message(&self) -> Message<'_> {
         Message {
             claim: self,
+            body: self.state().body.clone(),
             left: self.facts.size,
             meter: Meter::new(),
         }
     }
 
+    /// Whether it is on the disk. If not, it is safe only with whoever has it: everyone, when nobody waits any more.
+    pub fn is_stored(&self) -> bool {
+        self.state().folder != Folder::Tmp
+    }
+
+    /// Whether the message is held in memory.
+    pub fn is_short(&self) -> bool {
+        matches!(self.state().body, Body::Memory(_))
+    }
+
+    /// Makes the message safe, with what its journal says so far; nothing, if it is.
+    ///
+    /// # Errors
+    /// As for every write. Nothing was promised then, and nothing stays behind.
+    pub fn store(&self) -> Result<()> {
+        self.store_with(&mut self.state())
+    }
+
+    fn store_with(&self, state: &mut State) -> Result<()> {
+        if state.folder != Folder::Tmp {
+            return Ok(());
+        }
+        let file = match &state.body {
+            Body::File(file) => Arc::clone(file),
+            Body::Memory(text) => {
+                let (file, tmp) = self.spool.create_draft(&self.id)?;
+                let journal = state.journal.as_bytes();
+                let mut pieces = [text.as_slice(), journal]
+                    .into_iter()
+                    .filter(|p| !p.is_empty());
+                if let Err(e) = pieces.try_for_each(|piece| durable::write(&file, piece)) {
+                    let _ = durable::remove(&tmp);
+                    return Err(cannot("write the queue file", &tmp, &e));
+                }
+                Arc::new(file)
+            }
+        };
+        self.spool.promise(&self.id, &file)?;
+        state.folder = Folder::New;
+        state.end += state.journal.len() as u64;
+        // Whoever reads it now reads the file: no message is kept in memory.
+        (state.body, state.journal) = (Body::File(file), String::new());
+        Ok(())
+    }
+
     /// Writes down what happened. When nothing waits any more, the message is removed instead: that is what the
     /// journal would say, in one step. What is done is on the disk when this returns; what is deferred need not
-    /// be, for a forgotten attempt harms nothing. Returned is whether the message was removed.
+    /// be, for a forgotten attempt harms nothing. A message that is nowhere but in memory is stored when somebody
+    /// waits. Returned is whether nothing is left of the message.
     ///
     /// # Errors
     /// As for every write. The recipients then count as not done on the disk: twice rather than never.
@@ -73,16 +131,24 @@ impl Claim {
             state.progress.apply(now, entry);
         }
         let path = self.path(&state);
-        if state.progress.waiting().is_empty() && durable::remove(&path).is_ok() {
+        let stored = state.folder != Folder::Tmp;
+        if state.progress.waiting().is_empty() && (!stored || durable::remove(&path).is_ok()) {
             return Ok(true);
         }
         let text: String = entries.iter().map(|e| e.line(now)).collect();
-        let written = durable::write_at(&self.file, text.as_bytes(), state.end);
+        let file = match &state.body {
+            Body::File(file) if stored => Arc::clone(file),
+            _ => {
+                state.journal.push_str(&text);
+                return self.store_with(&mut state).map(|()| false);
+            }
+        };
+        let written = durable::write_at(&file, text.as_bytes(), state.end);
         written.map_err(|e| cannot("write the journal of", &path, &e))?;
         state.end += text.len() as u64;
         let done = |e: &Entry| matches!(e, Entry::Attempt(_, o) if o.verdict != Verdict::Deferred);
         if entries.iter().any(done) {
-            durable::sync_data(&self.file).map_err(|e| cannot("sync the journal of", &path, &e))?;
+            durable::sync_data(&file).map_err(|e| cannot("sync the journal of", &path, &e))?;
         }
         Ok(false)
     }
@@ -93,13 +159,15 @@ impl Claim {
     /// As for every write; the message is then due at once, which harms nothing.
     pub fn defer_until(&self, due: i64) -> Result<()> {
         let mut state = self.state();
+        let Body::File(file) = &state.body else {
+            return Ok(());
+        };
         if state.folder == Folder::Hold {
             return Ok(());
         }
         let from = self.path(&state);
         let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(due).unwrap_or(0));
-        self.file
-            .set_modified(time)
+        file.set_modified(time)
             .map_err(|e| cannot("set the time of", &from, &e))?;
         if state.folder != Folder::Cur {
             let to = self.spool.path(Folder::Cur, &self.id);
@@ -114,7 +182,8 @@ impl Claim {
     /// # Errors
     /// As for every write.
     pub fn remove(&self) -> Result<()> {
-        let path = self.path(&self.state());
+        let state = self.state();
+        let path = self.path(&state);
         durable::remove(&path).map_err(|e| cannot("remove the queue file", &path, &e))
     }
 
@@ -124,6 +193,7 @@ impl Claim {
     /// As for every write.
     pub fn hold(&self) -> Result<()> {
         let mut state = self.state();
+        self.store_with(&mut state)?;
         let (from, to) = (self.path(&state), self.spool.path(Folder::Hold, &self.id));
         self.spool.create()?;
         durable::rename(&from, &to).map_err(|e| cannot("set aside the queue file", &from, &e))?;
@@ -136,6 +206,7 @@ impl Claim {
 #[derive(Debug)]
 pub struct Message<'a> {
     claim: &'a Claim,
+    body: Body,
     left: u64,
     meter: Meter,
 }
@@ -156,13 +227,21 @@ impl Read for Message<'_> {
         }
         let at = self.claim.message_at + (self.claim.facts.size - self.left);
         // most is at most the block's length.
-        let n = self.claim.file.read_at(&mut block[..most], at)?;
+        let block = &mut block[..most];
+        let n = match &self.body {
+            Body::File(file) => file.read_at(block, at)?,
+            Body::Memory(text) => {
+                let at = usize::try_from(at).unwrap_or(usize::MAX);
+                text.get(at..).unwrap_or_default().read(block)?
+            }
+        };
         if n == 0 && most > 0 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the queue file is shorter than it was",
             ));
         }
+        // A reader has read no more than there was room for.
         self.meter.feed(&block[..n]);
         self.left -= n as u64;
         Ok(n)

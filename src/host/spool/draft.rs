@@ -1,13 +1,14 @@
-//! A message on its way into the spool: written to tmp/, committed to new/ ([`super`] says in which steps).
+//! A message on its way into the spool: written to tmp/, committed to new/ ([`super`] says in which steps). A short one
+//! stays in memory until then, and for good when nobody waits for it any more by then ([`Draft::keep`]).
 
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use super::claim::{Claim, State};
-use super::{BLOCK, Folder, Spool, cannot};
-use crate::error::{Error, Result};
+use super::claim::{Body, Claim, State};
+use super::{Folder, Spool, cannot};
+use crate::error::Result;
 use crate::host::durable;
 use crate::proto::data::Meter;
 use crate::proto::envelope::{Envelope, Facts, Progress};
@@ -23,6 +24,8 @@ pub struct Draft {
     pub(super) message_at: u64,
     pub(super) buffer: Vec<u8>,
     pub(super) meter: Meter,
+    /// Octets that are held before they are written.
+    pub(super) room: usize,
     /// Its file in tmp/ and the path of it, once there is one.
     pub(super) file: Option<(File, PathBuf)>,
 }
@@ -34,12 +37,17 @@ impl Draft {
     /// As for every write; nothing then stays behind.
     pub fn write(&mut self, octets: &[u8]) -> Result<()> {
         self.meter.feed(octets);
-        if self.buffer.len() + octets.len() < BLOCK {
+        if self.buffer.len() + octets.len() < self.room {
             self.buffer.extend_from_slice(octets);
             return Ok(());
         }
         self.flush()?;
         self.put(octets)
+    }
+
+    /// Holds so many octets before it begins to write.
+    pub fn hold(&mut self, room: usize) {
+        self.room = room;
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -63,11 +71,21 @@ impl Draft {
     ///
     /// # Errors
     /// As for every write. Nothing was promised then, and nothing stays behind.
-    pub fn commit(mut self) -> Result<Claim> {
+    pub fn commit(self) -> Result<Claim> {
+        let claim = self.keep()?;
+        claim.store()?;
+        Ok(claim)
+    }
+
+    /// Ends the message. A short one is nowhere but in memory, and safe only after [`Claim::store`]; of a longer one
+    /// all is written, and it has its name after the same.
+    ///
+    /// # Errors
+    /// As for every write; nothing then stays behind.
+    pub fn keep(mut self) -> Result<Claim> {
         let facts = self.meter.facts();
         let line = facts.line();
-        let whole = self.file.is_none();
-        if whole {
+        if self.file.is_none() {
             // The commonest case: one write, with the message line already filled in.
             let place = self
                 .buffer
@@ -75,49 +93,30 @@ impl Draft {
             if let Some(place) = place {
                 place.copy_from_slice(line.as_bytes());
             }
+        } else {
+            self.flush()?;
         }
-        self.flush()?;
-        let Some((file, tmp)) = self.file.take() else {
-            return Err(Error::Internal(
-                "a message was flushed to no file".to_owned(),
-            ));
-        };
-        let mut unlink = Unlink {
-            path: Some(tmp.clone()),
-        };
-        if !whole {
-            let written = durable::write_at(&file, line.as_bytes(), self.facts_at as u64);
-            written.map_err(|e| cannot("write the queue file", &tmp, &e))?;
+        if let Some((file, tmp)) = &self.file {
+            let written = durable::write_at(file, line.as_bytes(), self.facts_at as u64);
+            written.map_err(|e| cannot("write the queue file", tmp, &e))?;
         }
-        let new = self.spool.path(Folder::New, &self.id);
-        let renamed = match durable::rename(&tmp, &new) {
-            // A spool that was not brought to its end when it was made.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                self.spool.create()?;
-                durable::rename(&tmp, &new)
-            }
-            renamed => renamed,
-        };
-        renamed.map_err(|e| cannot("commit the queue file", &tmp, &e))?;
-        unlink.path = Some(new.clone());
-        durable::sync(&file).map_err(|e| cannot("sync the queue file", &new, &e))?;
-        let folder = self.spool.root.join(Folder::New.name());
-        durable::sync_folder(&folder).map_err(|e| cannot("sync the spool folder", &folder, &e))?;
-        // From here on the mail is safe.
-        unlink.path = None;
         let recipients = self.envelope.recipients.len();
-        let end = self.message_at + facts.size;
+        let body = match self.file.take() {
+            Some((file, _)) => Body::File(Arc::new(file)),
+            None => Body::Memory(Arc::new(std::mem::take(&mut self.buffer))),
+        };
         Ok(Claim {
             spool: self.spool.clone(),
             id: self.id.clone(),
             envelope: self.envelope.clone(),
             facts,
-            file,
             message_at: self.message_at,
             state: Mutex::new(State {
-                folder: Folder::New,
+                folder: Folder::Tmp,
                 progress: Progress::new(recipients),
-                end,
+                end: self.message_at + facts.size,
+                body,
+                journal: String::new(),
             }),
         })
     }
@@ -146,9 +145,33 @@ impl Drop for Unlink {
 }
 
 impl Spool {
+    /// Brings a file that is written from tmp/ to new/, and both to the disk.
+    pub(super) fn promise(&self, id: &str, file: &File) -> Result<()> {
+        let (tmp, new) = (self.path(Folder::Tmp, id), self.path(Folder::New, id));
+        let mut unlink = Unlink {
+            path: Some(tmp.clone()),
+        };
+        let renamed = match durable::rename(&tmp, &new) {
+            // A spool that was not brought to its end when it was made.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.create()?;
+                durable::rename(&tmp, &new)
+            }
+            renamed => renamed,
+        };
+        renamed.map_err(|e| cannot("commit the queue file", &tmp, &e))?;
+        unlink.path = Some(new.clone());
+        durable::sync(file).map_err(|e| cannot("sync the queue file", &new, &e))?;
+        let folder = self.root.join(Folder::New.name());
+        durable::sync_folder(&folder).map_err(|e| cannot("sync the spool folder", &folder, &e))?;
+        // From here on the mail is safe.
+        unlink.path = None;
+        Ok(())
+    }
+
     /// A new file in tmp/, locked. The id stands in the message already, so a clash is no reason for another one:
     /// it would need the same microsecond, random part and counter, and the caller comes again.
-    fn create_draft(&self, id: &str) -> Result<(File, PathBuf)> {
+    pub(super) fn create_draft(&self, id: &str) -> Result<(File, PathBuf)> {
         let path = self.path(Folder::Tmp, id);
         let made = match durable::create(&path, 0o660) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
