@@ -94,13 +94,9 @@ pub fn auth_fail(client: &str, user: &str, why: &dyn Display) {
 
 /// An attempt for one recipient ended.
 pub fn attempt(id: &str, to: &dyn Display, outcome: &Outcome, delay: i64) {
-    let word = match outcome.verdict {
-        Verdict::Delivered => "delivered",
-        Verdict::Deferred => "deferred",
-        Verdict::Failed => "failed",
-    };
     let line = format!(
-        "{id} {word} to={} host={} delay={delay}s said={}",
+        "{id} {} to={} host={} delay={delay}s said={}",
+        outcome.verdict.word(),
         quoted(to),
         quoted(&outcome.host),
         quoted(&outcome.words())

@@ -31,7 +31,8 @@ pub fn report(
     about: &[(usize, Outcome)],
     now: i64,
 ) -> Result<String> {
-    let returned = match (claim.envelope.ret, claim.facts.size, action) {
+    let envelope = claim.envelope();
+    let returned = match (envelope.ret, claim.facts.size, action) {
         (Some(Ret::Full), ..=MOST, Action::Failed) | (None, ..=SMALL, Action::Failed) => {
             Returned::Full
         }
@@ -46,16 +47,16 @@ pub fn report(
         protocol: "local".to_owned(),
         auth: None,
         // The report speaks ASCII of whatever address it is about, but it must reach its reader.
-        smtputf8: claim.envelope.smtputf8 || !to.is_ascii() || !host.as_str().is_ascii(),
+        smtputf8: envelope.smtputf8 || !to.is_ascii() || !host.as_str().is_ascii(),
         ret: None,
         envid: None,
     })?;
-    let recipients = &claim.envelope.recipients;
+    let recipients = &envelope.recipients;
     let report = Report {
         action,
         reporting_mta: host,
         to,
-        envelope: &claim.envelope,
+        envelope: &envelope,
         queue_id: &claim.id,
         about: about
             .iter()
@@ -66,7 +67,7 @@ pub fn report(
         returned,
         eight_bit: claim.facts.eight_bit,
         retry_until: (action == Action::Delayed)
-            .then(|| retry_until(&policy(context), claim.envelope.received_at)),
+            .then(|| retry_until(&policy(context), envelope.received_at)),
         random: clock::random(),
     };
     draft.write(&report.head())?;

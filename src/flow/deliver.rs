@@ -22,8 +22,9 @@ use crate::proto::route::{Hop, is_role};
 /// [`Damaged`] when the message is not what was accepted; nothing was delivered then.
 pub fn deliver(context: &Context, claim: &Claim, indices: &[usize]) -> Result<Outcomes, Damaged> {
     let mut outcomes = Outcomes::new();
+    let envelope = claim.envelope();
     for index in indices {
-        if let Some(recipient) = claim.envelope.recipients.get(*index) {
+        if let Some(recipient) = envelope.recipients.get(*index) {
             outcomes.push((*index, to_one(context, claim, &recipient.address)?));
         }
     }
@@ -33,7 +34,8 @@ pub fn deliver(context: &Context, claim: &Claim, indices: &[usize]) -> Result<Ou
 /// Whether this process can end the wait of a recipient: it is remote, or this user's, or nobody's, or nobody
 /// else works on this spool.
 pub fn is_ours_to_try(context: &Context, claim: &Claim, index: usize) -> bool {
-    let Some(recipient) = claim.envelope.recipients.get(index) else {
+    let envelope = claim.envelope();
+    let Some(recipient) = envelope.recipients.get(index) else {
         return false;
     };
     super::queue::hop(context, &recipient.address) != Hop::Local
@@ -102,7 +104,7 @@ fn to_one(context: &Context, claim: &Claim, address: &Mailbox) -> Result<Outcome
     let mailbox = mailbox(pattern, &account);
     let trace = format!(
         "Return-Path: {}\r\nDelivered-To: {address}\r\n",
-        claim.envelope.sender
+        claim.envelope().sender
     );
     let message = text::changed(claim, &|header| header.strip("Return-Path"));
     let Ok(message) = message else {
@@ -129,7 +131,7 @@ fn to_one(context: &Context, claim: &Claim, address: &Mailbox) -> Result<Outcome
             "mbox",
             mbox::append(
                 &mailbox,
-                &claim.envelope.sender,
+                &claim.envelope().sender,
                 clock::now(),
                 &mut message,
                 &mut wait,

@@ -108,7 +108,7 @@ impl Straight<'_> {
     /// # Errors
     /// Those of the spool: nothing was promised then, though some may have the message.
     pub fn pass(&mut self, claim: Claim, leave: &mut dyn FnMut(Left)) -> Result<()> {
-        let hop = match only(hops(self.run.context(), &claim.envelope)) {
+        let hop = match only(hops(self.run.context(), &claim.envelope())) {
             Some(hop) if !claim.is_stored() && !self.resting.contains(&hop) => hop,
             _ => {
                 claim.store()?;

@@ -448,8 +448,9 @@ impl<'a> Intake<'a> {
         } else {
             events::received
         };
-        tell(&claim.id, &claim.envelope, claim.facts.size, &message_id);
-        let recipients = &claim.envelope.recipients;
+        let envelope = claim.envelope();
+        tell(&claim.id, &envelope, claim.facts.size, &message_id);
+        let recipients = &envelope.recipients;
         let index = |text: &String| {
             recipients
                 .iter()

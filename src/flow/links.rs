@@ -358,7 +358,7 @@ fn deliver(
     claim: &Claim,
     indices: &[usize],
 ) -> Result<Outcomes, Damaged> {
-    let envelope = &claim.envelope;
+    let envelope = claim.envelope();
     let (indices, recipients): (Vec<usize>, Vec<&Recipient>) = indices
         .iter()
         .filter_map(|i| envelope.recipients.get(*i).map(|r| (*i, r)))

@@ -228,7 +228,7 @@ impl<'a> Run<'a> {
         }
         let claim = claim.map(|claim| self.adopt(claim));
         let found = match &claim {
-            Some(claim) => Some((hops(self.context, &claim.envelope), claim.progress())),
+            Some(claim) => Some((hops(self.context, &claim.envelope()), claim.progress())),
             None => self.look(&item),
         };
         let Some((hops, progress)) = found else {
@@ -302,7 +302,7 @@ impl<'a> Run<'a> {
     /// Where a message goes and what waits. A file that cannot be read is claimed, which says why: another process
     /// has it or had it, or it is set aside.
     fn look(&self, item: &Item) -> Option<(Vec<Hop>, Progress)> {
-        let of = |claim: &Claim| (hops(self.context, &claim.envelope), claim.progress());
+        let of = |claim: &Claim| (hops(self.context, &claim.envelope()), claim.progress());
         if let Some(claim) = lock(&self.held).get(&item.id).and_then(Weak::upgrade) {
             return Some(of(&claim));
         }
@@ -367,7 +367,7 @@ impl<'a> Run<'a> {
 
     /// Tries a message for its recipients of this hop. Returned are the reports made.
     pub fn attempt(&self, hop: &Hop, claim: &Claim, links: &mut Links<'_>) -> Vec<String> {
-        let (progress, hops) = (claim.progress(), hops(self.context, &claim.envelope));
+        let (progress, hops) = (claim.progress(), hops(self.context, &claim.envelope()));
         let ours = |i: &usize| {
             hops.get(*i) == Some(hop) && deliver::is_ours_to_try(self.context, claim, *i)
         };
@@ -402,18 +402,20 @@ impl<'a> Run<'a> {
     }
 
     fn count(&self, claim: &Claim, outcomes: &[(usize, Outcome)]) {
+        let envelope = claim.envelope();
         let mut tally = lock(&self.tally);
         tally.tried += 1;
         for (index, outcome) in outcomes {
             match outcome.verdict {
                 Verdict::Delivered => tally.delivered += 1,
                 Verdict::Failed => tally.failed += 1,
+                Verdict::Expanded => {}
                 Verdict::Deferred => {
                     tally.deferred += 1;
                     tally.reason = Some(outcome.clone());
                 }
             }
-            if let (true, Some(recipient)) = (self.talk, claim.envelope.recipients.get(*index)) {
+            if let (true, Some(recipient)) = (self.talk, envelope.recipients.get(*index)) {
                 let (to, words) = (&recipient.address, in_words(outcome));
                 complain(
                     &self.context.program,
@@ -508,7 +510,7 @@ impl<'a> Run<'a> {
         let waiting = progress.standings.iter().filter(|s| s.is_waiting());
         let due = |(at, attempts)| {
             let policy = policy(self.context);
-            match retry::next_attempt(&policy, claim.envelope.received_at, attempts, at, jitter) {
+            match retry::next_attempt(&policy, claim.envelope().received_at, attempts, at, jitter) {
                 Next::At(due) => due,
                 // It fails at the next attempt: a run must come.
                 Next::GiveUp => at,
@@ -589,12 +591,7 @@ impl Tally {
 
 /// `delivered: mx.example.net says 250 2.0.0 ok`, after "to ADDRESS".
 fn in_words(outcome: &Outcome) -> String {
-    let word = match outcome.verdict {
-        Verdict::Delivered => "delivered",
-        Verdict::Deferred => "deferred",
-        Verdict::Failed => "failed",
-    };
-    format!("{word}: {}", said(outcome))
+    format!("{}: {}", outcome.verdict.word(), said(outcome))
 }
 
 /// Who said what: a server its reply, this system a sentence.

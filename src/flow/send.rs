@@ -517,7 +517,7 @@ mod tests {
                 let sign = match o.verdict {
                     Verdict::Delivered => "=",
                     Verdict::Deferred => "~",
-                    Verdict::Failed => "!",
+                    Verdict::Failed | Verdict::Expanded => "!",
                 };
                 format!("{sign} {}", o.words())
             });

@@ -10,6 +10,7 @@
 //! postmaster's own mail fails, the message is set aside in hold/, never deleted.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Context, bounce};
 use crate::error::Error;
@@ -18,7 +19,7 @@ use crate::host::clock;
 use crate::host::spool::Claim;
 use crate::proto::address::{Mailbox, ReversePath};
 use crate::proto::dsn::{Action, wants};
-use crate::proto::envelope::{Entry, Outcome, Verdict};
+use crate::proto::envelope::{Entry, Envelope, Outcome, Verdict};
 use crate::proto::reply::Enhanced;
 use crate::proto::retry::{self, Next, Policy};
 
@@ -39,18 +40,19 @@ pub fn settle(context: &Context, claim: &Claim, outcomes: Vec<(usize, Outcome)>)
     let mut settlement = Settlement {
         context,
         claim,
+        envelope: claim.envelope(),
         now,
         outcomes,
         reports: Vec::new(),
     };
     settlement.give_up();
     for (index, outcome) in &settlement.outcomes {
-        if let Some(recipient) = claim.envelope.recipients.get(*index) {
+        if let Some(recipient) = settlement.envelope.recipients.get(*index) {
             events::attempt(
                 &claim.id,
                 &recipient.address,
                 outcome,
-                now.saturating_sub(claim.envelope.received_at),
+                now.saturating_sub(settlement.envelope.received_at),
             );
         }
     }
@@ -65,6 +67,7 @@ pub fn settle(context: &Context, claim: &Claim, outcomes: Vec<(usize, Outcome)>)
 struct Settlement<'a> {
     context: &'a Context,
     claim: &'a Claim,
+    envelope: Arc<Envelope>,
     now: i64,
     outcomes: Vec<(usize, Outcome)>,
     reports: Vec<String>,
@@ -80,15 +83,10 @@ impl Settlement<'_> {
                 .get(*index)
                 .map_or(0, |s| s.attempts)
                 .saturating_add(1);
-            let next = retry::next_attempt(
-                &policy,
-                self.claim.envelope.received_at,
-                attempts,
-                self.now,
-                0,
-            );
+            let next =
+                retry::next_attempt(&policy, self.envelope.received_at, attempts, self.now, 0);
             if outcome.verdict == Verdict::Deferred && next == Next::GiveUp {
-                let hours = self.now.saturating_sub(self.claim.envelope.received_at) / 3600;
+                let hours = self.now.saturating_sub(self.envelope.received_at) / 3600;
                 let text = format!(
                     "given up after {attempts} attempts in {hours} hours; the last one: {}",
                     outcome.words()
@@ -115,8 +113,7 @@ impl Settlement<'_> {
 
     /// Whether the recipient asked, or by default wants, to be spoken of in such a report.
     fn is_wanted(&self, index: usize, action: Action) -> bool {
-        self.claim
-            .envelope
+        self.envelope
             .recipients
             .get(index)
             .is_some_and(|r| wants(r.notify, action))
@@ -128,7 +125,7 @@ impl Settlement<'_> {
         if failed.is_empty() {
             return true;
         }
-        let (to, about) = match &self.claim.envelope.sender {
+        let (to, about) = match &self.envelope.sender {
             ReversePath::Mailbox(sender) => {
                 let wanted = failed
                     .iter()
@@ -172,7 +169,7 @@ impl Settlement<'_> {
     }
 
     fn is_for(&self, address: &Mailbox, outcomes: &[(usize, Outcome)]) -> bool {
-        let recipients = &self.claim.envelope.recipients;
+        let recipients = &self.envelope.recipients;
         outcomes
             .iter()
             .any(|(i, _)| recipients.get(*i).is_some_and(|r| r.address == *address))
@@ -206,7 +203,7 @@ impl Settlement<'_> {
 
     /// A success that its sender wants to hear of, and that no other server will report (RFC 3461 5.2).
     fn report_successes(&mut self) {
-        let ReversePath::Mailbox(sender) = self.claim.envelope.sender.clone() else {
+        let ReversePath::Mailbox(sender) = self.envelope.sender.clone() else {
             return;
         };
         let delivered = self.having(Verdict::Delivered);
@@ -267,7 +264,7 @@ impl Settlement<'_> {
 
     fn warn(&mut self) {
         let (policy, progress) = (policy(self.context), self.claim.progress());
-        let ReversePath::Mailbox(sender) = self.claim.envelope.sender.clone() else {
+        let ReversePath::Mailbox(sender) = self.envelope.sender.clone() else {
             return;
         };
         let attempts = progress
@@ -276,7 +273,7 @@ impl Settlement<'_> {
             .map(|s| s.attempts)
             .max()
             .unwrap_or_default();
-        let received_at = self.claim.envelope.received_at;
+        let received_at = self.envelope.received_at;
         if progress.warned
             || !retry::is_overdue_for_warning(&policy, received_at, attempts, self.now)
         {

@@ -312,7 +312,7 @@ impl Spool {
         let parsed = read_head(&file).map_err(trouble)?;
         let length = meta.size();
         let Parsed {
-            envelope,
+            mut envelope,
             facts,
             message_at,
         } = match parsed {
@@ -344,7 +344,7 @@ impl Spool {
             return Err(Refusal::Bad("its journal is too long".to_owned()));
         }
         let journal = read_at(&file, journal_at, length - journal_at).map_err(trouble)?;
-        let (progress, whole) = Progress::parse(&journal, envelope.recipients.len());
+        let (progress, whole) = Progress::parse(&journal, &mut envelope.recipients);
         let end = journal_at + whole as u64;
         if end < length {
             durable::truncate(&file, end).map_err(trouble)?;
@@ -352,6 +352,7 @@ impl Spool {
         let state = Mutex::new(State {
             folder,
             progress,
+            envelope: Arc::new(envelope),
             end,
             body: Body::File(Arc::new(file)),
             journal: String::new(),
@@ -359,7 +360,6 @@ impl Spool {
         Ok(Claim {
             spool: self.clone(),
             id: id.to_owned(),
-            envelope,
             facts,
             message_at,
             state,
@@ -374,11 +374,11 @@ impl Spool {
             .open(self.path(item.folder, &item.id));
         let file = file.ok()?;
         let meta = file.metadata().ok().filter(fs::Metadata::is_file)?;
-        let parsed = read_head(&file).ok()?.ok()?;
+        let mut parsed = read_head(&file).ok()?.ok()?;
         let journal_at = message_at_end(&parsed)?;
         let length = meta.size().checked_sub(journal_at)?.min(MAX_JOURNAL);
         let journal = read_at(&file, journal_at, length).ok()?;
-        let (progress, _) = Progress::parse(&journal, parsed.envelope.recipients.len());
+        let (progress, _) = Progress::parse(&journal, &mut parsed.envelope.recipients);
         Some((parsed, progress))
     }
 

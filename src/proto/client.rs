@@ -443,7 +443,7 @@ impl Command {
 /// thinks: a status that says "never" in the journal would be read as such.
 pub fn said(verdict: Verdict, reply: &Reply, host: &str) -> Outcome {
     let class = match verdict {
-        Verdict::Delivered => 2,
+        Verdict::Delivered | Verdict::Expanded => 2,
         Verdict::Deferred => 4,
         Verdict::Failed => 5,
     };
@@ -521,7 +521,7 @@ mod tests {
                 let sign = match outcome.verdict {
                     Verdict::Delivered => "=",
                     Verdict::Deferred => "~",
-                    Verdict::Failed => "!",
+                    Verdict::Failed | Verdict::Expanded => "!",
                 };
                 format!("{sign} {}", outcome.words())
             }

@@ -12,8 +12,13 @@
 //! (the message, exactly as it will be sent, CRLF lines)
 //! 2026-11-23T12:00:00Z to 1 delivered 250 2.0.0 mx.example.net ok, queued as 4711
 //! 2026-11-23T12:00:01Z to 2-3,5 deferred 451 4.7.1 mx2.example.net greylisted
+//! 2026-11-23T12:00:02Z to 4 expanded 6-7 <alice@pi.example> USER=alice END=mailbox <bob@example.net>
 //! 2026-11-23T16:00:00Z warned
 //! ```
+//!
+//! An expansion (an alias, a ~/.forward) adds recipients, which are counted on from the last one: from that line on
+//! they are recipients like those of the envelope, and the one that was expanded is done. Nothing is rewritten. A
+//! torn line is cut off, and the expansion done again: no later line can depend on it.
 //!
 //! Nothing from a stranger is written here before it has become a type that holds no line end, so no value can
 //! become a second line (CVE-2020-8794, CVE-2020-28021). A field this version does not know is passed over.
@@ -22,7 +27,9 @@ use std::fmt::Write as _;
 
 use super::address::{Mailbox, ReversePath, take_path};
 use super::date::{Stamp, parse_iso8601};
+use super::end::{End, Origin};
 use super::reply::Enhanced;
+use super::xtext;
 
 /// The first line of every queue file; the number changes when an older minimta could misread the rest.
 pub const MAGIC: &str = "minimta-queue 1\n";
@@ -59,6 +66,8 @@ pub struct Recipient {
     pub notify: Option<Notify>,
     /// The original recipient, `type;address` with the address still in xtext.
     pub orcpt: Option<String>,
+    /// How an expansion made it; `None`: the envelope names it.
+    pub origin: Option<Box<Origin>>,
 }
 
 impl Recipient {
@@ -68,7 +77,16 @@ impl Recipient {
             address,
             notify: None,
             orcpt: None,
+            origin: None,
         }
+    }
+
+    /// Where it ends on this system, when it does. One of the envelope ends in the mailbox of its user.
+    #[allow(dead_code)] // until the aliases
+    pub fn end(&self) -> Option<&End> {
+        self.origin
+            .as_ref()
+            .map_or(Some(&End::Mailbox), |origin| origin.end.as_ref())
     }
 }
 
@@ -214,19 +232,7 @@ impl Envelope {
         };
         line("from", &self.sender);
         for recipient in &self.recipients {
-            let notify = recipient
-                .notify
-                .map(|n| format!(" NOTIFY={n}"))
-                .unwrap_or_default();
-            let orcpt = recipient
-                .orcpt
-                .as_ref()
-                .map(|o| format!(" ORCPT={}", one_line(o)))
-                .unwrap_or_default();
-            line(
-                "to",
-                &format_args!("<{}>{notify}{orcpt}", recipient.address),
-            );
+            line("to", &recipient_text(recipient));
         }
         line("received", &Stamp::utc(self.received_at).iso8601());
         line("client", &one_line(&self.client));
@@ -326,18 +332,77 @@ fn parse_sender(value: &str) -> Result<ReversePath, Unreadable> {
     }
 }
 
+/// `<address>` and what was said of it.
+fn recipient_text(recipient: &Recipient) -> String {
+    let mut text = format!("<{}>", recipient.address);
+    let mut parameter = |name: &str, value: &dyn std::fmt::Display| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, " {name}={value}");
+    };
+    if let Some(notify) = recipient.notify {
+        parameter("NOTIFY", &notify);
+    }
+    if let Some(orcpt) = &recipient.orcpt {
+        parameter("ORCPT", &one_line(orcpt));
+    }
+    let Some(origin) = &recipient.origin else {
+        return text;
+    };
+    if let Some(sender) = &origin.sender {
+        parameter("FROM", &xtext::encode(&sender.to_string()));
+    }
+    if let Some(user) = &origin.user {
+        parameter("USER", &xtext::encode(user));
+    }
+    match &origin.end {
+        None => {}
+        Some(End::Mailbox) => parameter("END", &"mailbox"),
+        Some(End::File(path)) => parameter("END", &format_args!("file:{}", xtext::encode(path))),
+        Some(End::Pipe(line)) => parameter("END", &format_args!("pipe:{}", xtext::encode(line))),
+    }
+    text
+}
+
 fn parse_recipient(value: &str) -> Result<Recipient, Unreadable> {
+    take_recipient(value, None).map(|(recipient, _)| recipient)
+}
+
+/// Takes a recipient off the front of a text, up to the next one. `of`: which one it was made of, if it was.
+fn take_recipient(value: &str, of: Option<usize>) -> Result<(Recipient, &str), Unreadable> {
     let wrong = |_| damaged("a recipient that is no address");
-    let (path, parameters) = take_path(value).map_err(wrong)?;
+    let (path, mut rest) = take_path(value).map_err(wrong)?;
     let mut recipient = Recipient::plain(Mailbox::parse(path).map_err(wrong)?);
-    for parameter in parameters.split_ascii_whitespace() {
-        match parameter.split_once('=') {
-            Some(("NOTIFY", value)) => recipient.notify = Notify::parse(value),
-            Some(("ORCPT", value)) => recipient.orcpt = Some(value.to_owned()),
+    recipient.origin = of.map(|of| Box::new(Origin::new(of)));
+    loop {
+        rest = rest.trim_ascii_start();
+        if rest.is_empty() || rest.starts_with('<') {
+            return Ok((recipient, rest));
+        }
+        let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
+        rest = after;
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        match (name, &mut recipient.origin) {
+            ("NOTIFY", _) => recipient.notify = Notify::parse(value),
+            ("ORCPT", _) => recipient.orcpt = Some(value.to_owned()),
+            (_, Some(origin)) => origin_field(origin, name, value)
+                .ok_or(damaged("a recipient of an expansion that is unreadable"))?,
             _ => {}
         }
     }
-    Ok(recipient)
+}
+
+/// `None` for what would lead the message elsewhere if it were passed over.
+fn origin_field(origin: &mut Origin, name: &str, value: &str) -> Option<()> {
+    match (name, value.split_once(':')) {
+        ("FROM", _) => origin.sender = Some(Mailbox::parse(&xtext::decode(value)?).ok()?),
+        ("USER", _) => origin.user = Some(xtext::decode(value)?),
+        ("END", None) if value == "mailbox" => origin.end = Some(End::Mailbox),
+        ("END", Some(("file", path))) => origin.end = Some(End::File(xtext::decode(path)?)),
+        ("END", Some(("pipe", line))) => origin.end = Some(End::Pipe(xtext::decode(line)?)),
+        ("END", _) => return None,
+        _ => {}
+    }
+    Some(())
 }
 
 /// The head of a queue file.
@@ -377,17 +442,22 @@ pub enum Verdict {
     Deferred,
     /// Never; the sender is told.
     Failed,
+    /// Others have taken its place.
+    Expanded,
 }
 
 impl Verdict {
-    fn word(self) -> &'static str {
+    /// As the journal and the log call it.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
             Self::Deferred => "deferred",
             Self::Failed => "failed",
+            Self::Expanded => "expanded",
         }
     }
 
+    /// Of an attempt: an expansion has a line of its own.
     fn parse(word: &str) -> Option<Self> {
         [Self::Delivered, Self::Deferred, Self::Failed]
             .into_iter()
@@ -461,6 +531,8 @@ pub fn one_line(text: &str) -> String {
 pub enum Entry {
     /// An attempt, for the recipients of these indices (from 0).
     Attempt(Vec<usize>, Outcome),
+    /// Of a recipient others were made, who are counted on from this index.
+    Expanded(usize, usize, Vec<Recipient>),
     /// The sender was told of the delay.
     Warned,
 }
@@ -471,6 +543,17 @@ impl Entry {
         let at = Stamp::utc(at).iso8601();
         match self {
             Self::Warned => format!("{at} warned\n"),
+            Self::Expanded(of, first, children) => {
+                let numbers: Vec<usize> = (0..children.len()).map(|i| first + i).collect();
+                let numbers = if numbers.is_empty() {
+                    "-".to_owned()
+                } else {
+                    ranges(&numbers)
+                };
+                let texts: Vec<String> = children.iter().map(recipient_text).collect();
+                let line = format!("{at} to {} expanded {numbers} {}", of + 1, texts.join(" "));
+                format!("{}\n", line.trim_end())
+            }
             Self::Attempt(recipients, o) => {
                 let code = o.code.map_or_else(|| "-".to_owned(), |c| c.to_string());
                 let host = if o.host.is_empty() { "-" } else { &o.host };
@@ -495,7 +578,11 @@ impl Entry {
         let ("to", to) = (words.next()?, words.next()?) else {
             return None;
         };
-        let verdict = Verdict::parse(words.next()?)?;
+        let verdict = words.next()?;
+        if verdict == Verdict::Expanded.word() {
+            return Some((at, Self::parse_expanded(to, rest)?));
+        }
+        let verdict = Verdict::parse(verdict)?;
         let code = match words.next()? {
             "-" => None,
             code => Some(code.parse().ok()?),
@@ -510,6 +597,25 @@ impl Entry {
             words.next().unwrap_or_default(),
         );
         Some((at, Self::Attempt(parse_ranges(to)?, outcome)))
+    }
+
+    /// `to 4 expanded 6-7 <alice@pi.example> USER=alice END=mailbox <bob@example.net>`
+    fn parse_expanded(to: &str, line: &str) -> Option<Self> {
+        let of = *parse_ranges(to)?.first()?;
+        let mut words = line.splitn(5, ' ').skip(3);
+        let numbers = match words.next()? {
+            "-" => Vec::new(),
+            numbers => parse_ranges(numbers)?,
+        };
+        let mut rest = words.next().unwrap_or_default();
+        let mut children = Vec::new();
+        while !rest.is_empty() {
+            let (child, after) = take_recipient(rest, Some(of)).ok()?;
+            children.push(child);
+            rest = after;
+        }
+        let first = numbers.first().copied().unwrap_or(of + 1);
+        (children.len() == numbers.len()).then_some(Self::Expanded(of, first, children))
     }
 }
 
@@ -585,8 +691,10 @@ impl Progress {
     }
 
     /// Reads a journal. A torn last line counts for nothing; returned is how many octets are whole lines.
-    pub fn parse(journal: &[u8], recipients: usize) -> (Self, usize) {
-        let mut progress = Self::new(recipients);
+    ///
+    /// Recipients that expansions made are added to those of the envelope.
+    pub fn parse(journal: &[u8], recipients: &mut Vec<Recipient>) -> (Self, usize) {
+        let mut progress = Self::new(recipients.len());
         let whole = journal
             .iter()
             .rposition(|b| *b == b'\n')
@@ -598,6 +706,11 @@ impl Progress {
         {
             if let Some((at, entry)) = std::str::from_utf8(line).ok().and_then(Entry::parse) {
                 progress.apply(at, &entry);
+                if let Entry::Expanded(_, _, children) = entry
+                    && progress.standings.len() > recipients.len()
+                {
+                    recipients.extend(children);
+                }
             }
         }
         (progress, whole)
@@ -607,6 +720,20 @@ impl Progress {
     pub fn apply(&mut self, at: i64, entry: &Entry) {
         match entry {
             Entry::Warned => self.warned = true,
+            Entry::Expanded(of, first, children) => {
+                let count = self.standings.len();
+                // A line that counts otherwise than we do is damaged: the expansion is done again.
+                if (children.is_empty() || *first == count)
+                    && let Some(standing) = self.standings.get_mut(*of)
+                {
+                    let text = format!("into {}", children.len());
+                    let outcome =
+                        Outcome::new(Verdict::Expanded, None, Enhanced(2, 0, 0), "", &text);
+                    standing.last = Some((at, outcome));
+                    self.standings
+                        .resize(count + children.len(), Standing::default());
+                }
+            }
             Entry::Attempt(recipients, outcome) => {
                 for index in recipients {
                     if let Some(standing) = self.standings.get_mut(*index) {
@@ -805,9 +932,10 @@ mod tests {
         assert!(journal.starts_with(
             "1970-01-01T00:01:00Z to 1-3,5 deferred 451 4.7.1 mx2.example.net greylisted\n"
         ));
+        let mut five = sample(&["a@b.example"; 5]);
         let whole = journal.len();
         journal.push_str("1970-01-01T00:01:00Z to 3 delivered 250 2.0.0 mx"); // torn by a power cut
-        let (progress, kept) = Progress::parse(journal.as_bytes(), 5);
+        let (progress, kept) = Progress::parse(journal.as_bytes(), &mut five.recipients);
         assert_eq!(kept, whole);
         assert!(progress.warned);
         assert_eq!(
@@ -837,9 +965,70 @@ mod tests {
             "1970-01-01T00:01:00Z to 1 delivered 250 9.0.0 mx",
             "1970-01-01T00:01:00Z to 1 lost 250 2.0.0 mx",
             "1970-01-01T00:01:00Z to 7 delivered 250 2.0.0 mx", // nobody of that number
+            "1970-01-01T00:01:00Z to 7 expanded 2 <x@y.example>",
+            "1970-01-01T00:01:00Z to 1 expanded 3 <x@y.example>", // a number left out
+            "1970-01-01T00:01:00Z to 1 expanded 2-3 <x@y.example>",
+            "1970-01-01T00:01:00Z to 1 expanded 2 <x>",
+            "1970-01-01T00:01:00Z to 1 expanded 2 <x@y.example> END=elsewhere",
+            "1970-01-01T00:01:00Z to 1 expanded",
         ] {
-            let (progress, _) = Progress::parse(format!("{line}\n").as_bytes(), 1);
+            let mut one = sample(&["a@b.example"]);
+            let (progress, _) =
+                Progress::parse(format!("{line}\n").as_bytes(), &mut one.recipients);
             assert_eq!(progress, Progress::new(1), "{line}");
+            assert_eq!(one.recipients.len(), 1, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_expansion_adds_recipients_that_later_lines_speak_of() {
+        let child = |text: &str, origin: Origin| Recipient {
+            notify: Notify::parse("FAILURE"),
+            orcpt: Some("rfc822;team@b.example".to_owned()),
+            origin: Some(Box::new(origin)),
+            ..Recipient::plain(Mailbox::parse(text).unwrap())
+        };
+        let pipe = Origin {
+            end: Some(End::Pipe("/bin/x -a \"b <c>\" =+\n".to_owned())),
+            ..Origin::new(0)
+        };
+        let mailbox = Origin {
+            end: Some(End::Mailbox),
+            user: Some("alice b".to_owned()),
+            sender: Some(Mailbox::parse("\"owner <x>\"@b.example").unwrap()),
+            ..Origin::new(0)
+        };
+        let file = Origin {
+            end: Some(End::File("/var/list archive/".to_owned())),
+            ..Origin::new(0)
+        };
+        let children = vec![
+            child("\"a > b\"@b.example", pipe),
+            child("alice@b.example", mailbox),
+            child("team@b.example", file),
+            child("far@c.example", Origin::new(0)),
+        ];
+        let outcome = Outcome::new(Verdict::Delivered, None, Enhanced(2, 0, 0), "", "");
+        let entries = [
+            Entry::Expanded(0, 2, children.clone()),
+            Entry::Attempt(vec![2], outcome.clone()),
+            Entry::Expanded(1, 6, Vec::new()),
+        ];
+        let journal: String = entries.iter().map(|e| e.line(60)).collect();
+        assert_eq!(journal.lines().count(), 3, "{journal}");
+        let mut recipients = sample(&["team@b.example", "all@b.example"]).recipients;
+        let (progress, whole) = Progress::parse(journal.as_bytes(), &mut recipients);
+        assert_eq!(whole, journal.len());
+        assert_eq!(recipients[2..], children);
+        assert_eq!(progress.waiting(), [3, 4, 5]);
+        assert_eq!(progress.standings[2].last, Some((60, outcome)));
+        // Torn anywhere, the expansion has not happened, and nothing is left of it.
+        let line = entries[0].line(60);
+        for torn in 0..line.len() {
+            let mut recipients = sample(&["team@b.example"]).recipients;
+            let (progress, whole) = Progress::parse(&line.as_bytes()[..torn], &mut recipients);
+            assert_eq!((progress, whole), (Progress::new(1), 0));
+            assert_eq!(recipients.len(), 1);
         }
     }
 }

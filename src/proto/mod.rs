@@ -12,6 +12,7 @@ pub mod command;
 pub mod data;
 pub mod date;
 pub mod dsn;
+pub mod end;
 pub mod envelope;
 pub mod fields;
 pub mod header;

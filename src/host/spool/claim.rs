@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Folder, Spool, cannot};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::durable;
 use crate::proto::data::Meter;
-use crate::proto::envelope::{Entry, Envelope, Facts, Progress, Verdict};
+use crate::proto::envelope::{Entry, Envelope, Facts, Progress, Recipient, Verdict};
+
+/// Octets of a journal beyond which nothing is expanded: what is left is for attempts.
+const MAX_EXPANSIONS: u64 = super::MAX_JOURNAL / 2;
 
 /// A message that this process alone works on, until the claim is dropped.
 #[derive(Debug)]
@@ -19,8 +22,6 @@ pub struct Claim {
     pub(super) spool: Spool,
     /// Its queue id.
     pub id: String,
-    /// Who sends it to whom.
-    pub envelope: Envelope,
     /// Its size, checksum and shape.
     pub facts: Facts,
     pub(super) message_at: u64,
@@ -31,6 +32,8 @@ pub struct Claim {
 pub(super) struct State {
     pub(super) folder: Folder,
     pub(super) progress: Progress,
+    /// With the recipients that expansions made.
+    pub(super) envelope: Arc<Envelope>,
     /// Where the next line of the journal goes.
     pub(super) end: u64,
     pub(super) body: Body,
@@ -51,6 +54,11 @@ impl Claim {
     /// What the journal says.
     pub fn progress(&self) -> Progress {
         self.state().progress.clone()
+    }
+
+    /// Who sends it to whom, as far as expansions have gone.
+    pub fn envelope(&self) -> Arc<Envelope> {
+        self.state().envelope.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -151,6 +159,42 @@ impl Claim {
             durable::sync_data(&file).map_err(|e| cannot("sync the journal of", &path, &e))?;
         }
         Ok(false)
+    }
+
+    /// Writes down that others take the place of a recipient. Nothing is synced: if it is forgotten, it is done
+    /// again, and what is said later of the new ones is synced with it.
+    ///
+    /// # Errors
+    /// As for every write, or for a journal that would be too long; nothing has changed then.
+    #[allow(dead_code)] // until the aliases
+    pub fn expand(&self, now: i64, of: usize, children: Vec<Recipient>) -> Result<()> {
+        let mut state = self.state();
+        let path = self.path(&state);
+        let first = state.envelope.recipients.len();
+        let entry = Entry::Expanded(of, first, children);
+        let text = entry.line(now);
+        let end = state.end + (state.journal.len() + text.len()) as u64;
+        if end - (self.message_at + self.facts.size) > MAX_EXPANSIONS {
+            return Err(Error::TempFail(format!(
+                "the recipients that expansions make of message {} are too many for its queue file",
+                self.id
+            )));
+        }
+        match &state.body {
+            Body::File(file) if state.folder != Folder::Tmp => {
+                let written = durable::write_at(file, text.as_bytes(), state.end);
+                written.map_err(|e| cannot("write the journal of", &path, &e))?;
+                state.end = end;
+            }
+            _ => state.journal.push_str(&text),
+        }
+        state.progress.apply(now, &entry);
+        if let Entry::Expanded(_, _, children) = entry {
+            Arc::make_mut(&mut state.envelope)
+                .recipients
+                .extend(children);
+        }
+        Ok(())
     }
 
     /// Puts the message back into the queue until `due`, unless it was set aside: only an admin releases it.

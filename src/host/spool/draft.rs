@@ -108,7 +108,6 @@ impl Draft {
         Ok(Claim {
             spool: self.spool.clone(),
             id: self.id.clone(),
-            envelope: self.envelope.clone(),
             facts,
             message_at: self.message_at,
             state: Mutex::new(State {
@@ -117,6 +116,7 @@ impl Draft {
                 end: self.message_at + facts.size,
                 body,
                 journal: String::new(),
+                envelope: Arc::new(self.envelope.clone()),
             }),
         })
     }

@@ -1,0 +1,41 @@
+//! Where a message ends on this system, and what an expansion (aliases, ~/.forward) adds to a recipient that it made.
+
+use super::address::Mailbox;
+
+/// Where a message ends on this system.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum End {
+    /// The user's mailbox, as `[local] mailbox` has it.
+    Mailbox,
+    /// A file (mbox), or a folder whose name ends in a slash (Maildir): an absolute path.
+    File(String),
+    /// A command, without the `|` before it.
+    Pipe(String),
+}
+
+/// What is known of a recipient that an expansion made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The recipient it was made of, by index: always a smaller one than its own.
+    pub of: usize,
+    /// Where it ends here; `None`: it is an address that is mailed to, or with a user, one whose ~/.forward is to be
+    /// read.
+    pub end: Option<End>,
+    /// In whose right it is delivered here; `None` for a file or a command of the alias file, which gets those of
+    /// nobody in particular and never root's.
+    pub user: Option<String>,
+    /// Who hears of failures instead of the sender of the message: the owner of a list.
+    pub sender: Option<Mailbox>,
+}
+
+impl Origin {
+    /// Nothing is known yet but what it was made of.
+    pub fn new(of: usize) -> Self {
+        Self {
+            of,
+            end: None,
+            user: None,
+            sender: None,
+        }
+    }
+}
