@@ -13,6 +13,7 @@ mod docs;
 mod harness;
 mod listen;
 mod mx;
+mod powerless;
 mod queue;
 mod send;
 mod submit;

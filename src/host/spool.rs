@@ -72,6 +72,9 @@ pub enum Folder {
 }
 
 impl Folder {
+    /// Every folder of a spool.
+    pub const ALL: [Self; 4] = [Self::Tmp, Self::New, Self::Cur, Self::Hold];
+
     /// The folder's name.
     pub fn name(self) -> &'static str {
         match self {
@@ -138,7 +141,7 @@ impl Spool {
         let mut buffer = Vec::with_capacity(4096);
         buffer.extend_from_slice(envelope.to_text().as_bytes());
         let facts_at = buffer.len();
-        buffer.extend_from_slice(Facts::default().line().as_bytes());
+        buffer.extend_from_slice(Facts::UNKNOWN.as_bytes());
         buffer.push(b'\n');
         Ok(Draft {
             spool: self.clone(),
@@ -207,18 +210,25 @@ impl Spool {
     /// # Errors
     /// `CannotCreate` or `NoPermission`.
     pub fn create(&self) -> Result<()> {
-        let folders = [Folder::Tmp, Folder::New, Folder::Cur, Folder::Hold];
-        for path in
-            std::iter::once(self.root.clone()).chain(folders.map(|f| self.root.join(f.name())))
-        {
-            match durable::create_folder(&path, if path == self.root { 0o710 } else { 0o770 }) {
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(cannot("create the spool folder", &path, &e));
-                }
-                _ => {}
-            }
+        if self.create_folder(&self.root, 0o710)? {
+            let above = self.root.parent().filter(|p| !p.as_os_str().is_empty());
+            sync_names(above.unwrap_or(Path::new(".")))?;
         }
-        Ok(())
+        let mut made = false;
+        for folder in Folder::ALL {
+            made |= self.create_folder(&self.root.join(folder.name()), 0o770)?;
+        }
+        // A message in a folder that a power cut takes away would be lost.
+        if made { sync_names(&self.root) } else { Ok(()) }
+    }
+
+    /// Returns whether it was not there before.
+    fn create_folder(&self, path: &Path, mode: u32) -> Result<bool> {
+        match durable::create_folder(path, mode) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(e) => Err(cannot("create the spool folder", path, &e)),
+            Ok(()) => Ok(true),
+        }
     }
 
     /// The queue files of a folder, oldest first. Names that are no queue ids are passed over.
@@ -304,7 +314,7 @@ impl Spool {
         if (meta.dev(), meta.ino()) != (named.dev(), named.ino()) {
             return Err(Refusal::Gone);
         }
-        if !meta.is_file() || meta.nlink() != 1 {
+        if !meta.is_file() || meta.nlink() > 1 && !self.drop_other_names(folder, id, &meta) {
             return Err(Refusal::Bad(
                 "it is no regular file with a single name".to_owned(),
             ));
@@ -364,6 +374,18 @@ impl Spool {
             message_at,
             state,
         })
+    }
+
+    /// On a file system without a journal a power cut may leave the old name of a file behind that was moved between
+    /// two of our folders. Returned is whether the name in `folder` is the only one now.
+    fn drop_other_names(&self, folder: Folder, id: &str, ours: &fs::Metadata) -> bool {
+        let others = Folder::ALL.into_iter().filter(|other| *other != folder);
+        let is_same = |path: &PathBuf| {
+            fs::symlink_metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (ours.dev(), ours.ino()))
+        };
+        let paths = others.map(|other| self.path(other, id)).filter(is_same);
+        let dropped = paths.filter(|path| durable::remove(path).is_ok()).count();
+        dropped as u64 + 1 == ours.nlink()
     }
 
     /// What a queue file says, without a claim: for lists. `None` when it is gone or unreadable.
@@ -534,6 +556,11 @@ fn open(path: &Path) -> io::Result<File> {
         .write(true)
         .custom_flags(durable::NO_FOLLOW)
         .open(path)
+}
+
+/// Returns when the names in a folder are on the disk.
+fn sync_names(folder: &Path) -> Result<()> {
+    durable::sync_folder(folder).map_err(|e| cannot("sync the spool folder", folder, &e))
 }
 
 /// Where the message ends and the journal begins; `None` for a length no file can have.

@@ -200,6 +200,11 @@ impl Facts {
     /// Octets of [`Facts::line`].
     pub const WIDTH: usize = 68;
 
+    /// What stands in the line's place until it is known. It says nothing: a file whose writer was cut off, or whose
+    /// first octets the disk got before the last ones, must not look like a message that happens to be empty.
+    pub const UNKNOWN: &str =
+        "message ------------------- unfinished ----------------------------\n";
+
     fn parse(line: &str) -> Option<Self> {
         let words: Vec<&str> = line.split(' ').collect();
         let ["message", size, "crc32", crc32, "longest", longest, bits] = words.as_slice() else {
@@ -839,6 +844,17 @@ mod tests {
             eight_bit: true,
         };
         assert_eq!(most.line().len(), Facts::WIDTH);
+        assert_eq!(Facts::UNKNOWN.len(), Facts::WIDTH);
+    }
+
+    /// The commit of a large message writes over its message line last, and the disk may have the rest before it.
+    #[test]
+    fn a_message_line_that_was_never_written_is_no_empty_message() {
+        let head = format!("{}{}\ntext", full().to_text(), Facts::UNKNOWN);
+        assert_eq!(
+            Envelope::parse(head.as_bytes()),
+            Err(Unreadable::Unfinished)
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! waited for by its effect, and every wait ends.
 
 pub mod daemon;
+pub mod disk;
 pub mod dns;
 pub mod mail;
 pub mod queued;

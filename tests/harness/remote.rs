@@ -10,6 +10,7 @@
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,8 +18,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Mail;
 use super::tls::{Acceptor, TlsStream};
+use super::{Mail, disk};
 
 /// What the server does at a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,7 @@ pub struct Script {
     login: Option<(String, String)>,
     tls: Option<Acceptor>,
     implicit: bool,
+    record: Option<PathBuf>,
 }
 
 #[derive(Clone)]
@@ -103,6 +105,12 @@ impl Script {
     /// Offers STARTTLS with this certificate.
     pub fn starttls(mut self, acceptor: Acceptor) -> Self {
         self.tls = Some(acceptor);
+        self
+    }
+
+    /// Writes into this record (`MINIMTA_RECORD`) whom it has accepted a message for, before it says so.
+    pub fn records(mut self, record: &Path) -> Self {
+        self.record = Some(record.to_owned());
         self
     }
 
@@ -423,11 +431,15 @@ impl Served {
             .unwrap_or_else(|| "250 2.0.0 accepted".into());
         // Kept before the reply goes out: who sees the reply may look at once.
         if matches!(&answer, Answer::Reply(text) | Answer::Last(text) if text.starts_with('2')) {
-            self.seen.lock().unwrap().received.push(Received {
+            let received = Received {
                 from: from.to_owned(),
                 to: to.to_vec(),
                 data: unstuff(&raw),
-            });
+            };
+            if let Some(record) = &self.script.record {
+                disk::mark(record, &received.recipients().join(" "));
+            }
+            self.seen.lock().unwrap().received.push(received);
         }
         self.give(wire, &answer).map(|_| ())
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::claim::{Body, Claim, State};
-use super::{Folder, Spool, cannot};
+use super::{Folder, Spool, cannot, sync_names};
 use crate::error::Result;
 use crate::host::durable;
 use crate::proto::data::Meter;
@@ -162,8 +162,7 @@ impl Spool {
         renamed.map_err(|e| cannot("commit the queue file", &tmp, &e))?;
         unlink.path = Some(new.clone());
         durable::sync(file).map_err(|e| cannot("sync the queue file", &new, &e))?;
-        let folder = self.root.join(Folder::New.name());
-        durable::sync_folder(&folder).map_err(|e| cannot("sync the spool folder", &folder, &e))?;
+        sync_names(&self.root.join(Folder::New.name()))?;
         // From here on the mail is safe.
         unlink.path = None;
         Ok(())

@@ -1,0 +1,289 @@
+//! The power goes between any two steps: the program writes its steps down, and for each point between two of them
+//! the model of `harness/disk.rs` tells all that a disk may then hold. Each of these is laid out, and the next queue
+//! run finds it. What must hold:
+//!
+//! - exit 0 was said: everybody has the message, whole, exactly as it was; it was not: he has it or he has not, whole
+//! - a second copy only where the first one was given away and the note of it was not yet on the disk
+//! - nothing is left behind, and nothing is set aside, but a file that was promised to nobody
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::harness::disk::{self, Disk, Step};
+use crate::harness::remote::Received;
+use crate::harness::system::{age, me, names_in};
+use crate::harness::{Mail, Remote, Script, System};
+
+/// What can be lost.
+fn folders(system: &System) -> Vec<PathBuf> {
+    vec![system.path("spool"), system.path("mail")]
+}
+
+/// More than a block, and less.
+fn bodies() -> [String; 2] {
+    ["0123456789abcdef\n".repeat(4_000), "short\n".to_owned()]
+}
+
+fn message(body: &str) -> String {
+    format!("From: a@example.org\nSubject: x\n\n{body}")
+}
+
+/// What is written down of one run of the program.
+struct Told {
+    start: Disk,
+    steps: Vec<Step>,
+}
+
+impl Told {
+    /// Runs the program, which must succeed.
+    fn of(system: &System, args: &[&str], stdin: &str) -> Self {
+        let record = system.path("record");
+        let _ = fs::remove_file(&record);
+        let start = Disk::read(&folders(system));
+        let call = system.call("sendmail").args(args).stdin(stdin);
+        let ran = call.env("MINIMTA_RECORD", record.to_str().unwrap()).run();
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{args:?}");
+        let steps = disk::record(&record);
+        assert!(!steps.is_empty(), "{args:?} took no step");
+        Self { start, steps }
+    }
+
+    /// Cuts the power at every point. `check` gets the steps taken before, when the system stands as it may be found
+    /// then. What is the same to it, by `key`, is looked at once. Returned is how many there were.
+    fn cut(
+        &self,
+        system: &System,
+        key: impl Fn(&[Step]) -> usize,
+        mut check: impl FnMut(&[Step]),
+    ) -> usize {
+        let mut seen = BTreeSet::new();
+        let mut disk = self.start.clone();
+        for at in 0..=self.steps.len() {
+            let before = &self.steps[..at];
+            for tree in disk.after_a_cut() {
+                let case = (key(before), tree);
+                if !seen.contains(&case) {
+                    disk::lay_out(&folders(system), &case.1);
+                    check(before);
+                    seen.insert(case);
+                }
+            }
+            if let Some(step) = self.steps.get(at) {
+                disk.take(step);
+            }
+        }
+        seen.len()
+    }
+
+    fn is_done(&self, before: &[Step]) -> usize {
+        usize::from(before.len() == self.steps.len())
+    }
+}
+
+/// The next runs: at once, and when what lies around is old enough to be swept.
+fn recover(system: &System, why: &dyn std::fmt::Debug) {
+    system.accept(&["-q"], "");
+    for name in system.names("tmp") {
+        age(&system.path("spool/tmp").join(name), 600);
+    }
+    let left = !system.names("tmp").is_empty() || !system.queue().is_empty();
+    if left {
+        system.accept(&["-q"], "");
+    }
+    assert!(system.names("tmp").is_empty(), "{why:?}");
+    let waiting = system.queue();
+    assert!(waiting.is_empty(), "{why:?}: {waiting:?} {}", system.log());
+}
+
+fn whole(found: &[Mail], body: &str) -> usize {
+    let is_whole = |m: &&Mail| m.body() == body && m.field("Subject").as_deref() == Some("x");
+    if let Some(other) = found.iter().find(|m| !is_whole(m)) {
+        panic!("this was delivered: {}", other.text());
+    }
+    found.len()
+}
+
+/// The last steps, to be shown when something is wrong.
+fn last(before: &[Step]) -> Vec<String> {
+    let short = |s: &Step| format!("{s:?}").chars().take(120).collect();
+    before.iter().map(short).collect()
+}
+
+#[test]
+fn what_was_accepted_is_there() {
+    let mut cases = 0;
+    for body in bodies() {
+        for fresh in [true, false] {
+            let system = System::new("powerless-accept");
+            if fresh {
+                fs::remove_dir(system.path("spool")).unwrap();
+            } else {
+                system.accept(&["-q"], "");
+                system.accept(&["-odq", "-f", "<>", &me()], message(&body));
+                system.accept(&["-q"], "");
+            }
+            let told = Told::of(&system, &["-i", "-odq", &me()], &message(&body));
+            let earlier = system.mailbox().len();
+            cases += told.cut(
+                &system,
+                |b| told.is_done(b),
+                |before| {
+                    recover(&system, &last(before));
+                    let copies = whole(&system.mailbox(), &body) - earlier;
+                    let done = told.is_done(before) == 1;
+                    let fine = if done { copies == 1 } else { copies <= 1 };
+                    assert!(fine, "{copies} copies: {:#?}", last(before));
+                    if done {
+                        assert_eq!(system.names("hold"), [""; 0], "{:#?}", last(before));
+                    }
+                },
+            );
+        }
+    }
+    assert!(cases > 100, "{cases} cases");
+}
+
+/// The Maildir is made on the way; the mbox has a message, or is made too.
+#[test]
+fn what_was_delivered_is_there_or_in_the_queue() {
+    let mut cases = 0;
+    for (name, fresh) in [("Maildir/", true), ("box", true), ("box", false)] {
+        let [body, _] = bodies();
+        let system = System::new("powerless-deliver");
+        let place = system.path("mail").join(name);
+        let system = system.with("local", &format!("mailbox = \"{}\"", place.display()));
+        if !fresh {
+            system.accept(&["-i", "-odq", &me()], message(&body));
+            system.accept(&["-q"], "");
+        }
+        let earlier = usize::from(!fresh);
+        system.accept(&["-i", "-odq", &me()], message(&body));
+        let told = Told::of(&system, &["-q"], "");
+        cases += told.cut(
+            &system,
+            |_| 0,
+            |before| {
+                let lock = system.path("mail/box.lock");
+                if lock.exists() {
+                    age(&lock, 3600);
+                }
+                recover(&system, &last(before));
+                assert_eq!(system.names("hold"), [""; 0], "{:#?}", last(before));
+                let copies = match name {
+                    "box" => in_mbox(&fs::read_to_string(&place).unwrap(), &body, before),
+                    _ => whole(&maildir(&place), &body),
+                };
+                // That the queue file went is never on the disk for sure, and then it is delivered again.
+                let copies = copies - earlier;
+                assert!((1..=2).contains(&copies), "{copies}: {:#?}", last(before));
+                let written = before.iter().any(|s| matches!(s, Step::Write(..)));
+                assert!(copies == 1 || written, "{:#?}", last(before));
+            },
+        );
+    }
+    assert!(cases > 50, "{cases} cases");
+}
+
+fn maildir(folder: &Path) -> Vec<Mail> {
+    let new = folder.join("new");
+    let names = names_in(&new);
+    let read = |n: &String| Mail::new(&fs::read(new.join(n)).unwrap());
+    names.iter().map(read).collect()
+}
+
+/// Whole messages in an mbox. What a cut left unfinished stands before one of them, never at the end.
+fn in_mbox(text: &str, body: &str, before: &[Step]) -> usize {
+    let whole = format!("\n\n{body}\n");
+    assert!(text.ends_with(&whole), "{:#?}", last(before));
+    text.match_indices(&whole).count()
+}
+
+/// A message for three of a server: one it takes, one it takes later, one it refuses, whose failure is reported.
+#[test]
+fn what_was_sent_is_noted_and_reported() {
+    let body = "short\n";
+    let system = System::new("powerless-send");
+    let record = system.path("record");
+    let remote = Remote::start(
+        Script::new()
+            .on("RCPT TO:<bad@", "550 5.1.1 no such user")
+            .once("RCPT TO:<later@", "450 4.2.1 busy")
+            .records(&record),
+    );
+    let system = system.with("smarthost", &remote.smarthost());
+    let to = ["good@example.net", "later@example.net", "bad@example.net"];
+    system.accept(&[&["-odq"], &to[..]].concat(), message(body));
+    let told = Told::of(&system, &["-q"], "");
+    let marks = |before: &[Step], who: &str| {
+        let marked = |s: &&Step| matches!(s, Step::Mark(m) if m.split(' ').any(|w| w == who));
+        before.iter().filter(marked).count()
+    };
+    assert_eq!(marks(&told.steps, to[0]), 1, "{:#?}", last(&told.steps));
+    // Whether the journal was synced since the server took the message.
+    let noted = |before: &[Step]| {
+        let taken = before.iter().position(|s| matches!(s, Step::Mark(_)));
+        let of_journal = |at: usize| matches!((&before[at - 1], &before[at]), (Step::Write(a, ..), Step::Sync(b)) if a == b);
+        taken.is_some_and(|taken| (taken + 1..before.len()).any(of_journal))
+    };
+    let cases = told.cut(
+        &system,
+        |before| marks(before, to[0]) + 2 * usize::from(noted(before)),
+        |before| {
+            let already = remote.received().len();
+            recover(&system, &last(before));
+            assert_eq!(system.names("hold"), [""; 0], "{:#?}", last(before));
+            let received = remote.received();
+            let now = |who: &str| {
+                let has = |r: &&Received| r.recipients().iter().any(|to| to == who);
+                received[already..].iter().filter(has).count()
+            };
+            let (good, later) = (marks(before, to[0]) + now(to[0]), now(to[1]));
+            let most = 1 + usize::from(marks(before, to[0]) == 1 && !noted(before));
+            assert!((1..=most).contains(&good), "{good}: {:#?}", last(before));
+            assert_eq!(later, 1, "{:#?}", last(before));
+            let told = system.mailbox();
+            let told = told.iter().filter(|m| m.text().contains(to[2])).count();
+            assert!((1..=2).contains(&told), "{told}: {:#?}", last(before));
+        },
+    );
+    assert!(cases > 20, "{cases} cases");
+}
+
+/// A message that is put back, set aside and let go: it is in one place, or another, and never in none or two.
+#[test]
+fn what_is_moved_is_somewhere() {
+    let body = "short\n";
+    let mut cases = 0;
+    for (before, now) in [
+        (&[][..], &["-q"][..]),
+        (&["-q"], &["--hold", "ALL"]),
+        (&["--hold", "ALL"], &["--release", "ALL"]),
+    ] {
+        let system = System::offline("powerless-moved");
+        system.accept(&["-odq", "one@example.net"], message(body));
+        if !before.is_empty() {
+            system.run(before, "");
+        }
+        let told = Told::of(&system, now, "");
+        cases += told.cut(
+            &system,
+            |_| 0,
+            |before| {
+                // The next run finds nobody at home, as the one that was cut.
+                system.run(&["-q"], "");
+                let found = ["tmp", "new", "cur", "hold"].map(|f| system.names(f));
+                let all = found.concat();
+                assert_eq!(all.len(), 1, "{found:?}: {:#?}", last(before));
+                let held = system.names("hold");
+                if !held.is_empty() {
+                    system.run(&["--release", &held[0]], "");
+                }
+                let queued = system.queued();
+                assert_eq!(queued.mail().body(), body);
+                assert_eq!(queued.recipients(), ["one@example.net"]);
+            },
+        );
+    }
+    assert!(cases > 10, "{cases} cases");
+}
