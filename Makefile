@@ -5,12 +5,13 @@ CARGO = cargo
 CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 
-PREFIX  = /usr/local
-SBINDIR = $(PREFIX)/sbin
-BINDIR  = $(PREFIX)/bin
-MANDIR  = $(PREFIX)/share/man
-CONFDIR = /etc/minimta
-DESTDIR =
+PREFIX     = /usr/local
+SBINDIR    = $(PREFIX)/sbin
+BINDIR     = $(PREFIX)/bin
+LIBDIR     = $(PREFIX)/lib
+MANDIR     = $(PREFIX)/share/man
+SYSCONFDIR = /etc
+DESTDIR    =
 
 RELEASE = $(CARGO_TARGET_DIR)/release/minimta
 DEBUG   = $(CARGO_TARGET_DIR)/debug/minimta
@@ -18,13 +19,13 @@ DEBUG   = $(CARGO_TARGET_DIR)/debug/minimta
 UNLINTED = referenced manual not found\|outdated mandoc.db
 MANUALS = etc/man/minimta.8 etc/man/minimta.toml.5 etc/man/minimta-queue.5
 
-.PHONY: all help demo test lint bench interop size install clean
+.PHONY: all help demo test lint bench interop size install uninstall deb packages-test clean
 
 all: ## the program as it is installed: target/release/minimta
 	$(CARGO) build --release --locked
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1:/p' Makefile | awk '{ i = index($$0, ":"); printf "%-16s%s\n", substr($$0, 1, i - 1), substr($$0, i + 1) }'
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1:/p' Makefile | awk '{ i = index($$0, ":"); printf "%-21s%s\n", substr($$0, 1, i - 1), substr($$0, i + 1) }'
 
 demo: ## send a message through a private system under target/demo, step by step
 	$(CARGO) build --locked
@@ -49,27 +50,19 @@ size: all ## what the program weighs: octets, shared libraries, crates
 	@printf 'shared libraries  %s\n' "$$(ldd $(RELEASE) 2>/dev/null | sed -n 's/^[[:space:]]*\([^ ]*\.so[^ ]*\).*/\1/p' | sed 's|.*/||; /^linux-vdso/d; /^ld-/d' | tr '\n' ' ')"
 	@printf 'crates            %s\n' "$$($(CARGO) tree --locked --edges normal --prefix none | sed 's/ (\*)$$//' | sort -u | grep -vc '^minimta ')"
 
-# No file of another program is replaced, and no configuration. The program gets no special rights: it works for
-# whoever runs it, in the spool that his configuration names.
-install: ## program, links, manuals, sample configuration; after make; PREFIX=/usr/local DESTDIR=
-	@test -x $(RELEASE) || { echo "$(RELEASE) is not there; run make first, as the user who has cargo"; exit 1; }
-	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(CONFDIR)
-	install -m 0755 $(RELEASE) $(DESTDIR)$(SBINDIR)/minimta
-	install -m 0644 etc/man/minimta.8 $(DESTDIR)$(MANDIR)/man8/
-	install -m 0644 etc/man/minimta.toml.5 etc/man/minimta-queue.5 $(DESTDIR)$(MANDIR)/man5/
-	@for link in $(SBINDIR)/sendmail $(BINDIR)/mailq $(BINDIR)/newaliases; do \
-		place=$(DESTDIR)$$link; \
-		case $$(readlink $$place) in \
-			$(SBINDIR)/minimta) ;; \
-			'') if test -e $$place; \
-				then echo "$$place belongs to another program and stays; remove that one first"; \
-				else ln -s $(SBINDIR)/minimta $$place; fi ;; \
-			*) echo "$$place leads elsewhere and stays; remove it first" ;; \
-		esac; \
-	done
-	@if test -e $(DESTDIR)$(CONFDIR)/minimta.toml; \
-		then echo "$(DESTDIR)$(CONFDIR)/minimta.toml is there already and stays"; \
-		else install -m 0644 etc/minimta.toml $(DESTDIR)$(CONFDIR)/minimta.toml; fi
+# What it does on a system, and what it leaves alone, is written in etc/install.sh.
+export PREFIX SYSCONFDIR DESTDIR SBINDIR BINDIR LIBDIR MANDIR
+install: ## program, links, manuals, units, sample configuration; after make; PREFIX=/usr/local SYSCONFDIR=/etc DESTDIR=
+	etc/install.sh install $(RELEASE)
+
+uninstall: ## take all of that out again; configuration, queue and user stay
+	etc/install.sh uninstall
+
+deb: all ## the Debian package: target/deb/minimta_VERSION_ARCH.deb
+	etc/debian/build.sh $(RELEASE) $(CARGO_TARGET_DIR)/deb
+
+packages-test: all ## the package in a fresh Debian (debootstrap, root): from dpkg -i to purge
+	tests/packages/run $(RELEASE) $(CARGO_TARGET_DIR)/packages
 
 clean: ## remove what was built
 	$(CARGO) clean

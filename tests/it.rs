@@ -11,6 +11,7 @@ mod deliver;
 mod direct;
 mod docs;
 mod harness;
+mod install;
 mod listen;
 mod mx;
 mod powerless;
