@@ -114,6 +114,11 @@ const LONGS: &[Long] = &[
         act: |i, v| to_mode(i, Mode::Test(v.to_owned())),
     },
     Long {
+        name: "dkim-key",
+        value: Some("DOMAIN"),
+        act: |i, v| to_mode(i, Mode::DkimKey(v.to_owned())),
+    },
+    Long {
         name: "password",
         value: None,
         act: |i, _| to_mode(i, Mode::Password),
@@ -180,6 +185,8 @@ pub enum Mode {
     Check,
     /// `--test ADDRESS`.
     Test(String),
+    /// `--dkim-key DOMAIN`.
+    DkimKey(String),
     /// `--password [NAME]`; the name is the argument.
     Password,
     /// `--show ID`.
@@ -565,7 +572,7 @@ minimta, a small and complete mail transfer agent
   minimta --show ID | --remove ID...|ALL | --hold ID... | --release ID...
   minimta --check         look over the configuration and the system
   minimta --test ADDRESS  go the way to an address, send nothing
-  minimta --password [--scram] [NAME]  make a line for the users file
+  minimta --dkim-key DOMAIN | --password [--scram] [NAME]  make keys and logins
 
       -C FILE  another configuration          -v   say what is done
       --help   --version   other letters of sendmail are accepted

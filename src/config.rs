@@ -20,6 +20,7 @@ use crate::proto::rewrite::Rewriting;
 use crate::proto::route::{Protection, Route};
 use crate::proto::sasl::Mechanism;
 
+mod dkim;
 mod document;
 mod keys;
 mod reader;
@@ -68,6 +69,8 @@ pub struct Config {
     pub local: Local,
     /// `[remote]`.
     pub remote: Remote,
+    /// `[dkim]` or `[[dkim]]`: who signs what leaves.
+    pub dkim: Vec<Dkim>,
     /// `[queue]`.
     pub queue: Queue,
     /// `[limits]`.
@@ -125,6 +128,7 @@ impl Config {
             access: Access::default(),
             local: Local::default(),
             remote: Remote::default(),
+            dkim: Vec::new(),
             queue: Queue::default(),
             limits: Limits::default(),
             dns: Dns::default(),
@@ -365,6 +369,17 @@ pub enum Ip {
     V4,
     /// IPv6 alone.
     V6,
+}
+
+/// `[dkim]`: a key that signs what leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dkim {
+    /// `domain`: who answers for the mail.
+    pub domain: Domain,
+    /// `selector`: which of its keys.
+    pub selector: String,
+    /// `key`: the file of the private key.
+    pub key: PathBuf,
 }
 
 /// `[dns]`.

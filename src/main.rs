@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use cli::{Invocation, Mode, complain, say};
 use config::{Config, System};
 use error::{Error, Result};
-use flow::{Context, admin, check, daemon, password, queue, stdio, submit};
+use flow::{Context, admin, check, daemon, dkim_key, password, queue, stdio, submit};
 use host::spool::Spool;
 use host::{accounts, logging, privilege};
 
@@ -102,6 +102,7 @@ fn run(program: &str) -> Result<ExitCode> {
         Mode::Remove => admin::remove(&context, &call.arguments)?,
         Mode::Hold => admin::hold(&context, &call.arguments)?,
         Mode::Release => admin::release(&context, &call.arguments)?,
+        Mode::DkimKey(domain) => dkim_key::run(&context, domain)?,
         Mode::Check => return check::run(&context, &call),
         Mode::Test(address) => check::test(&context, address)?,
         Mode::Aliases => {

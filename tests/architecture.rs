@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FENCES: &[(&str, &[&str])] = &[
     ("rustls", &["host/tls/"]),
     ("rcgen", &["host/tls/"]),
-    ("ring", &["host/tls/", "proto/scram.rs"]),
+    ("ring", &["host/tls/", "proto/scram.rs", "proto/dkim/"]),
     ("toml", &["config"]),
     ("simplelog", &["host/logging.rs"]),
     (

@@ -9,6 +9,7 @@ mod cli;
 mod crash;
 mod deliver;
 mod direct;
+mod dkim;
 mod docs;
 mod harness;
 mod install;

@@ -109,6 +109,7 @@ fn flaw(text: &str, at: Range<usize>, message: &str) -> Flaw {
     if message.starts_with("duplicate key") {
         let remedy = match found {
             "smarthost" => "write [[smarthost]], in double brackets, above each of several",
+            "dkim" => "write [[dkim]], in double brackets, above each of several",
             "route" => "write [[route]], in double brackets, above each of several",
             _ => "keep one of the two",
         };

@@ -418,6 +418,36 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        section: "dkim",
+        name: "domain",
+        shown: Shown::Example(r#""example.org""#),
+        doc: "Mail from this domain, and from those below it without a key of their own, is signed.",
+        set: |draft, v| {
+            draft.dkim.domain = Some(value::domain(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "dkim",
+        name: "selector",
+        shown: Shown::Default(r#""minimta""#),
+        doc: "Which of the keys of the domain it is: the public half stands in DNS at SELECTOR._domainkey.DOMAIN.",
+        set: |draft, v| {
+            draft.dkim.selector = Some(value::selector(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "dkim",
+        name: "key",
+        shown: Shown::Example(r#""/etc/minimta/dkim.pem""#),
+        doc: "The file of the private key, in PEM, RSA or Ed25519; refused when everybody can read it. minimta --dkim-key makes one.",
+        set: |draft, v| {
+            draft.dkim.key = Some(value::path(v)?);
+            Ok(())
+        },
+    },
+    Key {
         section: "queue",
         name: "spool",
         shown: Shown::Default(r#""/var/spool/minimta""#),

@@ -8,6 +8,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
+use super::dkim::DkimDraft;
 use super::document::{self, Entry, Flaw, Value};
 use super::keys::{self, KEYS, Key, Shown};
 use super::report::Problem;
@@ -35,6 +36,8 @@ pub struct Draft {
     pub smarthost: SmarthostDraft,
     /// The route that is being read.
     pub route: RouteDraft,
+    /// The key for signatures that is being read.
+    pub dkim: DkimDraft,
 }
 
 /// Why there is no configuration.
@@ -56,6 +59,7 @@ pub fn read(text: &str, system: &System<'_>) -> Result<Config, Refusal> {
         key: None,
         smarthost: SmarthostDraft::default(),
         route: RouteDraft::default(),
+        dkim: DkimDraft::default(),
     };
     apply_defaults(&mut draft).map_err(Refusal::Fault)?;
 
@@ -85,7 +89,7 @@ pub fn read(text: &str, system: &System<'_>) -> Result<Config, Refusal> {
 }
 
 /// Sections of which there may be several, each in double brackets.
-pub const REPEATED: &[&str] = &["smarthost", "route"];
+pub const REPEATED: &[&str] = &["smarthost", "route", "dkim"];
 
 /// The defaults stand in the table of keys alone. Those of a smarthost apply to each one when it is complete.
 fn apply_defaults(draft: &mut Draft) -> Result<(), Error> {
@@ -204,9 +208,10 @@ fn read_table(
     if section.name == "tls" {
         problems.extend(finish_pair(table, draft));
     }
-    let (smarthost, route) = (
+    let (smarthost, route, dkim) = (
         std::mem::take(&mut draft.smarthost),
         std::mem::take(&mut draft.route),
+        std::mem::take(&mut draft.dkim),
     );
     if table
         .iter()
@@ -220,6 +225,7 @@ fn read_table(
         "smarthost" => smarthost
             .finish(table, at)
             .map(|s| config.smarthosts.push(s)),
+        "dkim" => dkim.finish(table, at).map(|d| config.dkim.push(d)),
         "route" => route.finish(table, at).map(|r| config.routes.push(r)),
         _ => Ok(()),
     };

@@ -483,6 +483,18 @@ fn around(key: &Key, line: &str) -> String {
             keys + line
         }
         "tls" if key.name == "key" => format!("[tls]\ncertificate = \"/c\"\n{line}"),
+        "dkim" => {
+            let mut keys = String::from("[dkim]\n");
+            for (name, other) in [
+                ("domain", "domain = \"x.example\"\n"),
+                ("key", "key = \"/k\"\n"),
+            ] {
+                if key.name != name {
+                    keys.push_str(other);
+                }
+            }
+            keys + line
+        }
         "route" => {
             let mut keys = String::from("[route]\n");
             if !["domain", "sender"].contains(&key.name) {

@@ -259,6 +259,17 @@ pub fn domain(value: &Value) -> Result<Domain, Wrong> {
     Domain::parse(text).map_err(|invalid| wrong().because(invalid.0))
 }
 
+/// A DKIM selector (RFC 6376 3.1): one or more labels of a name.
+pub fn selector(value: &Value) -> Result<String, Wrong> {
+    let wrong = || Wrong::new("a selector such as \"mail\"", value);
+    match value {
+        Value::Text(text) if text.is_ascii() => Domain::parse(text)
+            .map(|labels| labels.to_string())
+            .map_err(|invalid| wrong().because(invalid.0)),
+        _ => Err(wrong()),
+    }
+}
+
 /// A list of domains, each taken once.
 pub fn domains(value: &Value) -> Result<Vec<Domain>, Wrong> {
     let Value::List(items) = value else {

@@ -22,6 +22,7 @@ use crate::proto::reply::Enhanced;
 use crate::proto::route::{Hop, Via};
 
 mod guests;
+mod trust;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,6 +64,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<ExitCode> {
     smarthosts(context, &mut findings);
     direct(context, &mut findings);
     guests::look(context, &mut findings);
+    trust::look(context, &mut findings);
     if call.json {
         let object = |f: &Finding| {
             let grade = Json::text(&f.grade.word());

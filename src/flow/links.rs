@@ -12,7 +12,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use super::connect::Target;
 use super::dialogue::{Outgoing, Timeouts};
 use super::exchange::{self, own_domains};
-use super::send::Connection;
+use super::send::{Connection, Seal};
+use super::signing::{self, Signers};
 use super::{Context, Damaged, Outcomes, text};
 use crate::cli::complain;
 use crate::config::Tls;
@@ -33,6 +34,7 @@ pub struct Shared<'a> {
     context: &'a Context,
     tls: tls::Clients,
     dns: Dns,
+    signers: Signers,
     trace: Box<dyn Fn(&str) + Sync + 'a>,
     /// Servers found to be down in this run, and what was found.
     down: Mutex<BTreeMap<Place, Outcome>>,
@@ -50,6 +52,7 @@ impl<'a> Shared<'a> {
             context,
             tls: tls::Clients::new(),
             dns: exchange::resolver(&context.config),
+            signers: Signers::default(),
             trace,
             down: Mutex::default(),
             taken: Mutex::default(),
@@ -272,11 +275,15 @@ impl<'a> Links<'a> {
         claim: &Claim,
         left: &[usize],
     ) -> Result<Outcomes, Damaged> {
-        let (place, from) = (station.place.clone(), station.from);
+        let (place, from, lmtp) = (station.place.clone(), station.from, station.target.lmtp);
         match self.link(station) {
             Ok(mut link) => {
                 let config = &self.shared.context.config;
-                let outcomes = deliver(&mut link.connection, config, from, claim, left);
+                let seal: &Seal<'_> = &|message| self.shared.signers.fields(config, message);
+                // Who takes mail by LMTP keeps it.
+                let seal =
+                    Some(seal).filter(|_| !lmtp && signing::is_ours(config, &claim.envelope));
+                let outcomes = deliver(&mut link.connection, config, from, seal, claim, left);
                 self.open.insert(place, link);
                 outcomes
             }
@@ -355,6 +362,7 @@ fn deliver(
     connection: &mut Connection<'_>,
     config: &crate::config::Config,
     from: Option<&Mailbox>,
+    seal: Option<&Seal<'_>>,
     claim: &Claim,
     indices: &[usize],
 ) -> Result<Outcomes, Damaged> {
@@ -395,7 +403,7 @@ fn deliver(
         damaged |= matches!(&copied, Err(e) if e.kind() == io::ErrorKind::InvalidData);
         copied
     };
-    let outcomes = connection.deliver(&letter, &mut source);
+    let outcomes = connection.deliver(&letter, &mut source, seal);
     // Whoever has it already, in an earlier transaction, has it whole: that must not be forgotten.
     if damaged && outcomes.iter().all(|o| o.verdict != Verdict::Delivered) {
         return Err(Damaged);

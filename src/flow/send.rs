@@ -3,8 +3,9 @@
 //! For each letter:
 //!
 //! 1. when the server could not take the message as it is, a first look at it: what is to be converted
-//! 2. a transaction (`proto/client.rs`), with the message streamed from where it is kept
-//! 3. another one at once for those whom the server did not take at the same time
+//! 2. when it is to be signed, a look at what will be sent: the signature stands before it
+//! 3. a transaction (`proto/client.rs`), with the message streamed from where it is kept
+//! 4. another one at once for those whom the server did not take at the same time
 //!
 //! A message that cannot be read to its end never gets its final dot: the connection is broken off, and the
 //! server forgets what it has seen (RFC 5321 4.1.1.4). A connection that was idle and is found closed is made
@@ -15,11 +16,13 @@ use std::time::Duration;
 
 use super::connect::{Target, connect};
 use super::dialogue::{BROKEN, Dialogue, Outgoing, Timeouts, Trouble};
+use super::text;
 use crate::host::wire::Wire;
 use crate::host::words;
 use crate::proto::address::Mailbox;
 use crate::proto::client::{Command, Next, Settled, Transaction};
 use crate::proto::data::DotStuffer;
+use crate::proto::dkim::sign::{Signable, Signing};
 use crate::proto::envelope::Outcome;
 use crate::proto::letter::{Capabilities, Letter};
 use crate::proto::mime::{self, Converter, Plan, Survey};
@@ -28,6 +31,9 @@ use crate::proto::reply::Enhanced;
 /// A message that can be read more than once: hands it out in chunks to the function it is given, from its first
 /// octet to its last, and stops with the error that function returns.
 pub type Source<'s> = dyn FnMut(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> + 's;
+
+/// Makes what is to stand before a message: signatures of it. The error says what keeps it from that.
+pub type Seal<'s> = dyn Fn(&Signable) -> Result<Vec<u8>, String> + 's;
 
 /// A server that takes mail.
 pub struct Connection<'a> {
@@ -61,14 +67,19 @@ impl<'a> Connection<'a> {
     }
 
     /// Delivers one letter: an outcome for each of its recipients, in their order.
-    pub fn deliver(&mut self, letter: &Letter<'_>, source: &mut Source<'_>) -> Vec<Outcome> {
+    pub fn deliver(
+        &mut self,
+        letter: &Letter<'_>,
+        source: &mut Source<'_>,
+        seal: Option<&Seal<'_>>,
+    ) -> Vec<Outcome> {
         let forgotten = "the delivery was not brought to its end";
         let forgotten = self.target.deferred(Enhanced(4, 3, 0), forgotten);
         let mut outcomes = vec![forgotten; letter.recipients.len()];
         let mut left: Vec<usize> = (0..outcomes.len()).collect();
         // Each transaction but the last delivers to somebody, or was the first on a connection found closed.
         while !left.is_empty() {
-            let stopped = match self.transact(letter, &left, source) {
+            let stopped = match self.transact(letter, &left, source, seal) {
                 Ok(settled) => {
                     left = record(&mut outcomes, settled);
                     continue;
@@ -139,19 +150,30 @@ impl<'a> Connection<'a> {
         letter: &Letter<'_>,
         recipients: &[usize],
         source: &mut Source<'_>,
+        seal: Option<&Seal<'_>>,
     ) -> Result<Vec<(usize, Settled)>, Stopped> {
         if !self.usable {
             return Err(Stopped::Closed);
         }
-        let plan = self.survey(letter, source).map_err(|e| {
+        let unreadable = |e: io::Error| {
             let text = format!("the message cannot be read from the spool: {}", words(&e));
             Stopped::Unreadable(self.target.deferred(UNREADABLE, &text))
-        })?;
+        };
+        let plan = self.survey(letter, source).map_err(unreadable)?;
+        let front = match seal {
+            Some(seal) => {
+                let signable = look(source, plan.as_ref()).map_err(unreadable)?;
+                seal(&signable)
+                    .map_err(|why| Stopped::Unreadable(self.target.deferred(NOT_SIGNED, &why)))?
+            }
+            None => Vec::new(),
+        };
         // What is declared is what will be sent.
         let mut letter = *letter;
         letter.facts.eight_bit = plan
             .as_ref()
             .map_or(letter.facts.eight_bit, |p| p.left().eight_bit);
+        letter.facts.size += front.len() as u64;
         let host = self.target.host.clone();
         let mut transaction = Transaction::new(
             &letter,
@@ -160,7 +182,11 @@ impl<'a> Connection<'a> {
             &host,
             self.left_open,
         );
-        let mut message = Message { source, plan };
+        let mut message = Message {
+            source,
+            plan,
+            front,
+        };
         run(
             &mut self.dialogue,
             &mut transaction,
@@ -192,6 +218,16 @@ impl<'a> Connection<'a> {
     }
 }
 
+/// What of a message is signed, as it will be sent.
+fn look(source: &mut Source<'_>, plan: Option<&Plan>) -> io::Result<Signable> {
+    let mut signing = Signing::new(text::MAX_HEADER);
+    convert(source, plan, &mut |chunk| {
+        let fed = signing.feed(chunk);
+        fed.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "its header is too long"))
+    })?;
+    Ok(signing.finish())
+}
+
 /// Why there was no transaction.
 enum Stopped {
     /// The connection was idle, and the server has closed it.
@@ -202,6 +238,9 @@ enum Stopped {
 
 /// Status of a message that we cannot read (RFC 3463 3.4: other or undefined mail system status).
 const UNREADABLE: Enhanced = Enhanced(4, 3, 0);
+
+/// Status of a message that we must sign and cannot (RFC 3463 3.4: system incorrectly configured).
+const NOT_SIGNED: Enhanced = Enhanced(4, 3, 5);
 
 /// Notes what became of recipients, and returns those who may be tried again at once.
 fn record(
@@ -228,6 +267,8 @@ fn record(
 struct Message<'m, 's> {
     source: &'m mut Source<'s>,
     plan: Option<Plan>,
+    /// What stands before it.
+    front: Vec<u8>,
 }
 
 /// Brings a transaction to its end.
@@ -326,22 +367,16 @@ enum Cut {
 
 /// Streams the message, converted and with its dots stuffed, and the final dot. Each block has its own time.
 fn stream(wire: &mut Wire, message: &mut Message<'_, '_>, block: Duration) -> Result<(), Cut> {
-    let mut converter = message.plan.clone().map(Converter::new);
     let mut stuffer = DotStuffer::new();
-    let (mut converted, mut stuffed) = (Vec::new(), Vec::new());
+    let mut stuffed = Vec::new();
     let mut broken = None;
-    let read = (message.source)(&mut |chunk| {
-        stuffed.clear();
-        match &mut converter {
-            Some(converter) => {
-                converted.clear();
-                converter.feed(chunk, &mut converted);
-                stuffer.feed(&converted, &mut stuffed);
-            }
-            None => stuffer.feed(chunk, &mut stuffed),
-        }
+    stuffer.feed(&message.front, &mut stuffed);
+    let read = convert(message.source, message.plan.as_ref(), &mut |chunk| {
+        stuffer.feed(chunk, &mut stuffed);
         wire.set_limit(block);
-        wire.write_all(&stuffed).map_err(|e| {
+        let written = wire.write_all(&stuffed);
+        stuffed.clear();
+        written.map_err(|e| {
             broken = Some(e);
             io::ErrorKind::BrokenPipe.into()
         })
@@ -351,16 +386,31 @@ fn stream(wire: &mut Wire, message: &mut Message<'_, '_>, block: Duration) -> Re
     }
     read.map_err(Cut::Unreadable)?;
     // Read to its end, and whole: only now may the dot follow.
-    stuffed.clear();
-    if let Some(converter) = converter {
-        converted.clear();
-        converter.finish(&mut converted);
-        stuffer.feed(&converted, &mut stuffed);
-    }
     stuffer.finish(&mut stuffed);
     wire.set_limit(block);
     let written = wire.write_all(&stuffed).and_then(|()| wire.flush());
     written.map_err(Cut::Broken)
+}
+
+/// Hands the message, converted, to `take`. What comes last comes only when it was read to its end, and whole.
+fn convert(
+    source: &mut Source<'_>,
+    plan: Option<&Plan>,
+    take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let Some(plan) = plan else {
+        return source(take);
+    };
+    let mut converter = Converter::new(plan.clone());
+    let mut converted = Vec::new();
+    source(&mut |chunk| {
+        converted.clear();
+        converter.feed(chunk, &mut converted);
+        take(&converted)
+    })?;
+    converted.clear();
+    converter.finish(&mut converted);
+    take(&converted)
 }
 
 #[cfg(test)]
@@ -547,15 +597,19 @@ mod tests {
             };
             let mut outcomes = Vec::new();
             for _ in 0..self.letters {
-                outcomes.extend(connection.deliver(&letter, &mut |take| {
-                    for chunk in self.message.chunks(5000) {
-                        take(chunk)?;
-                    }
-                    if self.unreadable {
-                        return Err(io::Error::other("its checksum is wrong"));
-                    }
-                    Ok(())
-                }));
+                outcomes.extend(connection.deliver(
+                    &letter,
+                    &mut |take| {
+                        for chunk in self.message.chunks(5000) {
+                            take(chunk)?;
+                        }
+                        if self.unreadable {
+                            return Err(io::Error::other("its checksum is wrong"));
+                        }
+                        Ok(())
+                    },
+                    None,
+                ));
             }
             if connection.is_usable() {
                 connection.close();

@@ -7,7 +7,7 @@ use crate::proto::header::Header;
 use crate::proto::header_reader::HeaderReader;
 
 /// The longest header that is held in memory. Whatever is accepted is shorter.
-const MAX_HEADER: usize = 2 * 1024 * 1024;
+pub const MAX_HEADER: usize = 2 * 1024 * 1024;
 /// Octets read at a time.
 const BLOCK: usize = 16 * 1024;
 

@@ -114,7 +114,6 @@ impl Dns {
     ///
     /// # Errors
     /// Why there is no answer.
-    #[allow(dead_code)] // until the first who asks
     pub fn txt(&self, name: &str) -> Result<Vec<String>, NoAnswer> {
         let records = self.ask_one(name, RecordType::TXT)?;
         let texts = records.iter().filter_map(|data| match data {

@@ -52,6 +52,11 @@ impl Field {
         body.strip_suffix(b"\r\n").unwrap_or(body)
     }
 
+    /// All its octets, as they came.
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
     /// Whether it has this name, in whatever case.
     pub fn is(&self, name: &str) -> bool {
         self.name().eq_ignore_ascii_case(name.as_bytes())
@@ -138,7 +143,6 @@ const QUALIFIED: &[&str] = &[
 
 impl Header {
     /// All fields, in order.
-    #[cfg(test)]
     pub fn fields(&self) -> &[Field] {
         &self.fields
     }
@@ -156,6 +160,12 @@ impl Header {
     /// Removes every field of this name.
     pub fn strip(&mut self, name: &str) {
         self.fields.retain(|f| !f.is(name));
+    }
+
+    /// Keeps only the fields that pass.
+    #[allow(dead_code)] // until what strangers send is judged
+    pub fn retain(&mut self, passes: impl FnMut(&Field) -> bool) {
+        self.fields.retain(passes);
     }
 
     /// Removes the recipients that no other may see (RFC 5322 3.6.3).

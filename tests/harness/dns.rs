@@ -37,7 +37,15 @@ struct Line {
     value: String,
 }
 
-const KINDS: &[(&str, u16)] = &[("A", 1), ("NS", 2), ("CNAME", 5), ("MX", 15), ("AAAA", 28)];
+const KINDS: &[(&str, u16)] = &[
+    ("A", 1),
+    ("NS", 2),
+    ("CNAME", 5),
+    ("PTR", 12),
+    ("MX", 15),
+    ("TXT", 16),
+    ("AAAA", 28),
+];
 
 impl Dns {
     /// Serves these zones.
@@ -237,6 +245,12 @@ fn record(line: &Line) -> Record {
             .unwrap()
             .octets()
             .to_vec(),
+        "TXT" => {
+            let strings = line.value.as_bytes().chunks(255);
+            strings
+                .flat_map(|s| [&[u8::try_from(s.len()).unwrap()], s].concat())
+                .collect()
+        }
         "MX" => {
             let (preference, host) = line.value.split_once(' ').unwrap();
             let preference: u16 = preference.parse().unwrap();

@@ -1,0 +1,69 @@
+//! Our signatures on what leaves: who signs what, with keys that are read when the first message needs them.
+//!
+//! Only what was handed in here is signed: by programs of this machine, by users who have logged in, by the clients
+//! of `relay_from`, and our own reports. What a stranger has sent and is only passed on stays his word, whatever
+//! name stands in its From.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use crate::config::Config;
+use crate::host::{clock, secret};
+use crate::proto::dkim::key::SigningKey;
+use crate::proto::dkim::sign::{Signable, Signer};
+use crate::proto::envelope::Envelope;
+
+/// The largest file of a key. One of 8192 bits has 6.5 KiB.
+const MAX_KEY: u64 = 32 * 1024;
+
+/// The keys of a run.
+#[derive(Debug, Default)]
+pub struct Signers(OnceLock<Result<Vec<Signer>, String>>);
+
+impl Signers {
+    /// The fields that are to stand before a message. A key that cannot be used is no reason to send mail unsigned,
+    /// which others may refuse or throw away: it waits.
+    ///
+    /// # Errors
+    /// What is wrong with a key.
+    pub fn fields(&self, config: &Config, message: &Signable) -> Result<Vec<u8>, String> {
+        let signers = self.0.get_or_init(|| load(config));
+        let signers = signers.as_ref().map_err(Clone::clone)?;
+        let signed = message.signatures(signers, clock::now());
+        signed
+            .ok_or_else(|| "the message cannot be signed: a key of [dkim] does not work".to_owned())
+    }
+}
+
+/// Whether a message is signed when it leaves.
+pub fn is_ours(config: &Config, envelope: &Envelope) -> bool {
+    if config.dkim.is_empty() {
+        return false;
+    }
+    let at_home = |client: IpAddr| config.access.relay_from.iter().any(|n| n.contains(client));
+    envelope.protocol == "local"
+        || envelope.auth.is_some()
+        || envelope.client.parse().is_ok_and(at_home)
+}
+
+fn load(config: &Config) -> Result<Vec<Signer>, String> {
+    let signer = |dkim: &crate::config::Dkim| {
+        Ok(Signer {
+            domain: dkim.domain.clone(),
+            selector: dkim.selector.clone(),
+            key: read(&dkim.key)?,
+        })
+    };
+    config.dkim.iter().map(signer).collect()
+}
+
+/// Reads a private key.
+///
+/// # Errors
+/// A sentence with its remedy.
+pub fn read(path: &Path) -> Result<SigningKey, String> {
+    const WHAT: &str = "the key of [dkim]";
+    let text = secret::read(WHAT, path, MAX_KEY)?;
+    SigningKey::from_pem(&text).map_err(|why| format!("{WHAT} {} {why}", path.display()))
+}

@@ -1,0 +1,215 @@
+//! What leaves is signed by the domain in its From.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::harness::{Daemon, Dns, Remote, Script, System};
+
+/// A system whose mail from example.org is signed with two keys.
+fn signing(name: &str, remote: &Remote) -> System {
+    let system = System::relaying(name, remote);
+    let key = |system: System, domain: &str, selector: &str, file: &str| {
+        let lines = format!(
+            "domain = \"{domain}\"\nselector = \"{selector}\"\nkey = \"{}\"",
+            system.path(file).display()
+        );
+        system.with("[dkim]", &lines)
+    };
+    let system = key(system, "example.org", "one", "one.pem");
+    key(system, "example.org", "two", "two.pem")
+}
+
+/// Makes the keys, and returns the zone that has their records.
+fn publish(system: &System) -> String {
+    let ran = system.run(&["--dkim-key", "example.org"], "");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let text = ran.stdout.replace("\n    ", " ").replace("\" \"", "");
+    let mut zone = String::new();
+    for line in text.lines().filter(|l| l.contains(" IN TXT ")) {
+        let (name, value) = line.split_once(". IN TXT ( \"").unwrap();
+        zone.push_str(&format!(
+            "{name} TXT {}\n",
+            value.strip_suffix("\" )").unwrap()
+        ));
+    }
+    assert_eq!(zone.lines().count(), 2, "{}", ran.stdout);
+    zone
+}
+
+const MAIL: &str = "From: me <me@example.org>\nSubject: hello\n\nBody\n";
+
+#[test]
+fn mail_of_the_domain_leaves_with_a_signature_of_each_key() {
+    let remote = Remote::start(Script::new());
+    let system = signing("dkim", &remote);
+    publish(&system);
+    system.accept(&["-odi", "-f", "me@example.org", "you@example.net"], MAIL);
+    system.accept(
+        &["-odi", "-f", "me@other.example", "you@example.net"],
+        MAIL.replace("me@example.org", "me@other.example"),
+    );
+    let received = remote.received();
+    let signed = received[0].mail();
+    let fields = signed.all("DKIM-Signature");
+    assert_eq!(fields.len(), 2, "{}", signed.text());
+    for (field, selector) in fields.iter().zip(["one", "two"]) {
+        for part in [
+            "a=ed25519-sha256",
+            "c=relaxed/relaxed",
+            "d=example.org",
+            &format!("s={selector}"),
+        ] {
+            assert!(field.contains(part), "{field}");
+        }
+        assert!(!field.contains("l="), "{field}");
+    }
+    // Before all other fields, and what the spool has is as it was.
+    assert!(signed.text().starts_with("DKIM-Signature: v=1;"));
+    assert!(received[1].mail().all("DKIM-Signature").is_empty());
+}
+
+#[test]
+fn mail_waits_for_a_key_that_cannot_be_used() {
+    let remote = Remote::start(Script::new());
+    let system = signing("dkim-key", &remote);
+    publish(&system);
+    let rows = [
+        ("fs", "is no key\n", 0o640, "holds no private key in PEM"),
+        (
+            "mode",
+            "",
+            0o644,
+            "can be read by everybody (mode 0644); run: chmod 0640",
+        ),
+    ];
+    for (what, text, mode, why) in rows {
+        let path = system.path("two.pem");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        system.accept(&["-odi", "-f", "me@example.org", "you@example.net"], MAIL);
+        let queued = system.queued();
+        let last = queued.journal.last().unwrap();
+        assert!(
+            last.contains(" deferred - 4.3.5 ") && last.contains(why),
+            "{what}: {last}"
+        );
+        assert!(remote.received().is_empty(), "{what}");
+        system.accept(&["--remove", "ALL"], "");
+    }
+    fs::remove_file(system.path("two.pem")).unwrap();
+    system.accept(&["-odi", "-f", "me@example.org", "you@example.net"], MAIL);
+    assert!(
+        system
+            .queued()
+            .journal
+            .last()
+            .unwrap()
+            .contains("no such file")
+    );
+    // A new key, and it goes.
+    publish(&system);
+    system.accept(&["-q"], "");
+    assert_eq!(remote.received().len(), 1);
+}
+
+#[test]
+fn what_a_stranger_sent_is_not_signed_when_it_is_passed_on() {
+    let remote = Remote::start(Script::new());
+    let system = signing("dkim-relay", &remote)
+        .listens()
+        .with("access", "relay_from = []\nrelay_to = [\"example.net\"]");
+    publish(&system);
+    let daemon = Daemon::start(&system);
+    let mut client = daemon.client();
+    client.say("EHLO stranger.example");
+    client.say("MAIL FROM:<me@example.org>");
+    assert!(client.say("RCPT TO:<you@example.net>").starts_with("250"));
+    client.say("DATA");
+    let reply = client.say("From: me@example.org\r\n\r\nforged\r\n.");
+    assert!(reply.starts_with("250"), "{reply}");
+    crate::harness::system::until("it arrives", || remote.received().len() == 1);
+    assert!(remote.received()[0].mail().all("DKIM-Signature").is_empty());
+}
+
+#[test]
+fn check_compares_keys_with_dns() {
+    let remote = Remote::start(Script::new());
+    let mut system = signing("dkim-check", &remote);
+    let zone = publish(&system);
+    let (one, two) = zone.split_once('\n').unwrap();
+    let swapped = format!(
+        "{}\n{}",
+        one.replacen("one.", "two.", 1),
+        two.replacen("two.", "one.", 1)
+    );
+    let rows = [
+        (zone.clone(), [OK, OK]),
+        (
+            swapped,
+            [
+                "error: DNS has another key at ",
+                "error: DNS has another key at ",
+            ],
+        ),
+        (
+            one.to_owned(),
+            [
+                OK,
+                "error: others cannot check its signatures: there is no key at ",
+            ],
+        ),
+        (
+            zone.replace("k=ed", "t=y; k=ed"),
+            ["warning: DNS says that example.org only tries"; 2],
+        ),
+        (
+            "one._domainkey.example.org ! SERVFAIL\ntwo._domainkey.example.org ! SERVFAIL"
+                .to_owned(),
+            ["warning: whether others know it cannot be told: "; 2],
+        ),
+    ];
+    for (zone, expected) in rows {
+        let dns = Dns::start(&zone);
+        system = system.with("dns", &dns.keys());
+        let said = system.run(&["--check"], "").stdout;
+        for (file, words) in ["one.pem", "two.pem"].into_iter().zip(expected) {
+            let (grade, text) = words.split_once(": ").unwrap();
+            let line = said.lines().find(|l| l.contains(file)).unwrap();
+            assert!(line.starts_with(grade) && line.contains(text), "{line}");
+        }
+    }
+}
+
+const OK: &str = "ok: signs for example.org with ed25519-sha256, and DNS has its public half";
+
+#[test]
+fn a_domain_without_a_key_gets_one() {
+    let system = System::new("dkim-first");
+    let ran = system.run(&["--dkim-key", "example.org"], "");
+    let file = system.path("dkim-example.org.pem");
+    assert!(
+        ran.stdout.contains(&format!(
+            "selector = \"ed25519\"\nkey = \"{}\"",
+            file.display()
+        )),
+        "{ran:?}"
+    );
+    assert!(
+        ran.stdout
+            .contains("ed25519._domainkey.example.org. IN TXT ( \"v=DKIM1; k=ed25519; p=")
+    );
+    assert!(ran.stdout.contains("openssl genrsa"));
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    // Asked again, it is the same.
+    assert_eq!(
+        system.run(&["--dkim-key", "example.org"], "").stdout,
+        ran.stdout
+    );
+    let ran = system.run(&["--dkim-key", "no domain"], "");
+    assert_eq!(
+        (ran.code, ran.stderr.contains("no domain is no domain: ")),
+        (64, true),
+        "{ran:?}"
+    );
+}
