@@ -370,7 +370,10 @@ fn foolish_settings_are_warned_about() {
 #[test]
 fn rubbish_is_refused_in_peace() {
     let sample = fs::read_to_string(source("etc/minimta.toml")).unwrap();
+    // Cut everywhere, so without the prose between its keys.
     let sample = uncommented(&sample);
+    let keys = sample.lines().filter(|line| !line.starts_with('#'));
+    let sample = keys.collect::<Vec<_>>().join("\n");
     for end in 0..sample.len() {
         let _ = Config::parse(&sample.as_bytes()[..end], None, &system());
     }
