@@ -282,7 +282,7 @@ impl<'a> Links<'a> {
                 let seal: &Seal<'_> = &|message| self.shared.signers.fields(config, message);
                 // Who takes mail by LMTP keeps it.
                 let seal =
-                    Some(seal).filter(|_| !lmtp && signing::is_ours(config, &claim.envelope));
+                    Some(seal).filter(|_| !lmtp && signing::is_ours(config, &claim.envelope()));
                 let outcomes = deliver(&mut link.connection, config, from, seal, claim, left);
                 self.open.insert(place, link);
                 outcomes
