@@ -19,7 +19,7 @@ DEBUG   = $(CARGO_TARGET_DIR)/debug/minimta
 UNLINTED = referenced manual not found\|outdated mandoc.db
 MANUALS = etc/man/minimta.8 etc/man/minimta.toml.5 etc/man/minimta-queue.5
 
-.PHONY: all help demo test lint bench interop size install uninstall deb packages-test clean
+.PHONY: all help demo test soak powercut lint bench interop size install uninstall deb packages-test clean
 
 all: ## the program as it is installed: target/release/minimta
 	$(CARGO) build --release --locked
@@ -33,6 +33,15 @@ demo: ## send a message through a private system under target/demo, step by step
 
 test: ## all tests; nothing but cargo and a C compiler is needed
 	$(CARGO) test --locked
+
+# Tests that take their time, or want root. ROUNDS=N makes it more or less.
+SOAK = $(CARGO) test --locked --test it -- --ignored --nocapture --test-threads 1
+
+soak: ## kill -9 of everything in the middle of a load, 200 times; ROUNDS=N for another number
+	ROUNDS=$${ROUNDS:-200} $(SOAK) soak::
+
+powercut: ## real power cuts on file systems in images, 20 of each kind; as root; ROUNDS=N
+	ROUNDS=$${ROUNDS:-20} $(SOAK) powercut::
 
 lint: ## format, clippy without a warning, manuals
 	$(CARGO) fmt --check

@@ -1,5 +1,5 @@
 //! The real program in systems of its own: one binary, a file a theme. `harness/` is what they stand on.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod access;
 mod architecture;
@@ -15,7 +15,9 @@ mod harness;
 mod install;
 mod listen;
 mod mx;
+mod powercut;
 mod powerless;
 mod queue;
 mod send;
+mod soak;
 mod submit;
