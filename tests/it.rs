@@ -1,5 +1,10 @@
 //! The real program in systems of its own: one binary, a file a theme. `harness/` is what they stand on.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 mod access;
 mod architecture;
