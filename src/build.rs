@@ -3,9 +3,7 @@
 //! 1. The standard library unwinds through libgcc, by default the shared one, which a router would have to install
 //!    for us and every start of `sendmail` would have to load (ten system calls). GCC ships the same code as an
 //!    archive; taken whole, and ahead of the standard library's wish, it makes the linker drop the shared one.
-//! 2. The DNS resolver and its runtime weigh times with exp and pow; src/mathematics.c has both, so that the shared
-//!    libm is not loaded by those who never ask DNS. (The archive of libm cannot stand in a program that loads libc.)
-//! 3. Addresses that have to be corrected at every start are a tenth of a small program's file and memory. Packed
+//! 2. Addresses that have to be corrected at every start are a tenth of a small program's file and memory. Packed
 //!    they are nothing; but the C library must know the packed form, and an older one would not start the program.
 //!
 //! Where either is not to be had, nothing changes.
@@ -25,11 +23,6 @@ fn main() {
         println!("cargo:rustc-link-search=native={folder}");
         println!("cargo:rustc-link-lib=static:+whole-archive=gcc_eh");
     }
-    println!("cargo:rerun-if-changed=src/mathematics.c");
-    cc::Build::new()
-        .file("src/mathematics.c")
-        .opt_level(2)
-        .compile("mathematics");
     if env::var("HOST").is_ok_and(|host| host == target) && libc_reads_packed_addresses() {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }

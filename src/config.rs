@@ -357,6 +357,8 @@ pub struct Remote {
     pub ip: Ip,
     /// `bind`: where connections come from, at most one address a family.
     pub bind: Vec<IpAddr>,
+    /// `dane`: whether TLSA records decide how servers are reached.
+    pub dane: bool,
 }
 
 /// Which addresses of a host are used.
@@ -389,6 +391,8 @@ pub struct Dns {
     pub servers: Vec<SocketAddr>,
     /// `timeout`: how long one may take to answer.
     pub timeout: Duration,
+    /// `trust_anchor`: the keys that DNSSEC begins with, instead of the root's.
+    pub trust_anchor: Option<PathBuf>,
 }
 
 /// `[queue]`.

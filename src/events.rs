@@ -94,8 +94,12 @@ pub fn auth_fail(client: &str, user: &str, why: &dyn Display) {
 
 /// An attempt for one recipient ended.
 pub fn attempt(id: &str, to: &dyn Display, outcome: &Outcome, delay: i64) {
+    let tls = match outcome.protection.as_str() {
+        "" => String::new(),
+        protection => format!(" tls={}", quoted(&protection)),
+    };
     let line = format!(
-        "{id} {} to={} host={} delay={delay}s said={}",
+        "{id} {} to={} host={}{tls} delay={delay}s said={}",
         outcome.verdict.word(),
         quoted(to),
         quoted(&outcome.host),

@@ -7,7 +7,15 @@ use std::path::{Path, PathBuf};
 const FENCES: &[(&str, &[&str])] = &[
     ("rustls", &["host/tls/"]),
     ("rcgen", &["host/tls/"]),
-    ("ring", &["host/tls/", "proto/scram.rs", "proto/dkim/"]),
+    (
+        "ring",
+        &[
+            "host/tls/",
+            "proto/scram.rs",
+            "proto/dane.rs",
+            "proto/dkim/",
+        ],
+    ),
     ("toml", &["config"]),
     ("simplelog", &["host/logging.rs"]),
     (
@@ -15,7 +23,10 @@ const FENCES: &[(&str, &[&str])] = &[
         &["events.rs", "config", "host/logging.rs", "main.rs"],
     ),
     ("time", &["proto/date.rs", "host/clock.rs"]),
-    ("base64", &["proto/sasl.rs", "proto/authenticate.rs"]),
+    (
+        "base64",
+        &["proto/sasl.rs", "proto/authenticate.rs", "host/dns/"],
+    ),
     ("md5", &["proto/sasl.rs"]),
     ("argon2", &["host/hash.rs"]),
     ("bcrypt", &["host/hash.rs"]),
@@ -25,10 +36,11 @@ const FENCES: &[(&str, &[&str])] = &[
     ("nix", &["host/"]),
     ("mio", &["host/listen.rs"]),
     ("listenfd", &["host/listen.rs"]),
-    ("hickory_resolver", &["host/dns.rs"]),
+    ("hickory_net", &["host/dns/"]),
     ("idna_adapter", &[]), // chosen for hickory, named nowhere
-    ("punycode", &["host/dns.rs"]),
-    ("tokio", &["host/dns.rs"]),
+    ("punycode", &["proto/idna.rs"]),
+    ("async_trait", &["host/dns/"]),
+    ("futures_io", &["host/dns/"]),
     ("socket2", &["host/wire.rs", "host/listen.rs"]),
 ];
 

@@ -12,6 +12,7 @@ mod bounce;
 mod callers;
 mod cli;
 mod crash;
+mod dane;
 mod deliver;
 mod direct;
 mod dkim;

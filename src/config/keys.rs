@@ -418,6 +418,16 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        section: "remote",
+        name: "dane",
+        shown: Shown::Default("true"),
+        doc: "Whether TLSA records that DNSSEC vouches for decide which certificate a mail server must have (DANE).",
+        set: |draft, v| {
+            draft.config.remote.dane = value::flag(v)?;
+            Ok(())
+        },
+    },
+    Key {
         section: "dkim",
         name: "domain",
         shown: Shown::Example(r#""example.org""#),
@@ -634,6 +644,16 @@ pub const KEYS: &[Key] = &[
         doc: "How long one of them may take to answer.",
         set: |draft, v| {
             draft.config.dns.timeout = value::duration(v, 1..=MINUTE)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "dns",
+        name: "trust_anchor",
+        shown: Shown::Example(r#""/etc/minimta/root.key""#),
+        doc: "The keys that DNSSEC begins with, as DNSKEY records; by default those of the root of the world's DNS.",
+        set: |draft, v| {
+            draft.config.dns.trust_anchor = Some(value::path(v)?);
             Ok(())
         },
     },

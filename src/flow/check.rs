@@ -327,10 +327,12 @@ pub fn test(context: &Context, text: &str) -> Result<()> {
         return Ok(());
     }
     let mut last = None;
-    for Station { target, from, .. } in stations {
-        let host = target.host.to_string();
-        say(&format!("  {}\n", place(&host, target.port)));
-        match Connection::open(target, &outgoing) {
+    for mut station in stations {
+        let host = station.target.host.to_string();
+        say(&format!("  {}\n", place(&host, station.target.port)));
+        let demanded = shared.demand(&mut station);
+        let Station { target, from, .. } = station;
+        match demanded.and_then(|()| Connection::open(target, &outgoing)) {
             Ok(mut connection) => {
                 say(&format!("    {}\n", connection.protection()));
                 let seen = leaving(context, from, sender.as_ref());

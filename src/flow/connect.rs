@@ -19,6 +19,7 @@ use crate::host::wire::Wire;
 use crate::host::{clock, password, words};
 use crate::proto::address::Domain;
 use crate::proto::client;
+use crate::proto::dane::Dane;
 use crate::proto::envelope::{Outcome, Verdict};
 use crate::proto::letter::Capabilities;
 use crate::proto::reply::{Enhanced, Reply};
@@ -47,6 +48,20 @@ pub struct Target<'a> {
     pub fingerprint: Option<[u8; 32]>,
     /// Who logs in.
     pub login: Option<&'a Login>,
+    /// What the server has to prove besides.
+    pub proof: Proof,
+}
+
+/// What a server has to prove because the domain it takes mail for says so. Each of them makes TLS a must.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Proof {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// That it can encrypt: it has TLSA records, and none of them can be used (RFC 7672 2.2).
+    Encryption,
+    /// That it has a certificate of its TLSA records.
+    Dane(Dane),
 }
 
 impl<'a> From<&'a Smarthost> for Target<'a> {
@@ -62,18 +77,45 @@ impl<'a> From<&'a Smarthost> for Target<'a> {
             ca_file: smarthost.ca_file.as_deref(),
             fingerprint: smarthost.fingerprint,
             login: smarthost.login.as_ref(),
+            proof: Proof::Nothing,
         }
     }
 }
 
+/// What [`Target::verification`] says when anybody could be at the other end.
+pub const UNVERIFIED: &str = "unverified";
+
 impl Target<'_> {
     fn trust(&self) -> Trust {
+        match &self.proof {
+            Proof::Nothing => {}
+            Proof::Encryption => return Trust::Anything,
+            Proof::Dane(dane) => return Trust::Dane(dane.clone()),
+        }
         match (self.fingerprint, self.ca_file) {
             _ if self.tls == Tls::Opportunistic => Trust::Anything,
             (Some(fingerprint), _) => Trust::Fingerprint(fingerprint),
             _ if !self.verify => Trust::Anything,
             (None, Some(path)) => Trust::File(path.to_owned()),
             (None, None) => Trust::System,
+        }
+    }
+
+    /// What a connection that is encrypted proves of the server, in one word for the log.
+    pub fn verification(&self) -> &'static str {
+        match self.trust() {
+            Trust::Anything => UNVERIFIED,
+            Trust::Dane(_) => "dane",
+            Trust::Fingerprint(_) => "fingerprint",
+            Trust::System | Trust::File(_) => "pkix",
+        }
+    }
+
+    /// The name that its certificate is asked for.
+    fn tls_name(&self) -> &str {
+        match &self.proof {
+            Proof::Dane(Dane { names, .. }) => names.first().map_or(&self.host, |name| name),
+            _ => without_brackets(&self.host),
         }
     }
 
@@ -92,6 +134,8 @@ impl Target<'_> {
 
 /// Status of a host that cannot be reached, or does not greet us.
 const NO_ANSWER: Enhanced = Enhanced(4, 4, 1);
+/// Status of a certificate that does not prove what it has to (RFC 3463 3.8: cryptographic failure).
+const UNPROVEN: Enhanced = Enhanced(4, 7, 5);
 /// Status of trouble with TLS or login that is not the server's (RFC 3463 3.8).
 const SECURITY: Enhanced = Enhanced(4, 7, 0);
 /// Connects, and does all that comes before MAIL.
@@ -333,9 +377,15 @@ fn start_tls(
 }
 
 fn encrypt(dialogue: &mut Dialogue<'_>, target: &Target<'_>) -> Result<(), Outcome> {
-    let failed = |why: &str| target.deferred(SECURITY, &format!("TLS failed: {why}"));
-    let host = without_brackets(&target.host);
-    let session = dialogue.outgoing.tls.session(&target.trust(), host);
+    let status = match target.proof {
+        Proof::Nothing => SECURITY,
+        _ => UNPROVEN,
+    };
+    let failed = |why: &str| target.deferred(status, &format!("TLS failed: {why}"));
+    let session = dialogue
+        .outgoing
+        .tls
+        .session(&target.trust(), target.tls_name());
     let session = session.map_err(|sentence| failed(&sentence))?;
     let done = dialogue.start_tls(session);
     done.map_err(|e| failed(&tls::explain(&e, clock::now())))

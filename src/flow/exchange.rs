@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Ip};
 use crate::host::clock;
-use crate::host::dns::{Dns, Family};
+use crate::host::dns::{Anchor, Dns, Family};
 use crate::proto::address::Domain;
 use crate::proto::envelope::Outcome;
 use crate::proto::mx::{self, Exchanger, Host, Own};
@@ -12,7 +12,12 @@ const SMTP: u16 = 25;
 
 /// The resolver of the configuration; it asks nothing yet.
 pub fn resolver(config: &Config) -> Dns {
-    Dns::new(config.dns.servers.clone(), config.dns.timeout)
+    let anchor = match &config.dns.trust_anchor {
+        _ if !config.remote.dane => Anchor::Nobody,
+        Some(path) => Anchor::File(path.clone()),
+        None => Anchor::Root,
+    };
+    Dns::new(config.dns.servers.clone(), config.dns.timeout, anchor)
 }
 
 /// The hosts to connect to for a domain, in their order.
@@ -32,17 +37,18 @@ pub fn hosts(dns: &Dns, config: &Config, domain: &Domain) -> Result<Vec<Host>, O
             preference: 0,
             name,
         }];
-        return mx::hosts(domain, &itself, vec![Ok(vec![ip])], &own);
+        return mx::hosts(domain, &itself, vec![Ok(vec![ip].into())], &own);
     }
     let records = dns.mx(domain.as_str());
-    let exchangers = mx::exchangers(domain, records, &own, clock::random())?;
+    let secure = records.secure;
+    let exchangers = mx::exchangers(domain, records.found, &own, clock::random())?;
     let names: Vec<&str> = exchangers.iter().map(|e| e.name.as_str()).collect();
     let family = match config.remote.ip {
         Ip::Any => Family::Any,
         Ip::V4 => Family::V4,
         Ip::V6 => Family::V6,
     };
-    let answers = dns.addresses(&names, family);
+    let answers = dns.find_addresses(&names, family, secure);
     mx::hosts(domain, &exchangers, answers, &own)
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::connect::Target;
+use super::connect::{Proof, Target};
 use super::dialogue::{Outgoing, Timeouts};
 use super::exchange::{self, own_domains};
 use super::send::{Connection, Seal};
@@ -21,10 +21,11 @@ use crate::host::dns::Dns;
 use crate::host::spool::Claim;
 use crate::host::tls;
 use crate::proto::address::{Domain, Mailbox, ReversePath};
+use crate::proto::dane::{self, Dane, Tlsa};
 use crate::proto::envelope::{Outcome, Recipient, Verdict};
 use crate::proto::header::Header;
 use crate::proto::letter::Letter;
-use crate::proto::mx::Host;
+use crate::proto::mx::{Host, NoAnswer};
 use crate::proto::reply::Enhanced;
 use crate::proto::rewrite::leave_as;
 use crate::proto::route::{Hop, Protection};
@@ -38,6 +39,8 @@ pub struct Shared<'a> {
     trace: Box<dyn Fn(&str) + Sync + 'a>,
     /// Servers found to be down in this run, and what was found.
     down: Mutex<BTreeMap<Place, Outcome>>,
+    /// The TLSA records of names that were asked for.
+    tlsa: Mutex<BTreeMap<String, Result<Vec<Tlsa>, NoAnswer>>>,
     /// How many connections there are to each host.
     taken: Mutex<BTreeMap<Place, usize>>,
     /// A connection was closed.
@@ -55,6 +58,7 @@ impl<'a> Shared<'a> {
             signers: Signers::default(),
             trace,
             down: Mutex::default(),
+            tlsa: Mutex::default(),
             taken: Mutex::default(),
             freed: Condvar::new(),
         }
@@ -95,6 +99,7 @@ impl<'a> Shared<'a> {
                     place: Place::Smarthost(number),
                     target: smarthost.into(),
                     from: smarthost.from.as_ref(),
+                    listed: None,
                 })
                 .collect(),
             Hop::Host(peer, protection) => {
@@ -105,9 +110,16 @@ impl<'a> Shared<'a> {
                 station.target.lmtp = true;
                 vec![station]
             }
-            Hop::Mx(_, protection) => {
+            Hop::Mx(domain, protection) => {
                 let port = self.context.config.remote.port;
-                let of = |h: &Host| self.station(&h.name, port, *protection, Some(h));
+                let of = |host: &Host| {
+                    let mut station = self.station(&host.name, port, *protection, Some(host));
+                    station.listed = (*protection != Protection::None).then(|| Listed {
+                        domain: domain.clone(),
+                        names: host.secure_names.clone(),
+                    });
+                    station
+                };
                 hosts.iter().map(of).collect()
             }
             Hop::Local | Hop::Refuse(_) => Vec::new(),
@@ -122,7 +134,7 @@ impl<'a> Shared<'a> {
         host: Option<&Host>,
     ) -> Station<'_> {
         Station {
-            place: Place::Host(name.to_owned(), port, protection),
+            place: Place::Host(name.to_owned(), port, protection, Proof::Nothing),
             target: Target {
                 host: Cow::Owned(name.to_owned()),
                 port,
@@ -139,9 +151,65 @@ impl<'a> Shared<'a> {
                 ca_file: None,
                 fingerprint: None,
                 login: None,
+                proof: Proof::Nothing,
             },
             from: None,
+            listed: None,
         }
+    }
+
+    /// Finds out what a mail server has to prove, which is done only when it is about to be connected to.
+    ///
+    /// # Errors
+    /// Nobody can tell now: it is passed over (RFC 7672 2.1.2).
+    pub fn demand(&self, station: &mut Station<'_>) -> Result<(), Outcome> {
+        let Some(listed) = &station.listed else {
+            return Ok(());
+        };
+        let proof = self.dane(listed, &station.target)?;
+        if proof != Proof::Nothing {
+            station.target.tls = Tls::Starttls;
+        }
+        if let Place::Host(_, _, _, demanded) = &mut station.place {
+            demanded.clone_from(&proof);
+        }
+        station.target.proof = proof;
+        Ok(())
+    }
+
+    /// What its TLSA records say: those of the name it is an alias of, or those of its own (RFC 7672 2.2.2).
+    fn dane(&self, listed: &Listed, target: &Target<'_>) -> Result<Proof, Outcome> {
+        for name in &listed.names {
+            let records = self.tlsa(name, target.port).map_err(|why| {
+                let why = match why {
+                    NoAnswer::Temporary(why) => why,
+                    NoAnswer::NoData | NoAnswer::NoSuchDomain => String::new(),
+                };
+                let text = format!(
+                    "cannot tell which certificate the server should have (TLSA records of {name}): {why}"
+                );
+                target.deferred(UNKNOWN, &text)
+            })?;
+            if records.is_empty() {
+                continue;
+            }
+            let records = dane::usable(records);
+            if records.is_empty() {
+                return Ok(Proof::Encryption);
+            }
+            let names = vec![name.clone(), listed.domain.as_str().to_owned()];
+            return Ok(Proof::Dane(Dane { records, names }));
+        }
+        Ok(Proof::Nothing)
+    }
+
+    fn tlsa(&self, name: &str, port: u16) -> Result<Vec<Tlsa>, NoAnswer> {
+        if let Some(known) = lock(&self.tlsa).get(name) {
+            return known.clone();
+        }
+        let found = self.dns.tlsa(name, port);
+        lock(&self.tlsa).insert(name.to_owned(), found.clone());
+        found
     }
 
     /// Waits until one more connection to a place may be made. Whoever waits must have no connection himself.
@@ -168,7 +236,8 @@ enum Place {
     /// By its number in the configuration: two logins at one host are two.
     Smarthost(usize),
     /// By name, port and protection: domains with the same exchanger share its connection.
-    Host(String, u16, Protection),
+    /// What it has to prove belongs to it, too: a connection that proves less must not carry other mail.
+    Host(String, u16, Protection, Proof),
 }
 
 /// A server where mail can be handed over.
@@ -178,6 +247,15 @@ pub struct Station<'a> {
     pub target: Target<'a>,
     /// The address all mail leaves as there.
     pub from: Option<&'a Mailbox>,
+    /// Who has named it.
+    listed: Option<Listed>,
+}
+
+/// A mail server that the MX records of a domain have named.
+struct Listed {
+    domain: Domain,
+    /// Where its TLSA records may stand.
+    names: Vec<String>,
 }
 
 /// One of the connections that may be made to a host at once.
@@ -270,11 +348,14 @@ impl<'a> Links<'a> {
 
     fn try_one(
         &mut self,
-        station: Station<'a>,
+        mut station: Station<'a>,
         best: bool,
         claim: &Claim,
         left: &[usize],
     ) -> Result<Outcomes, Damaged> {
+        if let Err(outcome) = self.shared.demand(&mut station) {
+            return Ok(all(left, &outcome));
+        }
         let (place, from, lmtp) = (station.place.clone(), station.from, station.target.lmtp);
         match self.link(station) {
             Ok(mut link) => {
@@ -340,6 +421,9 @@ fn close(open: &mut BTreeMap<Place, Link<'_>>) {
         link.connection.close();
     }
 }
+
+/// Status of a directory that does not answer (RFC 3463 3.5).
+const UNKNOWN: Enhanced = Enhanced(4, 4, 3);
 
 /// Status of a server that turns out to be this machine.
 const CIRCLE: Enhanced = Enhanced(4, 4, 6);

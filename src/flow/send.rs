@@ -14,7 +14,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::connect::{Target, connect};
+use super::connect::{Target, UNVERIFIED, connect};
 use super::dialogue::{BROKEN, Dialogue, Outgoing, Timeouts, Trouble};
 use super::text;
 use crate::host::wire::Wire;
@@ -95,7 +95,20 @@ impl<'a> Connection<'a> {
                 .map(|index| (index, Settled::Now(stopped.clone())));
             record(&mut outcomes, all);
         }
+        let protection = self.short_protection();
+        for outcome in &mut outcomes {
+            outcome.protection.clone_from(&protection);
+        }
         outcomes
+    }
+
+    /// How it is protected, for the log: `TLSv1.3 dane`, or `none`.
+    fn short_protection(&self) -> String {
+        let words = self.dialogue.wire.tls_words().unwrap_or_default();
+        match words.split_once(' ') {
+            Some((version, _)) => format!("{version} {}", self.target.verification()),
+            None => "none".to_owned(),
+        }
     }
 
     /// Whether it may carry another letter. If not, the next letter finds a new connection made for it.
@@ -105,10 +118,13 @@ impl<'a> Connection<'a> {
 
     /// How it is protected, in words.
     pub fn protection(&self) -> String {
-        self.dialogue
-            .wire
-            .tls_words()
-            .unwrap_or_else(|| "connected without TLS".to_owned())
+        match self.dialogue.wire.tls_words() {
+            Some(words) => match self.target.verification() {
+                UNVERIFIED => format!("{words}, certificate not verified"),
+                how => format!("{words}, certificate verified ({how})"),
+            },
+            None => "connected without TLS".to_owned(),
+        }
     }
 
     /// Asks whether the server would take mail from `sender` to `recipient`, and sends none.
@@ -415,6 +431,7 @@ fn convert(
 
 #[cfg(test)]
 mod tests {
+    use super::super::connect::Proof;
     use super::*;
     use crate::config::{Login, Password, Tls};
     use crate::host::tls::Clients;
@@ -559,6 +576,7 @@ mod tests {
                 ca_file: self.ca_file.as_ref().map(|file| file.0.as_path()),
                 fingerprint: self.fingerprint,
                 login: self.login.as_ref(),
+                proof: Proof::Nothing,
             };
             let outcomes = self.outcomes(target, &outgoing);
             let heard = thread.join().unwrap();
@@ -916,6 +934,7 @@ mod tests {
                 ca_file: None,
                 fingerprint: None,
                 login: None,
+                proof: Proof::Nothing,
             };
             let Err(outcome) = Connection::open(target, &outgoing) else {
                 panic!("{host} is there");

@@ -485,6 +485,8 @@ pub struct Outcome {
     pub text: String,
     /// Whether the duty to report success went on with the message (RFC 3461 5.2.1).
     pub dsn_passed: bool,
+    /// How the connection was protected, for the log; empty when there was none to another host.
+    pub protection: String,
 }
 
 impl Outcome {
@@ -512,6 +514,7 @@ impl Outcome {
             host,
             text,
             dsn_passed: false,
+            protection: String::new(),
         }
     }
 

@@ -32,6 +32,25 @@ pub enum NoAnswer {
     Temporary(String),
 }
 
+/// The addresses of a name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Addresses {
+    /// All of both families, those of IPv6 first.
+    pub all: Vec<IpAddr>,
+    /// What DNSSEC vouches for as the host's name: what the name is an alias of, and then the name itself. Empty when
+    /// it vouches for nothing.
+    pub names: Vec<String>,
+}
+
+impl From<Vec<IpAddr>> for Addresses {
+    fn from(all: Vec<IpAddr>) -> Self {
+        Self {
+            all,
+            names: Vec::new(),
+        }
+    }
+}
+
 /// A host that takes mail, with addresses to try in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
@@ -39,6 +58,8 @@ pub struct Host {
     pub name: String,
     /// Never empty.
     pub addresses: Vec<IpAddr>,
+    /// Where its TLSA records may stand (RFC 7672 2.2.2), when DNSSEC vouches for each step to it.
+    pub secure_names: Vec<String>,
 }
 
 /// What this machine is known as.
@@ -131,15 +152,17 @@ pub fn exchangers(
 pub fn hosts(
     domain: &Domain,
     exchangers: &[Exchanger],
-    answers: Vec<Result<Vec<IpAddr>, NoAnswer>>,
+    answers: Vec<Result<Addresses, NoAnswer>>,
     own: &Own<'_>,
 ) -> Result<Vec<Host>, Outcome> {
     let is_own = |ip: &IpAddr| {
         let ip = ip.to_canonical();
         own.addresses.contains(&ip) || own.loopback && (ip.is_loopback() || ip.is_unspecified())
     };
-    let reaches_us = |answer: &Result<Vec<IpAddr>, NoAnswer>| {
-        answer.as_ref().is_ok_and(|all| all.iter().any(is_own))
+    let reaches_us = |answer: &Result<Addresses, NoAnswer>| {
+        answer
+            .as_ref()
+            .is_ok_and(|found| found.all.iter().any(is_own))
     };
     let limit = exchangers
         .iter()
@@ -154,7 +177,8 @@ pub fn hosts(
             _ if !better(exchanger) => {}
             Ok(addresses) => hosts.push(Host {
                 name: exchanger.name.clone(),
-                addresses: in_turns(addresses.into_iter().filter(is_reachable).collect()),
+                addresses: in_turns(addresses.all.into_iter().filter(is_reachable).collect()),
+                secure_names: addresses.names,
             }),
             Err(NoAnswer::Temporary(why)) => unknown = Some(why),
             Err(NoAnswer::NoData | NoAnswer::NoSuchDomain) => {}
@@ -284,7 +308,10 @@ mod tests {
             loopback: true,
         };
         let exchangers = exchangers(&domain, records(text), &own, random)?;
-        let answers = exchangers.iter().map(|e| addresses(&e.name)).collect();
+        let answers = exchangers
+            .iter()
+            .map(|e| addresses(&e.name).map(Addresses::from))
+            .collect();
         hosts(&domain, &exchangers, answers, &own)
     }
 
@@ -431,7 +458,7 @@ mod tests {
         let exchangers = exchangers(&domain, Ok(many), &own, 7).unwrap();
         assert_eq!(exchangers.len(), MAX_NAMES);
         let ip: IpAddr = "192.0.2.1".parse().unwrap();
-        let answers = vec![Ok(vec![ip; 100]); MAX_NAMES];
+        let answers = vec![Ok(Addresses::from(vec![ip; 100])); MAX_NAMES];
         let hosts = hosts(&domain, &exchangers, answers, &own).unwrap();
         let tries: usize = hosts.iter().map(|h| h.addresses.len()).sum();
         assert_eq!((hosts.len(), tries), (MAX_HOSTS, MAX_TRIES));

@@ -15,6 +15,11 @@
 //! - `WRONGID`: an answer to another question's number; `WRONGNAME`: records of another name
 //! - `TRUNCATED`: the whole answer by TCP alone; `TRUNCATED-ONLY`: not even there
 //! - `REFERRAL`: who else may know
+//!
+//! With [`Dns::signed`] the root signs all names, and says so to whom asks for it (RFC 4035), but for those at or below
+//! a line `NAME CUT -`, which are of a zone that nobody signs. Then there are also
+//!
+//! - `UNSIGNED`: the signatures are missing; `BADSIG`: they are wrong; `EXPIRED`: they are old
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -22,12 +27,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::signer::{self, Signer};
+
 /// A running name server.
 pub struct Dns {
     /// Where it listens, on both.
     pub address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
+    signer: Option<Arc<Signer>>,
 }
 
 #[derive(Clone)]
@@ -45,11 +53,25 @@ const KINDS: &[(&str, u16)] = &[
     ("MX", 15),
     ("TXT", 16),
     ("AAAA", 28),
+    ("DS", 43),
+    ("DNSKEY", 48),
+    ("TLSA", 52),
 ];
+/// How long records live, seconds.
+const TTL: u32 = 60;
 
 impl Dns {
     /// Serves these zones.
     pub fn start(zones: &str) -> Self {
+        Self::serve(zones, None)
+    }
+
+    /// Serves them signed.
+    pub fn signed(zones: &str) -> Self {
+        Self::serve(zones, Some(Arc::new(Signer::new())))
+    }
+
+    fn serve(zones: &str, signer: Option<Arc<Signer>>) -> Self {
         let lines = zones.lines().map(|line| line.split('#').next().unwrap());
         let lines: Vec<Line> = lines
             .filter_map(|line| {
@@ -67,6 +89,7 @@ impl Dns {
         let zone = Zone {
             lines,
             asked: Arc::clone(&asked),
+            signer: signer.clone(),
         };
         let (for_udp, stopped) = (zone.clone(), Arc::clone(&stop));
         std::thread::spawn(move || {
@@ -96,7 +119,13 @@ impl Dns {
             address,
             asked,
             stop,
+            signer,
         }
+    }
+
+    /// The root's key for `trust_anchor`, when the zones are signed.
+    pub fn anchor(&self) -> Option<String> {
+        self.signer.as_ref().map(|signer| signer.anchor())
     }
 
     /// The lines of a configuration's `[dns]` for this server.
@@ -104,9 +133,10 @@ impl Dns {
         format!("servers = [\"{}\"]\ntimeout = \"1s\"", self.address)
     }
 
-    /// The questions so far, such as `MX example.net`.
+    /// The questions so far, such as `MX example.net`; without the one for the root's keys, which everybody asks.
     pub fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|q| *q != "DNSKEY ").cloned().collect()
     }
 }
 
@@ -133,6 +163,7 @@ fn sockets() -> (UdpSocket, TcpListener) {
 struct Zone {
     lines: Vec<Line>,
     asked: Arc<Mutex<Vec<String>>>,
+    signer: Option<Arc<Signer>>,
 }
 
 impl Zone {
@@ -155,6 +186,7 @@ impl Zone {
     fn answer(&self, packet: &[u8], tcp: bool) -> Option<Vec<u8>> {
         let (name, end) = read_name(packet, 12)?;
         let kind = u16::from_be_bytes([*packet.get(end)?, *packet.get(end + 1)?]);
+        let number = kind;
         let kind = KINDS.iter().find(|(_, n)| *n == kind).map_or("?", |k| k.0);
         if !tcp {
             self.asked.lock().unwrap().push(format!("{kind} {name}"));
@@ -199,7 +231,87 @@ impl Zone {
                 record.0 = "other.example".to_owned();
             }
         }
+        // The OPT record comes last (RFC 6891 6.1.2): its third octet from the end of its TTL has the bit DO.
+        let wants_signatures = packet
+            .get(end + 4 + 7)
+            .is_some_and(|flags| flags & 0x80 != 0);
+        if let Some(signer) = self.signer.as_ref().filter(|_| wants_signatures) {
+            let trouble = trouble.map_or("", |line| line.value.as_str());
+            self.sign(signer, &name, number, trouble, &mut answer);
+        }
         Some(answer.write())
+    }
+
+    /// Whether a name is in the zone that nobody signs, or its beginning.
+    fn cut(&self, name: &str) -> Option<&Line> {
+        let below = |line: &&Line| {
+            let end = format!(".{}", line.name.to_ascii_lowercase());
+            let name = format!(".{}", name.to_ascii_lowercase());
+            line.kind == "CUT" && name.ends_with(&end)
+        };
+        self.lines.iter().find(below)
+    }
+
+    fn sign(&self, signer: &Signer, name: &str, kind: u16, trouble: &str, answer: &mut Answer) {
+        if kind == signer::DNSKEY && name.is_empty() {
+            answer.flags &= !0xf;
+            let key = (String::new(), signer::DNSKEY, signer.dnskey());
+            answer.records.push(key);
+        }
+        let parent_side = kind == 43;
+        match self.cut(name) {
+            Some(cut) if cut.name.eq_ignore_ascii_case(name) && kind == 2 => {
+                let server = (name.to_owned(), 2, write_name("ns.example"));
+                answer.records.push(server);
+                return;
+            }
+            Some(cut) if !(cut.name.eq_ignore_ascii_case(name) && parent_side) => return,
+            _ => {}
+        }
+        if !matches!(answer.flags & 0xf, 0 | 3) {
+            return;
+        }
+        if answer.flags & 0xf == 3 || answer.records.is_empty() {
+            // "There is no such name" is said as "it has no records" (RFC 4470).
+            answer.flags &= !0xf;
+            let mut kinds: Vec<u16> = self
+                .lines
+                .iter()
+                .filter(|line| line.name.eq_ignore_ascii_case(name))
+                .filter_map(|line| KINDS.iter().find(|(k, _)| *k == line.kind).map(|k| k.1))
+                .collect();
+            if self.cut(name).is_some() {
+                kinds = vec![2];
+            }
+            let last = answer.records.last().map(|(_, _, data)| data.clone());
+            let owner = last
+                .and_then(|data| read_name(&data, 0))
+                .map(|(name, _)| name);
+            let owner = owner.unwrap_or_else(|| name.to_owned());
+            let nsec = (owner.clone(), signer::NSEC, Signer::nsec(&owner, &kinds));
+            answer.authorities.push(nsec);
+        }
+        if trouble == "UNSIGNED" {
+            return;
+        }
+        for section in [&mut answer.records, &mut answer.authorities] {
+            let mut sets: Vec<(String, u16)> = Vec::new();
+            for (name, kind, _) in section.iter() {
+                let set = (name.clone(), *kind);
+                if !sets.contains(&set) && self.cut(name).is_none_or(|_| parent_side) {
+                    sets.push(set);
+                }
+            }
+            for (name, kind) in sets {
+                let of = section.iter().filter(|r| r.0 == name && r.1 == kind);
+                let data: Vec<Vec<u8>> = of.map(|r| r.2.clone()).collect();
+                let mut signature = signer.sign(&name, kind, TTL, &data, trouble == "EXPIRED");
+                if trouble == "BADSIG" {
+                    *signature.last_mut().unwrap() ^= 1;
+                }
+                section.push((name, signer::RRSIG, signature));
+            }
+        }
     }
 
     fn look_up(&self, name: &str, kind: &str, answer: &mut Answer) {
@@ -254,7 +366,20 @@ fn record(line: &Line) -> Record {
         "MX" => {
             let (preference, host) = line.value.split_once(' ').unwrap();
             let preference: u16 = preference.parse().unwrap();
-            [&preference.to_be_bytes()[..], &write_name(host)].concat()
+            [
+                &preference.to_be_bytes()[..],
+                &write_name(&host.to_ascii_lowercase()),
+            ]
+            .concat()
+        }
+        // `3 1 1 HEX`.
+        "TLSA" => {
+            let mut words = line.value.split(' ');
+            let mut out: Vec<u8> = words.by_ref().take(3).map(|n| n.parse().unwrap()).collect();
+            let hex = words.next().unwrap();
+            let octet = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+            out.extend((0..hex.len()).step_by(2).map(octet));
+            out
         }
         _ => write_name(&line.value),
     };
@@ -282,7 +407,8 @@ impl Answer {
         for (name, kind, data) in self.records.iter().chain(&self.authorities) {
             out.extend(write_name(name));
             out.extend(kind.to_be_bytes());
-            out.extend([0, 1, 0, 0, 0, 60]);
+            out.extend([0, 1]);
+            out.extend(TTL.to_be_bytes());
             out.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
             out.extend(data);
         }
@@ -290,7 +416,7 @@ impl Answer {
     }
 }
 
-fn write_name(name: &str) -> Vec<u8> {
+pub fn write_name(name: &str) -> Vec<u8> {
     let mut out = Vec::new();
     for label in name.split('.').filter(|label| !label.is_empty()) {
         out.push(u8::try_from(label.len()).unwrap());

@@ -12,6 +12,7 @@ pub mod mail;
 pub mod queued;
 pub mod quoted;
 pub mod remote;
+pub mod signer;
 pub mod system;
 pub mod talk;
 pub mod tls;

@@ -86,9 +86,16 @@ impl System {
     /// A system whose mail for others goes to the MX hosts that this name server tells of, at this server's port.
     pub fn direct(name: &str, dns: &super::Dns, remote: &super::Remote) -> Self {
         let port = remote.address.port();
-        Self::new(name)
+        let system = Self::new(name)
             .with("dns", &dns.keys())
-            .with("remote", &format!("port = {port}"))
+            .with("remote", &format!("port = {port}"));
+        let Some(anchor) = dns.anchor() else {
+            return system;
+        };
+        let path = system.path("anchor");
+        std::fs::write(&path, anchor).unwrap();
+        let key = format!("trust_anchor = {:?}", path.display().to_string());
+        system.with("dns", &key)
     }
 
     /// The same system with lines in a section of its configuration. A key that was there is replaced; a

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData as _,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{
@@ -22,6 +24,7 @@ pub type TlsStream = StreamOwned<ServerConnection, TcpStream>;
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
+    der: CertificateDer<'static>,
 }
 
 impl Authority {
@@ -30,11 +33,17 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).unwrap().pem();
+        let own = params.self_signed(&key).unwrap();
         Self {
             issuer: Issuer::new(params, key),
-            pem,
+            pem: own.pem(),
+            der: own.der().clone(),
         }
+    }
+
+    /// A TLSA record's data that names it: `2 0 1 HEX`.
+    pub fn tlsa(&self) -> String {
+        format!("2 0 1 {}", sha256(&self.der))
     }
 
     /// Writes its certificate, for `ca_file`.
@@ -59,8 +68,14 @@ impl Authority {
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Acceptor::new(certificate.der().clone(), &key)
+        // Whom the authority is named to has to be shown it (RFC 7672 3.1.2).
+        Acceptor::new(&[certificate.der().clone(), self.der.clone()], &key)
     }
+}
+
+fn sha256(octets: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, octets);
+    digest.as_ref().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// A client under TLS, which trusts the certificate in this file and no other.
@@ -137,29 +152,35 @@ impl Secure {
 pub struct Acceptor {
     config: Arc<ServerConfig>,
     certificate: CertificateDer<'static>,
+    public_key: Vec<u8>,
 }
 
 impl Acceptor {
-    fn new(certificate: CertificateDer<'static>, key: &KeyPair) -> Self {
+    fn new(chain: &[CertificateDer<'static>], key: &KeyPair) -> Self {
+        let public_key = key.subject_public_key_info();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![certificate.clone()], key)
+            .with_single_cert(chain.to_vec(), key)
             .unwrap();
         Self {
             config: Arc::new(config),
-            certificate,
+            certificate: chain[0].clone(),
+            public_key,
         }
     }
 
     /// Its SHA-256, as `fingerprint` wants it.
     pub fn fingerprint(&self) -> String {
-        let digest = ring::digest::digest(&ring::digest::SHA256, &self.certificate);
-        let hex: Vec<String> = digest.as_ref().iter().map(|b| format!("{b:02x}")).collect();
-        format!("sha256:{}", hex.concat())
+        format!("sha256:{}", sha256(&self.certificate))
+    }
+
+    /// A TLSA record's data that names its key: `3 1 1 HEX`.
+    pub fn tlsa(&self) -> String {
+        format!("3 1 1 {}", sha256(&self.public_key))
     }
 
     /// Shakes hands.

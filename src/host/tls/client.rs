@@ -13,12 +13,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ring::digest;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, ring as provider, verify_tls12_signature,
     verify_tls13_signature,
 };
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::version::{TLS12, TLS13};
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct,
@@ -27,6 +29,7 @@ use rustls::{
 
 use super::Session;
 use crate::host::words;
+use crate::proto::dane::Dane;
 use crate::proto::date::Stamp;
 
 /// What makes a server's certificate good.
@@ -38,6 +41,8 @@ pub enum Trust {
     File(PathBuf),
     /// It has this SHA-256 fingerprint, whatever else is in it.
     Fingerprint([u8; 32]),
+    /// TLSA records that DNSSEC vouches for name it, or who has signed it.
+    Dane(Dane),
     /// It is there. Whoever sits on the way can read and change everything.
     Anything,
 }
@@ -56,6 +61,9 @@ const SYSTEM_ROOTS: [&str; 7] = [
 
 /// Sessions kept to be resumed; a run of the queue speaks to a handful of hosts.
 const RESUMABLE: usize = 16;
+
+/// What is kept for different servers at most.
+const MAX_MADE: usize = 32;
 
 /// What was made for each trust, once.
 #[derive(Debug, Default)]
@@ -90,6 +98,9 @@ impl Clients {
             return Ok(Arc::clone(config));
         }
         let config = Arc::new(client_config(trust)?);
+        if made.len() >= MAX_MADE {
+            made.clear();
+        }
         made.push((trust.clone(), Arc::clone(&config)));
         Ok(config)
     }
@@ -105,10 +116,13 @@ fn client_config(trust: &Trust) -> Result<ClientConfig, String> {
         Trust::File(path) => builder.with_root_certificates(own_roots(path)?),
         Trust::Fingerprint(pin) => builder
             .dangerous()
-            .with_custom_certificate_verifier(Unchained::new(Some(*pin), &provider)),
+            .with_custom_certificate_verifier(Unchained::new(Leaf::Pinned(*pin), &provider)),
+        Trust::Dane(dane) => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Unchained::new(Leaf::Dane(dane.clone()), &provider)),
         Trust::Anything => builder
             .dangerous()
-            .with_custom_certificate_verifier(Unchained::new(None, &provider)),
+            .with_custom_certificate_verifier(Unchained::new(Leaf::Any, &provider)),
     };
     let mut config = builder.with_no_client_auth();
     config.resumption = Resumption::in_memory_sessions(RESUMABLE);
@@ -150,41 +164,91 @@ fn roots(path: &Path) -> io::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Takes a certificate without a chain. The handshake's signature is still verified: it proves that the server
+/// Which certificate is taken without a chain to an authority of this system.
+#[derive(Debug)]
+pub(super) enum Leaf {
+    /// Any.
+    Any,
+    /// The one of this fingerprint.
+    Pinned([u8; 32]),
+    /// One that a TLSA record names.
+    Dane(Dane),
+}
+
+/// Takes a certificate without such a chain. The handshake's signature is still verified: it proves that the server
 /// has the certificate's key, without which a copy of the certificate would do.
 #[derive(Debug)]
 pub(super) struct Unchained {
-    pin: Option<[u8; 32]>,
+    leaf: Leaf,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Unchained {
-    pub(super) fn new(pin: Option<[u8; 32]>, provider: &CryptoProvider) -> Arc<Self> {
+    pub(super) fn new(leaf: Leaf, provider: &CryptoProvider) -> Arc<Self> {
         let algorithms = provider.signature_verification_algorithms;
-        Arc::new(Self { pin, algorithms })
+        Arc::new(Self { leaf, algorithms })
+    }
+
+    /// RFC 7672 3.1: the certificate itself, whatever else is in it; or one that an authority among those that were
+    /// shown has signed, with a name that counts and in its time.
+    fn verify_dane(
+        &self,
+        dane: &Dane,
+        leaf: &CertificateDer<'_>,
+        shown: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let certificate = ParsedCertificate::try_from(leaf)?;
+        let key = certificate.subject_public_key_info();
+        let (authorities, own): (Vec<_>, Vec<_>) =
+            dane.records.iter().partition(|r| r.is_authority());
+        if own.iter().any(|record| record.matches(leaf, &key)) {
+            return Ok(());
+        }
+        let mut roots = RootCertStore::empty();
+        for candidate in shown {
+            let Ok(parsed) = ParsedCertificate::try_from(candidate) else {
+                continue;
+            };
+            let key = parsed.subject_public_key_info();
+            if authorities.iter().any(|r| r.matches(candidate, &key)) {
+                // One that cannot be an authority is none.
+                let _ = roots.add(candidate.clone().into_owned());
+            }
+        }
+        if roots.is_empty() {
+            return Err(Error::General(NOT_NAMED.to_owned()));
+        }
+        let algorithms = self.algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(&certificate, &roots, shown, now, algorithms)?;
+        let has = |name: &String| {
+            let name = ServerName::try_from(name.as_str());
+            name.is_ok_and(|name| verify_server_name(&certificate, &name).is_ok())
+        };
+        if dane.names.iter().any(has) {
+            return Ok(());
+        }
+        Err(CertificateError::NotValidForName.into())
     }
 }
+
+const NOT_NAMED: &str = "its certificate is none of those that its domain names in DNS (TLSA)";
 
 impl ServerCertVerifier for Unchained {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
+        shown: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
-        _: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let found = digest::digest(&digest::SHA256, leaf);
-        match self.pin {
-            Some(pin) if found.as_ref() != pin => {
-                let hex: String = found.as_ref().iter().map(|b| format!("{b:02x}")).collect();
-                Err(Error::General(format!(
-                    "its certificate has another fingerprint than the one configured, sha256:{hex}; if it was \
-                     renewed, set fingerprint to this"
-                )))
-            }
-            _ => Ok(ServerCertVerified::assertion()),
+        match &self.leaf {
+            Leaf::Any => {}
+            Leaf::Dane(dane) => self.verify_dane(dane, leaf, shown, now)?,
+            Leaf::Pinned(pin) => verify_pin(pin, leaf)?,
         }
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -208,6 +272,18 @@ impl ServerCertVerifier for Unchained {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+fn verify_pin(pin: &[u8; 32], leaf: &CertificateDer<'_>) -> Result<(), Error> {
+    let found = digest::digest(&digest::SHA256, leaf);
+    if found.as_ref() == pin {
+        return Ok(());
+    }
+    let hex: String = found.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+    Err(Error::General(format!(
+        "its certificate has another fingerprint than the one configured, sha256:{hex}; if it was renewed, set \
+         fingerprint to this"
+    )))
 }
 
 /// Before this second of 1970 and later, a clock was never set: minimta is younger.

@@ -352,6 +352,7 @@ pub fn why(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::client::{Leaf, Unchained};
     use super::super::testing::Authority;
     use super::super::{Clients, Trust};
     use super::*;
@@ -645,7 +646,7 @@ mod tests {
             .with_protocol_versions(&[&TLS13, &TLS12])
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(super::super::client::Unchained::new(None, &provider))
+            .with_custom_certificate_verifier(Unchained::new(Leaf::Any, &provider))
             .with_no_client_auth()
     }
 
@@ -715,9 +716,7 @@ mod tests {
                 .with_protocol_versions(&[version])
                 .unwrap()
                 .dangerous()
-                .with_custom_certificate_verifier(super::super::client::Unchained::new(
-                    None, &provider,
-                ))
+                .with_custom_certificate_verifier(Unchained::new(Leaf::Any, &provider))
                 .with_no_client_auth();
             let config = Arc::new(config); // which resumes what it can
             for server in [&one, &one, &other] {
