@@ -160,6 +160,38 @@ const LONGS: &[Long] = &[
     },
 ];
 
+/// Words that minimta says to itself when it starts another process of its own; no help shows them, for whoever
+/// else says them is refused.
+const INNER: &[Long] = &[
+    Long {
+        name: "as-worker",
+        value: None,
+        act: |i, _| {
+            i.part = Part::Worker;
+            Ok(())
+        },
+    },
+    Long {
+        name: "as-helper",
+        value: Some("NAME"),
+        act: |i, v| {
+            i.part = Part::Helper(v.to_owned());
+            Ok(())
+        },
+    },
+];
+
+/// Which of minimta's processes this is (minimta(8), Processes).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Whoever was started by somebody else.
+    Whole,
+    /// The one that root's process has started as the user of the spool.
+    Worker,
+    /// The one that root's process has started to deliver to this user.
+    Helper(String),
+}
+
 /// What minimta is called to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
@@ -226,6 +258,8 @@ pub enum Select {
 pub struct Invocation {
     /// What to do.
     pub mode: Mode,
+    /// Which process it is to be.
+    pub part: Part,
     /// `-C`: another configuration.
     pub config: Option<PathBuf>,
     /// `-f`, `-r`: the envelope sender, as it was typed.
@@ -302,6 +336,7 @@ impl Invocation {
         };
         Self {
             mode,
+            part: Part::Whole,
             config: None,
             sender: None,
             full_name: None,
@@ -333,7 +368,7 @@ fn long_option(
     let (name, joined) = text
         .split_once('=')
         .map_or((text, None), |(name, value)| (name, Some(value)));
-    let Some(long) = LONGS.iter().find(|l| l.name == name) else {
+    let Some(long) = LONGS.iter().chain(INNER).find(|l| l.name == name) else {
         return Err(Error::Usage(format!(
             "there is no option --{name}; minimta --help lists them"
         )));

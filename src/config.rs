@@ -53,6 +53,8 @@ pub struct Config {
     pub hostname: Domain,
     /// `domains`: mail for these is delivered here.
     pub domains: Vec<Domain>,
+    /// `user`: whom the work is done as when root starts it.
+    pub user: String,
     /// `[smarthost]` or `[[smarthost]]`: in the order in which they are tried.
     pub smarthosts: Vec<Smarthost>,
     /// `[[route]]`: the first that fits counts.
@@ -120,6 +122,7 @@ impl Config {
             file: None,
             hostname: unknown_host()?,
             domains: Vec::new(),
+            user: String::new(),
             smarthosts: Vec::new(),
             routes: Vec::new(),
             rewrite: Rewrite::default(),

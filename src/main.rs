@@ -13,12 +13,16 @@ mod json;
 mod proto;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use cli::{Invocation, Mode, complain, say};
+use cli::{Mode, Part, complain, say};
 use config::{Config, System};
 use error::{Error, Result};
-use flow::{Context, admin, check, daemon, dkim_key, password, queue, stdio, submit};
-use host::spool::Spool;
+use flow::helpers::Keeper;
+use flow::{
+    Context, admin, check, daemon, dkim_key, helper, parent, password, queue, stdio, submit,
+};
+use host::channel::Channel;
 use host::{accounts, logging, privilege};
 
 fn main() -> ExitCode {
@@ -75,17 +79,57 @@ fn run(program: &str) -> Result<ExitCode> {
         }
         _ => {}
     }
+    if call.part != Part::Whole || matches!(call.mode, Mode::Daemon | Mode::Queue) {
+        begin_alone();
+    }
     if call.config.is_some() {
         privilege::drop_group().map_err(Error::NoPermission)?;
     }
     let system = System {
         hostname: &accounts::system_name,
     };
-    let context = context(
-        program,
-        &call,
-        Config::load(call.config.as_deref(), &system)?,
-    );
+    let config = Config::load(call.config.as_deref(), &system)?;
+    if let Part::Helper(whom) = &call.part {
+        helper::run(&Context::new(config, program, &call), whom)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut context = Context::new(config, program, &call);
+    if call.part == Part::Worker {
+        context.keeper = Some(worker(&context)?);
+    } else {
+        // Whoever asks how things are must hear it of a machine that is not ready, too.
+        let asks = matches!(
+            call.mode,
+            Mode::Check | Mode::Test(_) | Mode::Verify | Mode::Aliases | Mode::DkimKey(_)
+        );
+        context.servant = match parent::servant(&context) {
+            Err(_) if asks => None,
+            servant => servant?,
+        };
+    }
+    let is_work = matches!(call.mode, Mode::Daemon | Mode::Queue);
+    if let Some(servant) = &context.servant {
+        if is_work || !context.spool.root().exists() {
+            parent::make_folders(&context, servant)?;
+        }
+        // Others look over what root has, or make what is root's.
+        let is_mail = matches!(
+            call.mode,
+            Mode::Submit | Mode::Smtp | Mode::List | Mode::Show(_)
+        ) || matches!(
+            call.mode,
+            Mode::Remove | Mode::Hold | Mode::Release | Mode::Verify
+        );
+        if is_mail {
+            privilege::act_as(servant).map_err(Error::Os)?;
+        }
+    }
+    if let Err(sentence) = logging::start(&context.config.log, program) {
+        complain(program, &sentence);
+    }
+    if let (true, Some(servant)) = (is_work, &context.servant) {
+        return parent::run(&context, &call, servant);
+    }
     match &call.mode {
         Mode::Submit => submit::run(&context, &call)?,
         Mode::Smtp => stdio::run(&context, &call)?,
@@ -114,19 +158,28 @@ fn run(program: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn context(program: &str, call: &Invocation, config: Config) -> Context {
-    if let Err(sentence) = logging::start(&config.log, program) {
-        complain(program, &sentence);
+/// What is not to be inherited from whoever started a process that stays: descriptors, but those that are handed over
+/// by their number, and signals that wait.
+fn begin_alone() {
+    let handed_over: i32 = std::env::var("LISTEN_FDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0);
+    privilege::close_from(handed_over.clamp(0, 1000).saturating_add(3));
+    privilege::hear_signals();
+}
+
+/// The way to root's process, which has started this one.
+fn worker(context: &Context) -> Result<Arc<Keeper>> {
+    let refused =
+        |why: &str| Error::NoPermission(format!("workers are started by minimta itself{why}"));
+    let account = accounts::find(&context.config.user).map_err(Error::Os)?;
+    if !account.is_some_and(|account| privilege::is_bare(&account)) {
+        privilege::drop_group().map_err(Error::NoPermission)?;
+        return Err(refused(", as the user of the spool"));
     }
-    let spool = Spool::new(
-        &config.queue.spool,
-        config.queue.min_free,
-        config.queue.max_messages,
-    );
-    Context {
-        config,
-        spool,
-        program: program.to_owned(),
-        verbose: call.verbose,
-    }
+    privilege::forswear();
+    privilege::end_with_parent();
+    let line = Channel::on_standard_input().map_err(|_| refused(""))?;
+    Ok(Arc::new(Keeper::new(line)))
 }

@@ -21,6 +21,7 @@ case $me in *[!a-z0-9_-]* | '') me=postmaster ;; esac
 
 cat > minimta.toml <<EOF
 hostname = "demo.example"
+user = "root"  # if it is root who runs this, all is done as root
 
 [local]
 mailbox = "$here/Maildir/"

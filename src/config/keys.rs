@@ -66,6 +66,16 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        section: "",
+        name: "user",
+        shown: Shown::Default(r#""minimta""#),
+        doc: "Whom minimta works as when root starts it; the spool and the run folder are this user's. Root's own name: as root.",
+        set: |draft, v| {
+            draft.config.user = value::user(v)?;
+            Ok(())
+        },
+    },
+    Key {
         section: "smarthost",
         name: "host",
         shown: Shown::Example(r#""smtp.example.org""#),

@@ -224,6 +224,16 @@ pub fn path(value: &Value) -> Result<PathBuf, Wrong> {
     Ok(PathBuf::from(path))
 }
 
+/// A user of this system, by name.
+pub fn user(value: &Value) -> Result<String, Wrong> {
+    let wrong = || Wrong::new("a user name such as \"minimta\"", value);
+    let name = text(value).map_err(|_| wrong())?;
+    if name.starts_with('-') || name.contains(['/', ':', ' ']) {
+        return Err(wrong());
+    }
+    Ok(name)
+}
+
 /// A program and its arguments.
 pub fn words(value: &Value) -> Result<Vec<String>, Wrong> {
     let wrong = || {

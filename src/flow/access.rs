@@ -368,6 +368,8 @@ mod tests {
                     spool,
                     program: "minimta".to_owned(),
                     verbose: false,
+                    keeper: None,
+                    servant: None,
                 },
             }
         }

@@ -9,7 +9,7 @@ use super::exchange::own_domains;
 use super::links::{Shared, Station};
 use super::queue::hop_from;
 use super::send::Connection;
-use super::{Context, deliver, exchange};
+use super::{Context, ends, exchange, parent};
 use crate::cli::{Invocation, say};
 use crate::config::{Password, Smarthost};
 use crate::error::{Error, Result};
@@ -59,6 +59,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<ExitCode> {
     configuration(context, &mut findings);
     host_name(context, &mut findings);
     system(&mut findings);
+    servant(context, &mut findings);
     spool(context, &mut findings);
     mailbox(context, &mut findings);
     smarthosts(context, &mut findings);
@@ -102,6 +103,30 @@ fn add(
         thing: thing.into(),
         text: text.into(),
     });
+}
+
+/// Whom root's minimta works as.
+fn servant(context: &Context, findings: &mut Vec<Finding>) {
+    if !privilege::is_root() {
+        return;
+    }
+    let thing = "user";
+    match parent::servant(context) {
+        Ok(Some(account)) => {
+            let text = format!(
+                "all that meets mail or the network is done as {}",
+                account.name
+            );
+            add(findings, Grade::Ok, thing, text);
+        }
+        Ok(None) => add(
+            findings,
+            Grade::Warning,
+            thing,
+            "all is done as root; name another user, as whom mail and the network are met with fewer rights",
+        ),
+        Err(error) => add(findings, Grade::Error, thing, error.to_string()),
+    }
 }
 
 fn configuration(context: &Context, findings: &mut Vec<Finding>) {
@@ -206,7 +231,7 @@ fn spool(context: &Context, findings: &mut Vec<Finding>) {
 
 fn mailbox(context: &Context, findings: &mut Vec<Finding>) {
     let account = accounts::caller();
-    let path = deliver::mailbox(&context.config.local.mailbox, &account);
+    let path = ends::mailbox(&context.config.local.mailbox, &account);
     let thing = format!("mailbox of {}", account.name);
     let parent = path.parent().unwrap_or(Path::new("/"));
     match std::fs::metadata(if path.exists() { &path } else { parent }) {

@@ -52,14 +52,22 @@ const CERTIFICATE: Duration = Duration::from_secs(60);
 /// # Errors
 /// What keeps it from beginning: addresses, the run folder, the system.
 pub fn run(context: Context, call: &Invocation) -> Result<()> {
-    let doors = Doors::open(&context.config, call.listen)?;
+    let doors = match &context.keeper {
+        Some(keeper) => {
+            // Users cannot make the folders of the spool.
+            context.spool.create()?;
+            keeper.take_doors(&context.config, call.listen)?
+        }
+        None => Doors::open(&context.config, call.listen, false)?,
+    };
     let presence = Presence::take(&context.config.queue.run)?;
     // A connection has one, and a message on its way another.
     privilege::allow_files(2 * context.config.listen.max_connections + 256);
-    if call.detach && !doors.handed_over {
+    let is_worker = context.keeper.is_some();
+    if call.detach && !doors.handed_over && !is_worker {
         privilege::detach().map_err(Error::Os)?;
     }
-    presence.announce()?;
+    presence.announce(is_worker)?;
     doors.tell();
     let Doors {
         listeners,
@@ -270,6 +278,8 @@ impl Daemon<'_> {
             spool,
             program: old.program.clone(),
             verbose: old.verbose,
+            keeper: old.keeper.clone(),
+            servant: None,
         };
         self.service = Arc::new(Service::new(context));
         self.service.look_at_certificate();

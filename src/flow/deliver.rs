@@ -1,18 +1,23 @@
-//! Delivery on this system: into the mailbox of the user who runs this process.
+//! Delivery on this system: into the mailbox of the user who runs this process, or by helpers, who are the users whose
+//! mail it is.
 //!
-//! A mailbox belongs to its user, so nobody else's is touched: mail for another user waits for a run as him.
+//! A mailbox belongs to its user, so nobody else touches it: without root's help, mail for another user waits.
 
-use std::io::{self, Cursor, Read};
+use std::cell::Cell;
+use std::io::{Cursor, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 
+use super::ends::{self, Place, deferred};
+use super::helpers::Helpers;
 use super::{Context, Damaged, Outcomes, text};
 use crate::host::accounts::{self, Account};
-use crate::host::maildir::{self, UniqueName};
+use crate::host::privilege;
 use crate::host::spool::Claim;
-use crate::host::{clock, mbox};
-use crate::proto::address::Mailbox;
-use crate::proto::envelope::{Outcome, Verdict};
+use crate::proto::address::{Mailbox, ReversePath};
+use crate::proto::end::End;
+use crate::proto::envelope::{Envelope, Outcome, Recipient, Verdict};
+use crate::proto::handover::{Letter, Whom};
+use crate::proto::header::Header;
 use crate::proto::reply::Enhanced;
 use crate::proto::route::{Hop, is_role};
 
@@ -20,26 +25,39 @@ use crate::proto::route::{Hop, is_role};
 ///
 /// # Errors
 /// [`Damaged`] when the message is not what was accepted; nothing was delivered then.
-pub fn deliver(context: &Context, claim: &Claim, indices: &[usize]) -> Result<Outcomes, Damaged> {
+pub fn deliver(
+    context: &Context,
+    helpers: Option<&Helpers>,
+    claim: &Claim,
+    indices: &[usize],
+) -> Result<Outcomes, Damaged> {
     let mut outcomes = Outcomes::new();
     let envelope = claim.envelope();
     for index in indices {
         if let Some(recipient) = envelope.recipients.get(*index) {
-            outcomes.push((*index, to_one(context, claim, &recipient.address)?));
+            let outcome = to_one(context, helpers, claim, &envelope, recipient)?;
+            outcomes.push((*index, outcome));
         }
     }
     Ok(outcomes)
 }
 
-/// Whether this process can end the wait of a recipient: it is remote, or this user's, or nobody's, or nobody
-/// else works on this spool.
+/// Whether this process can end the wait of a recipient: it is remote, or there are helpers, or it is this user's, or
+/// nobody else works on this spool.
 pub fn is_ours_to_try(context: &Context, claim: &Claim, index: usize) -> bool {
     let envelope = claim.envelope();
     let Some(recipient) = envelope.recipients.get(index) else {
         return false;
     };
-    super::queue::hop(context, &recipient.address) != Hop::Local
-        || owner(context) == Some(accounts::caller_uid())
+    if super::queue::hop(context, &recipient.address) != Hop::Local || context.keeper.is_some() {
+        return true;
+    }
+    // In the right of the program's group nothing is written to where its caller may have put a link, and no command
+    // is run.
+    if privilege::has_group() {
+        return false;
+    }
+    owner(context) == Some(accounts::caller_uid())
         || matches!(account(context, &recipient.address), Ok(Some(a)) if a.uid == accounts::caller_uid())
 }
 
@@ -74,109 +92,120 @@ pub fn account(context: &Context, address: &Mailbox) -> Result<Option<Account>, 
     }
 }
 
-fn to_one(context: &Context, claim: &Claim, address: &Mailbox) -> Result<Outcome, Damaged> {
-    let deferred =
-        |enhanced, text: &str| Ok(Outcome::new(Verdict::Deferred, None, enhanced, "", text));
-    let account = match account(context, address) {
-        Ok(Some(account)) => account,
-        Ok(None) => {
-            let text = format!("there is no user {} here", address.local());
-            return Ok(Outcome::new(
-                Verdict::Failed,
-                None,
-                Enhanced(5, 1, 1),
-                "",
-                &text,
-            ));
-        }
-        Err(sentence) => return deferred(Enhanced(4, 3, 0), &sentence),
+/// Tries one recipient.
+fn to_one(
+    context: &Context,
+    helpers: Option<&Helpers>,
+    claim: &Claim,
+    envelope: &Envelope,
+    recipient: &Recipient,
+) -> Result<Outcome, Damaged> {
+    let Some(end) = recipient.end() else {
+        return Ok(deferred(
+            Enhanced(4, 3, 0),
+            "it is not known yet where this mail ends",
+        ));
     };
-    if account.uid != accounts::caller_uid() {
-        return deferred(
-            Enhanced(4, 2, 0),
-            &format!(
-                "this mail waits for a queue run as the user {}",
-                account.name
-            ),
+    let (whom, account) = match owner_of(context, recipient, end) {
+        Ok(found) => found,
+        Err(outcome) => return Ok(outcome),
+    };
+    if helpers.is_none() && account.uid != accounts::caller_uid() {
+        let text = format!(
+            "this mail waits for a queue run as root, or as the user {}",
+            account.name
         );
+        return Ok(deferred(Enhanced(4, 2, 0), &text));
     }
-    let pattern = &context.config.local.mailbox;
-    let mailbox = mailbox(pattern, &account);
-    let trace = format!(
-        "Return-Path: {}\r\nDelivered-To: {address}\r\n",
-        claim.envelope().sender
-    );
-    let message = text::changed(claim, &|header| header.strip("Return-Path"));
+    let address = &recipient.address;
+    let sender = recipient.origin.as_ref().and_then(|o| o.sender.clone());
+    let letter = Letter {
+        end: end.clone(),
+        sender: sender.map_or_else(|| envelope.sender.clone(), ReversePath::Mailbox),
+        recipient: address.clone(),
+        first: first(envelope, recipient).clone(),
+    };
+    let looped = Cell::new(false);
+    let message = text::changed(claim, &|header| {
+        header.strip("Return-Path");
+        looped.set(was_here(header, address));
+    });
     let Ok(message) = message else {
         return Err(Damaged);
     };
-    let mut message = Watched {
-        inner: Cursor::new(trace).chain(message),
-        damaged: false,
+    if looped.get() {
+        let text = format!("the message was delivered to {address} before; it runs in a loop");
+        return Ok(failed(Enhanced(5, 4, 6), &text));
+    }
+    let mut message = Cursor::new(trace(&letter)).chain(message);
+    match helpers {
+        None => {
+            let place = Place::of(context, &account, &letter.end);
+            ends::deliver(context, &account, &place, &letter, &mut message)
+        }
+        Some(helpers) => helpers.deliver(&whom, &letter, &mut message),
+    }
+}
+
+/// In whose right something is delivered: by root's process, and without it.
+fn owner_of(
+    context: &Context,
+    recipient: &Recipient,
+    end: &End,
+) -> Result<(Whom, Account), Outcome> {
+    let user = recipient.origin.as_ref().and_then(|o| o.user.as_deref());
+    let found = match (end, user) {
+        (_, Some(name)) => accounts::find(name),
+        (End::Mailbox, None) => account(context, &recipient.address),
+        // Without root's help all is done in the right of whoever runs this.
+        (End::File(_) | End::Pipe(_), None) => return Ok((Whom::Nobody, accounts::caller())),
     };
-    let (kind, done) = if pattern.ends_with('/') {
-        let name = UniqueName::new(clock::since_1970(), &context.config.hostname);
-        (
-            "Maildir",
-            maildir::deliver(&mailbox, &name, &mut message).map(drop),
-        )
-    } else {
-        let mut tries = 0;
-        let mut wait = || {
-            tries += 1;
-            std::thread::sleep(MBOX_WAIT);
-            tries < MBOX_TRIES
-        };
-        (
-            "mbox",
-            mbox::append(
-                &mailbox,
-                &claim.envelope().sender,
-                clock::now(),
-                &mut message,
-                &mut wait,
-            ),
-        )
-    };
-    match done {
-        _ if message.damaged => Err(Damaged),
-        Ok(()) => {
-            let text = format!("{kind} {}", mailbox.display());
-            Ok(Outcome::new(
-                Verdict::Delivered,
-                None,
-                Enhanced(2, 0, 0),
-                "",
-                &text,
+    match found {
+        Ok(Some(account)) if account.is_person() => Ok((Whom::User(account.name.clone()), account)),
+        // A service has no mailbox: root hears of it.
+        Ok(Some(account)) => Ok((Whom::Root, account)),
+        Ok(None) => {
+            let name = user.unwrap_or(recipient.address.local());
+            Err(failed(
+                Enhanced(5, 1, 1),
+                &format!("there is no user {name} here"),
             ))
         }
-        Err(trouble) => deferred(trouble.enhanced, &trouble.sentence),
+        Err(sentence) => Err(deferred(Enhanced(4, 3, 0), &sentence)),
     }
 }
 
-/// How long, and how often, a delivery waits for an mbox that someone else has locked.
-const MBOX_WAIT: std::time::Duration = std::time::Duration::from_millis(200);
-const MBOX_TRIES: u32 = 50;
-
-/// Remembers that a message turned out to be damaged while it was read.
-struct Watched<R> {
-    inner: R,
-    damaged: bool,
+/// The address that the envelope had at first, before expansions.
+fn first<'a>(envelope: &'a Envelope, recipient: &'a Recipient) -> &'a Mailbox {
+    let mut found = recipient;
+    // Each was made of one before it.
+    while let Some(before) = found
+        .origin
+        .as_ref()
+        .and_then(|o| envelope.recipients.get(o.of))
+    {
+        found = before;
+    }
+    &found.address
 }
 
-impl<R: Read> Read for Watched<R> {
-    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(block);
-        self.damaged |= matches!(&read, Err(e) if e.kind() == io::ErrorKind::InvalidData);
-        read
-    }
+/// What stands at the top of a message that was delivered (RFC 5321 4.4; the others by long custom).
+fn trace(letter: &Letter) -> String {
+    format!(
+        "Return-Path: {}\r\nX-Original-To: {}\r\nDelivered-To: {}\r\n",
+        letter.sender, letter.first, letter.recipient
+    )
 }
 
-/// `~` is the home and `%u` the name of the user.
-pub fn mailbox(pattern: &str, account: &Account) -> PathBuf {
-    let named = pattern.replace("%u", &account.name);
-    match named.strip_prefix("~/") {
-        Some(below) => account.home.join(below),
-        None => PathBuf::from(named),
-    }
+/// Whether a message was delivered to this address before: then it comes from there, and would again.
+fn was_here(header: &Header, address: &Mailbox) -> bool {
+    let address = address.to_string();
+    header.fields().iter().any(|field| {
+        let text = field.body().trim_ascii();
+        field.is("Delivered-To") && text.eq_ignore_ascii_case(address.as_bytes())
+    })
+}
+
+fn failed(enhanced: Enhanced, text: &str) -> Outcome {
+    Outcome::new(Verdict::Failed, None, enhanced, "", text)
 }

@@ -35,9 +35,9 @@ const REST: Duration = Duration::from_secs(60);
 /// How long a connection may have been idle, to be used again.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// Whether messages go straight through.
+/// Whether messages go straight through. What root hands in does not: he speaks to no network.
 pub fn is_wanted(context: &Context) -> bool {
-    context.config.queue.first_try == FirstTry::Direct
+    context.servant.is_none() && context.config.queue.first_try == FirstTry::Direct
 }
 
 /// Hops that were found to be down, and until when they rest.

@@ -1,13 +1,21 @@
-//! Where clients come in: the places of the configuration, or the sockets that systemd has opened.
+//! Where clients come in: the places of the configuration, or the sockets that systemd has opened. Root's process opens
+//! them for its worker, which opens for itself those in the file system.
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 
 use super::access::Kind;
 use crate::config::{Config, Endpoint};
 use crate::error::{Error, Result};
 use crate::events;
+use crate::host::channel::Channel;
 use crate::host::listen::{self, Listener};
 use crate::host::words;
+
+/// The last packet of [`Doors::hand_over`]: minimta has opened them, or whoever started it.
+const OPENED: &str = "opened";
+const HANDED_OVER: &str = "handed-over";
 
 /// Where clients come in.
 pub struct Doors {
@@ -22,17 +30,71 @@ pub struct Doors {
 }
 
 impl Doors {
-    /// Opens those of the configuration, or takes those that were handed over; none, unless it is to listen.
-    ///
-    /// # Errors
-    /// What the system says against an address, with the remedy.
-    pub fn open(config: &Config, listen: bool) -> Result<Self> {
-        let mut doors = Self {
+    /// No client comes in.
+    pub fn none() -> Self {
+        Self {
             listeners: Vec::new(),
             kinds: Vec::new(),
             places: Vec::new(),
             handed_over: false,
+        }
+    }
+
+    /// Hands them to the worker of this process, which knows its own when the last packet has come.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn hand_over(&self, line: &Channel) -> io::Result<()> {
+        for ((listener, kind), place) in self.listeners.iter().zip(&self.kinds).zip(&self.places) {
+            line.send(&format!("{} {place}", kind.name()), Some(listener.as_fd()))?;
+        }
+        let last = if self.handed_over {
+            HANDED_OVER
+        } else {
+            OPENED
         };
+        line.send(last, None)
+    }
+
+    /// Takes those that root's process has opened, and opens the others.
+    ///
+    /// # Errors
+    /// As for [`Doors::open`]; `Internal` when what comes is none of ours.
+    pub fn take(config: &Config, line: &Channel, listen: bool) -> Result<Self> {
+        let broken = |why: &dyn std::fmt::Display| {
+            Error::Internal(format!("cannot take over what is listened at: {why}"))
+        };
+        let mut doors = Self::none();
+        loop {
+            let packet = line.receive().map_err(|e| broken(&words(&e)))?;
+            let packet = packet.ok_or_else(|| broken(&"it broke off"))?;
+            match (packet.descriptor, packet.text.split_once(' ')) {
+                (Some(descriptor), Some((kind, place))) => {
+                    let listener = Listener::of(descriptor).map_err(|e| broken(&words(&e)))?;
+                    doors.add(kind_of(kind, listener.address()), listener, &place);
+                }
+                (None, None) if packet.text == HANDED_OVER => {
+                    doors.handed_over = true;
+                    return Ok(doors);
+                }
+                (None, None) if packet.text == OPENED => break,
+                _ => return Err(broken(&"a packet is none of ours")),
+            }
+        }
+        if listen {
+            doors.open_those(config, &|endpoint| matches!(endpoint, Endpoint::Unix(_)))?;
+            doors.check()?;
+        }
+        Ok(doors)
+    }
+
+    /// Opens those of the configuration, or takes those that were handed over; none, unless it is to listen. A worker
+    /// opens for itself what stands in the file system, in its own folders.
+    ///
+    /// # Errors
+    /// What the system says against an address, with the remedy.
+    pub fn open(config: &Config, listen: bool, for_worker: bool) -> Result<Self> {
+        let mut doors = Self::none();
         if !listen {
             return Ok(doors);
         }
@@ -50,6 +112,16 @@ impl Doors {
         if doors.handed_over {
             return Ok(doors);
         }
+        doors.open_those(config, &|endpoint| {
+            !for_worker || matches!(endpoint, Endpoint::Tcp(_))
+        })?;
+        if !for_worker {
+            doors.check()?;
+        }
+        Ok(doors)
+    }
+
+    fn open_those(&mut self, config: &Config, wanted: &dyn Fn(&Endpoint) -> bool) -> Result<()> {
         let listen = &config.listen;
         for (kind, endpoints) in [
             (Kind::Smtp, &listen.smtp),
@@ -57,17 +129,22 @@ impl Doors {
             (Kind::Submissions, &listen.submissions),
             (Kind::Lmtp, &listen.lmtp),
         ] {
-            for endpoint in endpoints {
-                doors.open_one(kind, endpoint)?;
+            for endpoint in endpoints.iter().filter(|e| wanted(e)) {
+                self.open_one(kind, endpoint)?;
             }
         }
-        if doors.listeners.is_empty() {
+        Ok(())
+    }
+
+    /// Sees that there is one at all.
+    fn check(&self) -> Result<()> {
+        if self.listeners.is_empty() {
             return Err(Error::Config(
                 "there is nothing to listen at; name an address in [listen], or start it with -q15m alone to run only the queue"
                     .to_owned(),
             ));
         }
-        Ok(doors)
+        Ok(())
     }
 
     fn open_one(&mut self, kind: Kind, endpoint: &Endpoint) -> Result<()> {

@@ -1,7 +1,13 @@
 //! The story of a message, in reading order: received or submitted, queued, delivered or sent, reported. Glue only: what is
 //! decided is decided in `proto/`, what is touched is touched in `host/`.
 
+use std::sync::Arc;
+
+use helpers::Keeper;
+
+use crate::cli::Invocation;
 use crate::config::Config;
+use crate::host::accounts::Account;
 use crate::host::spool::Spool;
 use crate::proto::envelope::Outcome;
 
@@ -18,10 +24,14 @@ pub mod dialogue;
 pub mod direct;
 pub mod dkim_key;
 pub mod doors;
+pub mod ends;
 pub mod exchange;
+pub mod helper;
+pub mod helpers;
 pub mod intake;
 pub mod lanes;
 pub mod links;
+pub mod parent;
 pub mod password;
 pub mod queue;
 pub mod receive;
@@ -45,6 +55,25 @@ pub struct Context {
     pub program: String,
     /// `-v`: say on standard error what is done.
     pub verbose: bool,
+    /// The way to root's process, when it has started this one to work.
+    pub keeper: Option<Arc<Keeper>>,
+    /// The user of the spool, when root runs this process and is not that user himself.
+    pub servant: Option<Account>,
+}
+
+impl Context {
+    /// For a call of the program.
+    pub fn new(config: Config, program: &str, call: &Invocation) -> Self {
+        let queue = &config.queue;
+        Self {
+            spool: Spool::new(&queue.spool, queue.min_free, queue.max_messages),
+            config,
+            program: program.to_owned(),
+            verbose: call.verbose,
+            keeper: None,
+            servant: None,
+        }
+    }
 }
 
 /// How it went, by index into the envelope's recipients.

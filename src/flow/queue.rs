@@ -15,13 +15,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::dialogue::Outgoing;
+use super::helpers::Helpers;
 use super::lanes::{Errand, Lanes, Width};
 use super::links::{Links, Shared};
 use super::settle::{policy, settle};
-use super::{Context, deliver};
+use super::{Context, deliver, parent};
 use crate::cli::{Invocation, Select, complain};
 use crate::error::{Error, Result};
 use crate::events;
+use crate::host::accounts::Account;
 use crate::host::spool::{Claim, Folder, Item, Refusal};
 use crate::host::{clock, presence, privilege};
 use crate::proto::address::Mailbox;
@@ -39,13 +41,22 @@ const WORTH_A_CONNECTION: usize = 10;
 /// # Errors
 /// Those of reading the spool. A message that could not be delivered is none.
 pub fn run(context: &Context, call: &Invocation) -> Result<()> {
+    if let Some(keeper) = &context.keeper {
+        // There are none; but it says that, too.
+        keeper.take_doors(&context.config, false)?;
+        // Users cannot make them.
+        context.spool.create()?;
+    }
     context
         .spool
         .sweep(&mut |id| events::swept(id, "its writer died before it was accepted"));
     let now = clock::now();
     let mut items = context.spool.scan(Folder::New)?;
     items.extend(context.spool.scan(Folder::Cur)?);
-    items.retain(|item| (!call.due || item.due <= now) && is_selected(context, item, &call.select));
+    let named = |item: &Item| call.arguments.is_empty() || call.arguments.contains(&item.id);
+    items.retain(|item| {
+        (!call.due || item.due <= now) && named(item) && is_selected(context, item, &call.select)
+    });
     let talk = context.verbose || std::io::stderr().is_terminal();
     let run = Run::new(context, talk);
     run.all(items);
@@ -74,6 +85,13 @@ pub fn first_attempt(
         drop(held);
         daemon.wake();
         return;
+    }
+    if let Some(servant) = &context.servant {
+        let ids = held.iter().map(|claim| claim.id.clone());
+        let ids: Vec<String> = ids.chain(items.into_iter().map(|item| item.id)).collect();
+        // The worker cannot take what is still held here.
+        drop(held);
+        return attempt_by_worker(context, servant, &ids, background);
     }
     let worth = |claim: &Claim| {
         claim
@@ -110,6 +128,35 @@ pub fn first_attempt(
         if place.is_some() {
             run.all(context.spool.scan(Folder::New).unwrap_or_default());
         }
+    }
+}
+
+/// The same for what root submits: root does not do it himself, and has helpers made for mail of other users.
+fn attempt_by_worker(context: &Context, servant: &Account, ids: &[String], background: bool) {
+    if ids.is_empty() {
+        return;
+    }
+    let workers = context.config.queue.workers;
+    let mut place = None;
+    if background {
+        place = context.spool.place(workers);
+        if place.is_none() || privilege::detach().is_err() {
+            return;
+        }
+    }
+    let run = |ids: &[String]| {
+        let done = privilege::be_root()
+            .map_err(Error::Os)
+            .and_then(|()| parent::run_queue(context, servant, ids));
+        if let Err(error) = &done {
+            events::trouble("-", error);
+        }
+        done.is_ok()
+    };
+    let mut goes_on = run(ids);
+    while goes_on && place.is_some() {
+        place = place.and_then(|place| context.spool.next_wanted(place, workers));
+        goes_on = place.is_some() && run(&[]);
     }
 }
 
@@ -185,6 +232,8 @@ pub struct Run<'a> {
     held: Mutex<HashMap<String, Weak<Claim>>>,
     tally: Mutex<Tally>,
     shared: Shared<'a>,
+    /// Those who deliver in the right of others, when root's process makes them.
+    helpers: Option<Helpers>,
 }
 
 impl<'a> Run<'a> {
@@ -203,6 +252,7 @@ impl<'a> Run<'a> {
             held,
             tally,
             shared,
+            helpers: context.keeper.clone().map(Helpers::new),
         }
     }
 
@@ -376,7 +426,10 @@ impl<'a> Run<'a> {
             return Vec::new();
         }
         let outcomes = match hop {
-            Hop::Local => deliver::deliver(self.context, claim, &waiting),
+            Hop::Local => {
+                let helpers = self.helpers.as_ref();
+                deliver::deliver(self.context, helpers, claim, &waiting)
+            }
             Hop::Refuse(why) => Ok(waiting.iter().map(|i| (*i, refused(why))).collect()),
             _ => links.send(hop, claim, &waiting),
         };

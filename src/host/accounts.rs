@@ -11,14 +11,18 @@ pub struct Account {
     pub name: String,
     /// Numeric id.
     pub uid: u32,
+    /// Numeric id of his own group.
+    pub gid: u32,
     /// Full name: the GECOS field up to its first comma, `&` meaning the login name.
     pub full_name: Option<String>,
     /// Home folder.
     pub home: PathBuf,
+    /// Login shell.
+    pub shell: PathBuf,
 }
 
 impl Account {
-    fn new(name: &str, uid: u32, gecos: &str, home: &str) -> Self {
+    fn new(name: &str, (uid, gid): (u32, u32), gecos: &str, home: &str, shell: &str) -> Self {
         let mut capital = name.to_owned();
         if let Some(first) = capital.get_mut(..1) {
             first.make_ascii_uppercase();
@@ -32,8 +36,10 @@ impl Account {
         Self {
             name: name.to_owned(),
             uid,
+            gid,
             full_name,
             home: PathBuf::from(home),
+            shell: PathBuf::from(shell),
         }
     }
 }
@@ -42,9 +48,10 @@ impl From<User> for Account {
     fn from(user: User) -> Self {
         Self::new(
             &user.name,
-            user.uid.as_raw(),
+            (user.uid.as_raw(), user.gid.as_raw()),
             &user.gecos.to_string_lossy(),
             &user.dir.to_string_lossy(),
+            &user.shell.to_string_lossy(),
         )
     }
 }
@@ -53,13 +60,13 @@ impl From<User> for Account {
 fn in_passwd(passwd: &str, fits: &dyn Fn(&str, u32) -> bool) -> Option<Account> {
     passwd.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
-        let [name, _, uid, _, gecos, home, _] = fields.as_slice() else {
+        let [name, _, uid, gid, gecos, home, shell] = fields.as_slice() else {
             return None;
         };
-        let uid = uid.parse().ok()?;
+        let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
         // A + or - at its start belongs to NIS and is no user.
         (!name.starts_with(['+', '-']) && fits(name, uid))
-            .then(|| Account::new(name, uid, gecos, home))
+            .then(|| Account::new(name, (uid, gid), gecos, home, shell))
     })
 }
 
@@ -83,8 +90,10 @@ pub fn caller() -> Account {
         .unwrap_or_else(|| Account {
             name: format!("uid{uid}"),
             uid: uid.as_raw(),
+            gid: nix::unistd::getgid().as_raw(),
             full_name: None,
             home: PathBuf::from("/"),
+            shell: PathBuf::from("/bin/sh"),
         })
 }
 
@@ -113,6 +122,26 @@ pub fn find(name: &str) -> Result<Option<Account>, String> {
         look_up(&lower)
     } else {
         Ok(exact)
+    }
+}
+
+/// The least id of a user who is a person, as login.defs(5) has it.
+fn first_person() -> u32 {
+    let defs = super::read_bounded(Path::new("/etc/login.defs"), 64 * 1024).unwrap_or_default();
+    let found = String::from_utf8_lossy(&defs).lines().find_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        (words.next() == Some("UID_MIN")).then(|| words.next()?.parse().ok())?
+    });
+    found.unwrap_or(1000)
+}
+
+impl Account {
+    /// Whether this is the account of a person, not of a service: one who may have a mailbox, a ~/.forward and
+    /// commands of his own. Nothing is ever run in the right of another one.
+    pub fn is_person(&self) -> bool {
+        // The two highest ids of 16 bits are nobody's, whatever they are called.
+        let is_nobody = self.name == "nobody" || matches!(self.uid, 65534 | 65535 | u32::MAX);
+        self.uid != 0 && !is_nobody && self.uid >= first_person()
     }
 }
 

@@ -8,7 +8,7 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -73,6 +73,22 @@ impl Listener {
         Self::ready(Entrance::Unix(UnixListener::bind(path)?))
     }
 
+    /// One that another process of minimta has opened.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn of(descriptor: OwnedFd) -> io::Result<Self> {
+        let is_tcp = Socket2::from(descriptor.try_clone()?)
+            .local_addr()?
+            .as_socket()
+            .is_some();
+        Self::ready(if is_tcp {
+            Entrance::Tcp(TcpListener::from(descriptor))
+        } else {
+            Entrance::Unix(UnixListener::from(descriptor))
+        })
+    }
+
     fn ready(socket: Entrance) -> io::Result<Self> {
         match &socket {
             Entrance::Tcp(listener) => listener.set_nonblocking(true)?,
@@ -104,6 +120,15 @@ impl Listener {
                 Ok((Socket::Tcp(stream), Some(peer)))
             }
             Entrance::Unix(listener) => Ok((Socket::Unix(listener.accept()?.0), None)),
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Entrance::Tcp(listener) => listener.as_fd(),
+            Entrance::Unix(listener) => listener.as_fd(),
         }
     }
 }

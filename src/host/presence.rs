@@ -44,26 +44,25 @@ impl Presence {
             .map_err(|e| cannot("open", &pid, &e))?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut number = String::new();
-                let _ = (&mut lock).take(20).read_to_string(&mut number);
-                return Err(Error::Unavailable(format!(
-                    "minimta runs already, as process {}; stop it first, or give this one another folder with [queue] run",
-                    number.trim()
-                )));
-            }
+            Err(TryLockError::WouldBlock) => return Err(taken(&mut lock)),
             Err(TryLockError::Error(e)) => return Err(cannot("lock", &pid, &e)),
         }
         let trigger = make_trigger(&folder.join("trigger"))?;
         Ok(Self { pid, lock, trigger })
     }
 
-    /// Writes down the number of this process, now that it will stay the same.
+    /// Writes down the number of the process to send signals to, now that it will stay the same: this one, or the one
+    /// it works for.
     ///
     /// # Errors
     /// `CannotCreate`.
-    pub fn announce(&self) -> Result<()> {
-        let line = format!("{}\n", std::process::id());
+    pub fn announce(&self, works_for_another: bool) -> Result<()> {
+        let number = if works_for_another {
+            std::os::unix::process::parent_id()
+        } else {
+            std::process::id()
+        };
+        let line = format!("{number}\n");
         let written = durable::truncate(&self.lock, 0)
             .and_then(|()| durable::write_at(&self.lock, line.as_bytes(), 0));
         written.map_err(|e| cannot("write", &self.pid, &e))
@@ -85,6 +84,32 @@ impl Drop for Presence {
     fn drop(&mut self) {
         let _ = durable::remove(&self.pid);
     }
+}
+
+/// Looks whether another daemon has the place, and takes nothing.
+///
+/// # Errors
+/// `Unavailable` when one has it.
+pub fn see_that_it_is_free(folder: &Path) -> Result<()> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(durable::NO_FOLLOW)
+        .open(folder.join("pid"));
+    // What cannot be looked at is seen by the one who takes the place.
+    let Ok(mut lock) = opened else { return Ok(()) };
+    match lock.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Err(taken(&mut lock)),
+        _ => Ok(()),
+    }
+}
+
+fn taken(lock: &mut File) -> Error {
+    let mut number = String::new();
+    let _ = lock.take(20).read_to_string(&mut number);
+    Error::Unavailable(format!(
+        "minimta runs already, as process {}; stop it first, or give this one another folder with [queue] run",
+        number.trim()
+    ))
 }
 
 /// A daemon that runs.
@@ -162,7 +187,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("minimta-presence-{}", std::process::id()));
         assert!(find(&folder).is_none());
         let presence = Presence::take(&folder).unwrap();
-        presence.announce().unwrap();
+        presence.announce(false).unwrap();
         let other = Presence::take(&folder).unwrap_err().to_string();
         let number = std::process::id();
         assert!(

@@ -485,7 +485,7 @@ impl Spool {
         self.free_place(places).or_else(|| {
             // Asked for first and then looked once more: a place given up in between was given up without
             // knowing of us.
-            let _ = self.open_shared(&self.root.join(WANTED));
+            let _ = self.open_shared(&self.wanted());
             self.free_place(places)
         })
     }
@@ -493,14 +493,19 @@ impl Spool {
     /// Gives up a place, unless somebody found none in the meantime: then there is more to do in it.
     pub fn next_wanted(&self, place: Place, places: usize) -> Option<Place> {
         drop(place);
-        durable::remove(&self.root.join(WANTED)).ok()?;
+        durable::remove(&self.wanted()).ok()?;
         self.free_place(places)
+    }
+
+    /// It stands, as the places do, where every user's process of minimta may make files.
+    fn wanted(&self) -> PathBuf {
+        self.path(Folder::Tmp, WANTED)
     }
 
     fn free_place(&self, places: usize) -> Option<Place> {
         (0..places).find_map(|number| {
             // Where no such file can be made there is no such limit, and a message is not delayed for it.
-            let path = self.root.join(format!("place.{number}"));
+            let path = self.path(Folder::Tmp, &format!("place.{number}"));
             let Ok(file) = self.open_shared(&path) else {
                 return Some(Place { _lock: None });
             };

@@ -82,7 +82,6 @@ impl Recipient {
     }
 
     /// Where it ends on this system, when it does. One of the envelope ends in the mailbox of its user.
-    #[allow(dead_code)] // until the aliases
     pub fn end(&self) -> Option<&End> {
         self.origin
             .as_ref()

@@ -17,6 +17,7 @@ pub mod dsn;
 pub mod end;
 pub mod envelope;
 pub mod fields;
+pub mod handover;
 pub mod header;
 pub mod header_reader;
 pub mod header_watch;

@@ -62,6 +62,7 @@ impl System {
             sections: Vec::new(),
         }
         .with("", &format!("hostname = \"{HOST}\""))
+        .with("", &format!("user = \"{}\"", user()))
         .with("queue", &format!("spool = \"{spool}\""))
         .with("log", &format!("to = \"{log}\""))
         .with("local", &format!("mailbox = \"{mailbox}\""))

@@ -1,0 +1,265 @@
+//! The worker's side of deliveries in the right of others: it asks root's process for a helper, one for each user whose
+//! mail waits, and hands it message after message.
+//!
+//! A user has one helper in a run, however many of its deliveries go on at once: each has a line of its own to it. A
+//! helper that has nothing to do goes when another user's needs the place, and all go with the run.
+//!
+//! The helper is one of its user's processes, so it is believed nothing but one line of an answer, and waited for only
+//! so long. What breaks off leaves the message in the queue.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Damaged;
+use super::doors::Doors;
+use super::ends::{COMMAND, deferred};
+use crate::config::Config;
+use crate::error::Error;
+use crate::host::channel::Channel;
+use crate::host::words;
+use crate::proto::envelope::Outcome;
+use crate::proto::handover::{ABORT, Letter, MAX_ANSWER, MAX_BLOCK, Order, Whom, read_answer};
+use crate::proto::reply::Enhanced;
+
+/// Helpers at once; root's process makes some more, for those that are just ending.
+const HELPERS: usize = 16;
+/// How long a helper may take no octet.
+const STILL: Duration = Duration::from_secs(60);
+/// How long it may take over one message, and then over its answer.
+const MESSAGE: Duration = Duration::from_secs(600);
+const ANSWER: Duration = Duration::from_secs(COMMAND.as_secs() + 60);
+/// How long root's process may take to make one.
+const MAKING: Duration = Duration::from_secs(30);
+
+/// The worker's line to root's process.
+#[derive(Debug)]
+pub struct Keeper(Mutex<Channel>);
+
+impl Keeper {
+    /// Over this channel.
+    pub fn new(channel: Channel) -> Self {
+        Self(Mutex::new(channel))
+    }
+
+    /// Takes what root's process has opened; before anything else.
+    ///
+    /// # Errors
+    /// Those of [`Doors::take`].
+    pub fn take_doors(&self, config: &Config, listen: bool) -> Result<Doors, Error> {
+        let channel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Doors::take(config, &channel, listen)
+    }
+
+    /// Has a helper made; returned is the line over which lines to it are sent.
+    fn helper(&self, whom: &Whom) -> Result<Channel, String> {
+        // Nobody panics with the lock; and a packet is sent and received whole.
+        let channel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = |e: io::Error| {
+            format!(
+                "the process of minimta that makes helpers does not answer: {}",
+                words(&e)
+            )
+        };
+        channel.set_patience(MAKING).map_err(gone)?;
+        channel.send(&whom.text(), None).map_err(gone)?;
+        let packet = channel.receive().map_err(gone)?;
+        let packet = packet.ok_or_else(|| gone(io::ErrorKind::BrokenPipe.into()))?;
+        match (packet.text.as_str(), packet.descriptor) {
+            ("ok", Some(descriptor)) => Ok(Channel::from(descriptor)),
+            (text, _) => Err(text.strip_prefix("no ").unwrap_or(text).to_owned()),
+        }
+    }
+}
+
+/// The helpers of a run.
+#[derive(Debug)]
+pub struct Helpers {
+    keeper: Arc<Keeper>,
+    helpers: Mutex<BTreeMap<Whom, Arc<Helper>>>,
+    /// One has nothing to do any more.
+    freed: Condvar,
+}
+
+#[derive(Debug)]
+struct Helper {
+    /// Takes new lines to it.
+    channel: Channel,
+    /// Lines that nobody uses now.
+    idle: Mutex<Vec<UnixStream>>,
+}
+
+/// No part of these is left half-changed under a lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Helpers {
+    /// None yet.
+    pub fn new(keeper: Arc<Keeper>) -> Self {
+        Self {
+            keeper,
+            helpers: Mutex::default(),
+            freed: Condvar::new(),
+        }
+    }
+
+    /// Has a message, which has its trace already, delivered in somebody's right.
+    ///
+    /// # Errors
+    /// [`Damaged`] when the message is not what was accepted; nothing was delivered then.
+    pub fn deliver(
+        &self,
+        whom: &Whom,
+        letter: &Letter,
+        message: &mut dyn Read,
+    ) -> Result<Outcome, Damaged> {
+        let (helper, stream) = match self.line(whom) {
+            Ok(line) => line,
+            Err(why) => return Ok(deferred(Enhanced(4, 3, 0), &why)),
+        };
+        let done = hand_over(&stream, &Order::Deliver(letter.clone()), message);
+        let mut helpers = lock(&self.helpers);
+        let outcome = match done {
+            Ok(outcome) => {
+                lock(&helper.idle).push(stream);
+                outcome
+            }
+            Err(error) => {
+                // The next one gets a new helper; those who still talk to this one may finish.
+                if helpers.get(whom).is_some_and(|h| Arc::ptr_eq(h, &helper)) {
+                    helpers.remove(whom);
+                }
+                let why = match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                        "took too long".to_owned()
+                    }
+                    io::ErrorKind::InvalidData => "answered what is no answer".to_owned(),
+                    io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::ConnectionReset => "ended without an answer".to_owned(),
+                    _ => words(&error),
+                };
+                let sentence = format!("the process that delivers for {} {why}", whom.text());
+                Ok(deferred(Enhanced(4, 3, 0), &sentence))
+            }
+        };
+        drop(helper);
+        self.freed.notify_all();
+        drop(helpers);
+        outcome
+    }
+
+    /// A line to a helper, who is made if there is none.
+    fn line(&self, whom: &Whom) -> Result<(Arc<Helper>, UnixStream), String> {
+        let mut helpers = lock(&self.helpers);
+        let helper = loop {
+            if let Some(helper) = helpers.get(whom) {
+                break Arc::clone(helper);
+            }
+            if helpers.len() >= HELPERS {
+                // Whoever uses one has a copy, and gets it only under this lock.
+                let unused = |(_, helper): &(&Whom, &Arc<Helper>)| Arc::strong_count(helper) == 1;
+                let unused = helpers.iter().find(unused).map(|(whom, _)| whom.clone());
+                let Some(unused) = unused else {
+                    let waited = self.freed.wait(helpers);
+                    helpers = waited.unwrap_or_else(PoisonError::into_inner);
+                    continue;
+                };
+                helpers.remove(&unused);
+            }
+            let helper = Arc::new(Helper {
+                channel: self.keeper.helper(whom)?,
+                idle: Mutex::default(),
+            });
+            helpers.insert(whom.clone(), Arc::clone(&helper));
+            break helper;
+        };
+        let idle = lock(&helper.idle).pop();
+        let stream = match idle {
+            Some(stream) => Ok(stream),
+            None => new_line(&helper.channel),
+        };
+        let stream = stream.map_err(|e| {
+            helpers.remove(whom);
+            let why = words(&e);
+            format!("the process that delivers for {} ended: {why}", whom.text())
+        })?;
+        Ok((helper, stream))
+    }
+}
+
+/// A new line to a helper.
+fn new_line(channel: &Channel) -> io::Result<UnixStream> {
+    let (here, there) = UnixStream::pair()?;
+    channel.send("line", Some(there.as_fd()))?;
+    here.set_write_timeout(Some(STILL))?;
+    here.set_read_timeout(Some(ANSWER))?;
+    Ok(here)
+}
+
+/// Sends an order and a message, and reads the answer. The outer error says that the line is of no use any more.
+fn hand_over(
+    stream: &UnixStream,
+    order: &Order,
+    message: &mut dyn Read,
+) -> io::Result<Result<Outcome, Damaged>> {
+    let mut out = BufWriter::with_capacity(MAX_BLOCK, stream);
+    out.write_all(order.text().as_bytes())?;
+    let until = Instant::now() + MESSAGE;
+    let mut block = vec![0; MAX_BLOCK / 2];
+    let whole = loop {
+        match message.read(&mut block) {
+            Ok(0) => break Ok(()),
+            Ok(n) => {
+                // n is at most the block's length, which is far below 4 GiB.
+                out.write_all(&u32::try_from(n).unwrap_or(ABORT).to_be_bytes())?;
+                out.write_all(block.get(..n).unwrap_or_default())?;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => break Err(e),
+        }
+        if Instant::now() > until {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    };
+    let end = if whole.is_ok() { 0 } else { ABORT };
+    out.write_all(&end.to_be_bytes())?;
+    out.flush()?;
+    let answer = read_line(stream)?;
+    let outcome = read_answer(&answer).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(match whole {
+        Ok(()) => Ok(outcome),
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(Damaged),
+        Err(e) => Ok(deferred(
+            Enhanced(4, 3, 0),
+            &format!("cannot read the message to deliver: {}", words(&e)),
+        )),
+    })
+}
+
+/// One line, and nothing behind it.
+fn read_line(mut stream: &UnixStream) -> io::Result<String> {
+    let mut line = Vec::new();
+    let mut block = [0; 1024];
+    while line.last() != Some(&b'\n') {
+        match stream.read(&mut block) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => line.extend_from_slice(block.get(..n).unwrap_or_default()),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+        if line.len() > MAX_ANSWER {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+    }
+    line.pop();
+    let line = String::from_utf8(line).map_err(|_| io::ErrorKind::InvalidData)?;
+    if line.contains('\n') {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(line)
+}

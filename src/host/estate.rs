@@ -1,0 +1,121 @@
+//! What root makes for the others before they work: the folders of the spool and of a running daemon, the log file,
+//! the mailbox of root.
+//!
+//! Somebody who is not root may write to some of the folders above, so nothing is done by name that could have become
+//! another thing since it was looked at: a file is opened without following links, looked at, and changed as it is
+//! open. What belongs to somebody else is never given away.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use nix::libc::O_DIRECTORY;
+use nix::unistd::{Gid, Uid, fchown};
+
+use super::accounts::Account;
+use super::{durable, words};
+use crate::error::{Error, Result};
+
+/// Sees that a folder is there and is this user's; one that is missing is made, with this mode.
+///
+/// # Errors
+/// `Config` when it is somebody else's, with the remedy; `CannotCreate`.
+pub fn folder(path: &Path, account: &Account, mode: u32) -> Result<()> {
+    let failed = |e: io::Error| cannot("make the folder", path, &e);
+    let made = match durable::create_folder(path, mode) {
+        Ok(()) => true,
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+        Err(e) => return Err(failed(e)),
+    };
+    let file = open(path, O_DIRECTORY).map_err(failed)?;
+    let found = file.metadata().map_err(failed)?;
+    if made {
+        give(&file, account).map_err(failed)?;
+        return file
+            .set_permissions(PermissionsExt::from_mode(mode))
+            .map_err(failed);
+    }
+    if found.uid() != account.uid {
+        return Err(Error::Config(format!(
+            "{} belongs to the user with the id {}, but minimta works as {}; run: chown -R {}:{} {}, or name another user with the key user",
+            path.display(),
+            found.uid(),
+            account.name,
+            account.name,
+            account.gid,
+            path.display()
+        )));
+    }
+    // The world has no business in there, and the spool's secrecy rests on it.
+    if found.mode() & 0o007 != 0 {
+        let mode = found.mode() & 0o770;
+        return file
+            .set_permissions(PermissionsExt::from_mode(mode))
+            .map_err(failed);
+    }
+    Ok(())
+}
+
+/// Sees that a file is there that this user may append to, unless it is somebody else's already.
+///
+/// # Errors
+/// `CannotCreate`, `NoPermission`.
+pub fn file(path: &Path, account: &Account, mode: u32) -> Result<()> {
+    let failed = |e: io::Error| cannot("make the file", path, &e);
+    match durable::create(path, mode) {
+        Ok(file) => return give(&file, account).map_err(failed),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(failed(e)),
+    }
+    let file = open(path, 0).map_err(failed)?;
+    let found = file.metadata().map_err(failed)?;
+    // Root's own, from before; with a second name it may be a file that is root's for a reason.
+    if found.uid() == 0 && is_plain(&found) {
+        give(&file, account).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Sees that there is a folder for this user that is a Maildir, or will be one.
+///
+/// # Errors
+/// As for [`file`].
+pub fn maildir(path: &Path, account: &Account) -> Result<()> {
+    let failed = |e: io::Error| cannot("make the folder", path, &e);
+    match durable::create_folder(path, 0o700) {
+        Ok(()) => {
+            let made = open(path, O_DIRECTORY).map_err(failed)?;
+            give(&made, account).map_err(failed)
+        }
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(failed(e)),
+    }
+}
+
+fn is_plain(found: &Metadata) -> bool {
+    found.is_file() && found.nlink() == 1
+}
+
+fn open(path: &Path, flags: i32) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(durable::NO_FOLLOW | flags)
+        .open(path)
+}
+
+fn give(file: &File, account: &Account) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+    Ok(fchown(file, Some(uid), Some(gid))?)
+}
+
+fn cannot(what: &str, path: &Path, error: &io::Error) -> Error {
+    let sentence = format!("cannot {what} {}: {}", path.display(), words(error));
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Error::NoPermission(sentence),
+        io::ErrorKind::NotFound => {
+            Error::CannotCreate(format!("{sentence}; the folder above it must be there"))
+        }
+        _ => Error::CannotCreate(sentence),
+    }
+}
