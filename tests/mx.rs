@@ -336,6 +336,32 @@ fn tls_is_used_where_it_can_be() {
     }
 }
 
+/// RFC 8689 4.2.1: mail with REQUIRETLS finds no server that may have it, or one whose certificate may be mended.
+#[test]
+fn mail_that_requires_tls_is_not_sent_to_just_anybody() {
+    let authority = Authority::new();
+    let unknown = Script::new()
+        .also("REQUIRETLS")
+        .starttls(authority.certify(&["two.example"]));
+    let rows = [
+        ([Script::new(), Script::new().also("REQUIRETLS")], Failed("5.7.30")),
+        ([Script::new(), unknown], Deferred("TLS failed")),
+    ];
+    for (scripts, fate) in rows {
+        let dns = Dns::start(&format!(
+            "{HOSTS}example.net MX 10 one.example\nexample.net MX 20 two.example"
+        ));
+        let remotes = Remote::several(&scripts);
+        let system = System::direct("mx-requiretls", &dns, &remotes[0]);
+        one_message(&system, "x@example.net");
+        let path = system.path("spool/new").join(&system.names("new")[0]);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("\nprotocol ", "\nrequiretls yes\nprotocol ")).unwrap();
+        check(&system, &remotes, fate, &format!("{fate:?}"));
+        assert!(remotes.iter().all(|remote| remote.sessions().len() == 1));
+    }
+}
+
 /// `[[route]]` goes before the smarthost, and before MX.
 #[test]
 fn routes_lead_elsewhere() {

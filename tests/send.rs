@@ -537,6 +537,62 @@ fn an_address_beyond_ascii_needs_smtputf8() {
     check(&system, &remote, Failed("5.6.7"), "not offered");
 }
 
+/// RFC 8689 4.2.1: mail with REQUIRETLS goes to a server that offers it under TLS and is known to be the right one,
+/// or back to its sender; without its text, and with the same demand.
+#[test]
+fn mail_that_requires_tls_goes_over_tls_or_back() {
+    let authority = Authority::new();
+    let (good, foreign) = (
+        authority.certify(&["127.0.0.1"]),
+        Authority::new().certify(&["127.0.0.1"]),
+    );
+    let offering = || Script::new().offers("REQUIRETLS");
+    let starttls = "tls = \"starttls\"\nca_file = \"CA\"";
+    // The server, how it is reached, and what becomes of it.
+    let rows = [
+        (offering().starttls(good.clone()), starttls, Delivered),
+        (
+            Script::new().offers("DSN").starttls(good.clone()),
+            starttls,
+            Failed("5.7.30"),
+        ),
+        (
+            offering().starttls(good),
+            "tls = \"opportunistic\"",
+            Failed("5.7.30"),
+        ),
+        (offering(), "tls = \"none\"", Failed("5.7.30")),
+        // What may be mended, or our own fault, is waited for.
+        (offering().starttls(foreign), starttls, Deferred("4.7.0")),
+        (offering(), starttls, Deferred("4.7.4")),
+    ];
+    for (number, (script, lines, fate)) in rows.into_iter().enumerate() {
+        let remote = Remote::start(script);
+        let system = System::relaying("requiretls", &remote);
+        let ca = system.path("ca.pem");
+        let system = system.with("smarthost", &lines.replace("CA", &ca.display().to_string()));
+        authority.write(&ca);
+        let secret = "Subject: x\n\na secret\n";
+        system.accept(&["-odq", "-R", "full", "one@example.net"], secret);
+        let path = system.path("spool/new").join(&system.names("new")[0]);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(
+            &path,
+            text.replace("\nprotocol ", "\nrequiretls yes\nprotocol "),
+        )
+        .unwrap();
+        check(&system, &remote, fate, &format!("row {number}"));
+        match fate {
+            Delivered => assert!(remote.received()[0].from.ends_with(" REQUIRETLS")),
+            Failed(_) => assert!(!system.mailbox()[0].text().contains("a secret")),
+            Deferred(_) => {}
+        }
+        let commands = remote.commands();
+        let named = commands.iter().any(|c| c.starts_with("MAIL"));
+        assert_eq!(named, fate == Delivered, "row {number}: {commands:?}");
+    }
+}
+
 /// K20, K21, A1: every sample arrives as it was stored, and the wire holds one end mark and no bare CR or LF.
 #[test]
 fn each_sample_arrives_unchanged() {

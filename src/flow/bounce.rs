@@ -32,7 +32,12 @@ pub fn report(
     now: i64,
 ) -> Result<String> {
     let envelope = claim.envelope();
-    let returned = match (envelope.ret, claim.facts.size, action) {
+    // Mail that must be kept from others does not come back whole, whatever was asked (RFC 8689 5).
+    let ret = match envelope.requiretls {
+        true => Some(Ret::Headers),
+        false => envelope.ret,
+    };
+    let returned = match (ret, claim.facts.size, action) {
         (Some(Ret::Full), ..=MOST, Action::Failed) | (None, ..=SMALL, Action::Failed) => {
             Returned::Full
         }
@@ -48,6 +53,8 @@ pub fn report(
         auth: None,
         // The report speaks ASCII of whatever address it is about, but it must reach its reader.
         smtputf8: envelope.smtputf8 || !to.is_ascii() || !host.as_str().is_ascii(),
+        // It tells of the message what was to be kept from others (RFC 8689 5).
+        requiretls: envelope.requiretls,
         ret: None,
         envid: None,
     })?;

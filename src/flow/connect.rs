@@ -62,6 +62,8 @@ pub enum Proof {
     Encryption,
     /// That it has a certificate of its TLSA records.
     Dane(Dane),
+    /// That it has a certificate of its name, by an authority that the system trusts (REQUIRETLS).
+    Name,
 }
 
 impl<'a> From<&'a Smarthost> for Target<'a> {
@@ -91,6 +93,7 @@ impl Target<'_> {
             Proof::Nothing => {}
             Proof::Encryption => return Trust::Anything,
             Proof::Dane(dane) => return Trust::Dane(dane.clone()),
+            Proof::Name => return Trust::System,
         }
         match (self.fingerprint, self.ca_file) {
             _ if self.tls == Tls::Opportunistic => Trust::Anything,
@@ -325,6 +328,7 @@ fn hello(
     match (reply.class(), word) {
         (2, "EHLO" | "LHLO") => Ok(Capabilities {
             lmtp: target.lmtp,
+            authentic: dialogue.wire.is_tls() && target.trust() != Trust::Anything,
             ..Capabilities::parse(&reply)
         }),
         (2, _) => Ok(Capabilities::default()),

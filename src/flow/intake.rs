@@ -488,6 +488,7 @@ pub fn envelope(caller: &Account, sender: ReversePath) -> Envelope {
         protocol: "local".to_owned(),
         auth: None,
         smtputf8: false,
+        requiretls: false,
         ret: None,
         envid: None,
     }

@@ -21,6 +21,7 @@ use crate::host::dns::Dns;
 use crate::host::spool::Claim;
 use crate::host::tls;
 use crate::proto::address::{Domain, Mailbox, ReversePath};
+use crate::proto::client::REQUIRETLS;
 use crate::proto::dane::{self, Dane, Tlsa};
 use crate::proto::envelope::{Outcome, Recipient, Verdict};
 use crate::proto::header::Header;
@@ -258,6 +259,21 @@ struct Listed {
     names: Vec<String>,
 }
 
+impl Station<'_> {
+    /// For mail with REQUIRETLS (RFC 8689 4.2.1): a server that has nothing to prove has to show a good certificate of
+    /// its name. One that the configuration names is reached as it says.
+    fn prove_its_name(&mut self) {
+        let target = &mut self.target;
+        if let Place::Host(_, _, _, proof) = &mut self.place
+            && matches!(target.proof, Proof::Nothing | Proof::Encryption)
+            && target.tls != Tls::None
+        {
+            (*proof, target.proof) = (Proof::Name, Proof::Name);
+            target.tls = Tls::Starttls;
+        }
+    }
+}
+
 /// One of the connections that may be made to a host at once.
 struct Slot<'a> {
     shared: &'a Shared<'a>,
@@ -316,9 +332,11 @@ impl<'a> Links<'a> {
             Err(outcome) => return Ok(all(indices, &outcome)),
         };
         let (mut outcomes, mut left) = (BTreeMap::new(), indices.to_vec());
+        let mut unprotected = claim.envelope().requiretls;
         for (number, station) in stations.into_iter().enumerate() {
             let best = number == 0 && matches!(hop, Hop::Mx(..));
             for (index, outcome) in self.try_one(station, best, claim, &left)? {
+                unprotected &= outcome.enhanced == REQUIRETLS;
                 outcomes.insert(index, outcome);
             }
             left.retain(|i| {
@@ -330,7 +348,12 @@ impl<'a> Links<'a> {
                 break;
             }
         }
-        Ok(outcomes.into_iter().collect())
+        let settled = outcomes.into_iter();
+        Ok(match unprotected {
+            // No server was without this fault, and no later try will find another (RFC 8689 4.2.1).
+            true => settled.map(|(i, o)| (i, never(o, REQUIRETLS))).collect(),
+            false => settled.collect(),
+        })
     }
 
     fn stations(&mut self, hop: &Hop) -> Result<Vec<Station<'a>>, Outcome> {
@@ -356,6 +379,9 @@ impl<'a> Links<'a> {
         if let Err(outcome) = self.shared.demand(&mut station) {
             return Ok(all(left, &outcome));
         }
+        if claim.envelope().requiretls {
+            station.prove_its_name();
+        }
         let (place, from, lmtp) = (station.place.clone(), station.from, station.target.lmtp);
         match self.link(station) {
             Ok(mut link) => {
@@ -368,7 +394,14 @@ impl<'a> Links<'a> {
                 self.open.insert(place, link);
                 outcomes
             }
-            Err(outcome) if best && outcome.enhanced == CIRCLE => Ok(all(left, &never(outcome))),
+            Err(outcome) if best && outcome.enhanced == CIRCLE => {
+                Ok(all(left, &never(outcome, CIRCLE)))
+            }
+            // It cannot have such mail; a certificate that is not good, or no answer, is trouble that may pass.
+            Err(mut outcome) if outcome.enhanced == NO_STARTTLS && is_named(&place) => {
+                outcome.enhanced = REQUIRETLS;
+                Ok(all(left, &outcome))
+            }
             Err(outcome) => Ok(all(left, &outcome)),
         }
     }
@@ -425,17 +458,24 @@ fn close(open: &mut BTreeMap<Place, Link<'_>>) {
 /// Status of a directory that does not answer (RFC 3463 3.5).
 const UNKNOWN: Enhanced = Enhanced(4, 4, 3);
 
+/// Status of a server that does not offer STARTTLS, and must.
+const NO_STARTTLS: Enhanced = Enhanced(4, 7, 4);
 /// Status of a server that turns out to be this machine.
 const CIRCLE: Enhanced = Enhanced(4, 4, 6);
 
-/// The best exchanger of a domain is this machine, by whatever name it is listed: no later try will change that
-/// (K36).
-fn never(outcome: Outcome) -> Outcome {
+/// What no later try will change: the best exchanger of a domain is this machine, by whatever name it is listed
+/// (K36); or no server may have the mail.
+fn never(outcome: Outcome, Enhanced(_, subject, detail): Enhanced) -> Outcome {
     Outcome {
         verdict: Verdict::Failed,
-        enhanced: Enhanced(5, 4, 6),
+        enhanced: Enhanced(5, subject, detail),
         ..outcome
     }
+}
+
+/// Whether a server has to prove its name.
+fn is_named(place: &Place) -> bool {
+    matches!(place, Place::Host(_, _, _, Proof::Name))
 }
 
 fn all(indices: &[usize], outcome: &Outcome) -> Outcomes {
@@ -465,6 +505,7 @@ fn deliver(
         sender: &sender,
         recipients: &recipients,
         facts: claim.facts,
+        requiretls: envelope.requiretls,
         smtputf8: envelope.smtputf8 || sender.mailbox().is_some_and(|m| !m.is_ascii()),
         ret: envelope.ret,
         envid: envelope.envid.as_deref(),

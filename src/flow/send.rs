@@ -610,6 +610,7 @@ mod tests {
                 recipients: &recipients.iter().collect::<Vec<_>>(),
                 facts: self.facts,
                 smtputf8: false,
+                requiretls: false,
                 ret: None,
                 envid: None,
             };

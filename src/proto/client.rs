@@ -6,7 +6,8 @@
 //! to the last one is in; so whoever finds a reply that nobody asked for between two groups knows that the two
 //! sides are out of step.
 //!
-//! 1. What the server has said it cannot take (SIZE, SMTPUTF8) is failed here, and not sent.
+//! 1. What the server has said it cannot take (SIZE, SMTPUTF8) is failed here, and not sent; nor is what must not be
+//!    sent to it (REQUIRETLS), for which another one is tried.
 //! 2. RSET, if the last transaction was left open; MAIL, RCPTs, DATA.
 //! 3. The message, if anybody was accepted; a lone dot, if DATA was granted for nobody.
 //! 4. The reply to the dot decides for all who were accepted. Without that reply nobody has it (RFC 5321 6.1). A
@@ -106,6 +107,9 @@ pub struct Transaction<'a> {
     delivered: bool,
 }
 
+/// Status of a server to which a message with REQUIRETLS may not go (RFC 8689 8): not this one, but maybe another.
+pub const REQUIRETLS: Enhanced = Enhanced(4, 7, 30);
+
 /// The most commands that wait for a reply at once: their replies fit into the smallest receive buffer, so that
 /// the server is never kept from reading on because we do not read (RFC 2920 3.1).
 const MAX_GROUP: usize = 100;
@@ -161,6 +165,12 @@ impl<'a> Transaction<'a> {
             let outcome = self.own(Verdict::Failed, Enhanced(5, 3, 4), &text);
             self.settle(|s| *s == Standing::Open, &outcome);
         }
+        // Whoever speaks LMTP delivers: it goes no further (RFC 8689 4.2.2).
+        let protected = self.capabilities.requiretls && self.capabilities.authentic;
+        if self.letter.requiretls && !protected && !self.capabilities.lmtp {
+            let outcome = self.own(Verdict::Deferred, REQUIRETLS, self.unprotected());
+            self.settle(|s| *s == Standing::Open, &outcome);
+        }
         if self.capabilities.smtputf8 {
             return;
         }
@@ -170,6 +180,15 @@ impl<'a> Transaction<'a> {
         for (standing, recipient) in self.standings.iter_mut().zip(self.letter.recipients) {
             if *standing == Standing::Open && (whole || !recipient.address.is_ascii()) {
                 *standing = Standing::Settled(Settled::Now(outcome.clone()));
+            }
+        }
+    }
+
+    fn unprotected(&self) -> &'static str {
+        match self.capabilities.authentic {
+            true => "the sender asks for REQUIRETLS, and this host does not offer it",
+            false => {
+                "the sender asks for REQUIRETLS, and this host has not shown over TLS that it is the right one"
             }
         }
     }
@@ -488,8 +507,12 @@ mod tests {
     fn run(letter: &Letter<'_>, offered: &str, replies: &[&str]) -> Run {
         let mut capabilities = capabilities(offered);
         capabilities.lmtp = offered.starts_with(LMTP);
+        run_with(letter, &capabilities, replies)
+    }
+
+    fn run_with(letter: &Letter<'_>, capabilities: &Capabilities, replies: &[&str]) -> Run {
         let all: Vec<usize> = (0..letter.recipients.len()).collect();
-        let mut transaction = Transaction::new(letter, &all, &capabilities, "mx", false);
+        let mut transaction = Transaction::new(letter, &all, capabilities, "mx", false);
         let mut replies = replies.iter();
         let mut groups = Vec::new();
         loop {
@@ -552,6 +575,7 @@ mod tests {
                 eight_bit: false,
             },
             smtputf8: false,
+            requiretls: false,
             ret: None,
             envid: None,
         })
@@ -662,6 +686,35 @@ mod tests {
         }
     }
 
+    /// RFC 8689 4.2.1: only to a server that offers it and is known to be the right one.
+    #[test]
+    fn what_requires_tls_is_not_named_to_others() {
+        let to = recipients(1);
+        let rows = [
+            (
+                "REQUIRETLS",
+                true,
+                &["MAIL FROM:<a@b.example> REQUIRETLS"][..],
+            ),
+            ("REQUIRETLS", false, &[]),
+            ("", true, &[]),
+            ("", false, &[]),
+        ];
+        for (offered, authentic, groups) in rows {
+            let run = with_letter(&to, |mut letter| {
+                letter.requiretls = true;
+                let capabilities = Capabilities {
+                    authentic,
+                    ..capabilities(offered)
+                };
+                run_with(&letter, &capabilities, &["550 no"][..groups.len()])
+            });
+            assert_eq!(run.groups, groups, "{offered} {authentic}");
+            let about = run.verdicts[0].starts_with("~ 4.7.30 the sender asks for REQUIRETLS");
+            assert_eq!(about, groups.is_empty(), "{}", run.verdicts[0]);
+        }
+    }
+
     #[test]
     fn parameters_are_said_only_to_servers_that_know_them() {
         let mut to = recipients(1);
@@ -743,6 +796,7 @@ mod tests {
                         ..Facts::default()
                     },
                     smtputf8: *smtputf8,
+                    requiretls: false,
                     ret: None,
                     envid: None,
                 };

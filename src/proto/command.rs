@@ -379,6 +379,7 @@ mod tests {
                 smtputf8: true,
                 dsn: true,
                 auth: true,
+                requiretls: true,
             },
         }
     }
@@ -448,8 +449,11 @@ mod tests {
             ("MAIL FROM:<a@b.example> BODY=BINARYMIME", 555),
             ("MAIL FROM:<a@b.example> SMTPUTF8", 0),
             ("MAIL FROM:<a@b.example> SMTPUTF8=1", 501), // E16
-            ("MAIL FROM:<a@b.example> REQUIRETLS", 555), // E24
-            ("MAIL FROM:<jos\u{e9}@b.example>", 553),    // C32
+            ("MAIL FROM:<a@b.example> REQUIRETLS", 0),
+            ("MAIL FROM:<a@b.example> REQUIRETLS=1", 501),
+            ("MAIL FROM:<a@b.example> REQUIRETLS requiretls", 501),
+            ("RCPT TO:<a@b.example> REQUIRETLS", 555),
+            ("MAIL FROM:<jos\u{e9}@b.example>", 553), // C32
             ("MAIL FROM:<jos\u{e9}@b.example> SMTPUTF8", 0),
             ("MAIL FROM:<a@b.example> RET=HDRS ENVID=QQ+20x", 0),
             ("MAIL FROM:<a@b.example> RET=SOME", 501),
@@ -541,6 +545,7 @@ mod tests {
         let grammar = Grammar {
             offered: Offered {
                 smtputf8: false,
+                requiretls: false,
                 dsn: false,
                 auth: false,
             },
@@ -548,6 +553,7 @@ mod tests {
         };
         for line in [
             "MAIL FROM:<a@b.example> SMTPUTF8",
+            "MAIL FROM:<a@b.example> REQUIRETLS", // E24
             "MAIL FROM:<a@b.example> RET=FULL",
             "MAIL FROM:<a@b.example> ENVID=x",
             "MAIL FROM:<a@b.example> AUTH=<>",
@@ -600,6 +606,7 @@ mod tests {
                 size: Some(u64::MAX),
                 body: Some(Body::EightBitMime),
                 smtputf8: false,
+                requiretls: false,
                 ret: Some(Ret::Headers),
                 envid: Some("a+2Bb".to_owned()),
                 auth: Some(ReversePath::Mailbox(mailbox("c@d.example"))),

@@ -51,6 +51,8 @@ pub struct Envelope {
     pub auth: Option<String>,
     /// Whether SMTPUTF8 was asked for (RFC 6531), or addresses need it.
     pub smtputf8: bool,
+    /// Whether it may only go on over TLS, with servers that promise the same (RFC 8689).
+    pub requiretls: bool,
     /// How much of the message a report returns (RFC 3461 4.3).
     pub ret: Option<Ret>,
     /// The sender's own name for this message, still in xtext (RFC 3461 4.4).
@@ -247,6 +249,9 @@ impl Envelope {
         if self.smtputf8 {
             line("smtputf8", &"yes");
         }
+        if self.requiretls {
+            line("requiretls", &"yes");
+        }
         if let Some(ret) = self.ret {
             line("ret", &ret.as_str());
         }
@@ -277,6 +282,7 @@ impl Envelope {
             protocol: String::new(),
             auth: None,
             smtputf8: false,
+            requiretls: false,
             ret: None,
             envid: None,
         };
@@ -318,6 +324,7 @@ impl Envelope {
             "protocol" => self.protocol = value.to_owned(),
             "auth" => self.auth = Some(value.to_owned()),
             "smtputf8" => self.smtputf8 = value == "yes",
+            "requiretls" => self.requiretls = value == "yes",
             "ret" => self.ret = Ret::parse(value),
             "envid" => self.envid = Some(value.to_owned()),
             _ => {}
@@ -775,6 +782,7 @@ pub fn sample(to: &[&str]) -> Envelope {
         protocol: "local".to_owned(),
         auth: None,
         smtputf8: false,
+        requiretls: false,
         ret: None,
         envid: None,
     }
@@ -795,6 +803,7 @@ mod tests {
         envelope.recipients[1].notify = Notify::parse("NEVER");
         envelope.auth = Some("alice".to_owned());
         envelope.smtputf8 = true;
+        envelope.requiretls = true;
         envelope.ret = Some(Ret::Headers);
         envelope.envid = Some("QQ314159".to_owned());
         envelope

@@ -21,6 +21,10 @@ pub struct Capabilities {
     pub smtputf8: bool,
     /// DSN (RFC 3461).
     pub dsn: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub requiretls: bool,
+    /// It speaks over TLS, and has shown that it is the one we meant; no word of EHLO.
+    pub authentic: bool,
     /// It speaks LMTP (RFC 2033): after the dot it answers once for each recipient.
     pub lmtp: bool,
 }
@@ -45,6 +49,7 @@ impl Capabilities {
                 Some("8BITMIME") => found.eight_bit_mime = true,
                 Some("SMTPUTF8") => found.smtputf8 = true,
                 Some("DSN") => found.dsn = true,
+                Some("REQUIRETLS") => found.requiretls = true,
                 _ => {}
             }
         }
@@ -63,6 +68,8 @@ pub struct Letter<'a> {
     pub facts: Facts,
     /// Whether it was submitted as internationalised mail (RFC 6531).
     pub smtputf8: bool,
+    /// Whether it may only go on over TLS, with servers that promise the same (RFC 8689).
+    pub requiretls: bool,
     /// RET= (RFC 3461 4.3).
     pub ret: Option<Ret>,
     /// ENVID=, in xtext (RFC 3461 4.4).
@@ -88,6 +95,9 @@ impl Letter<'_> {
         }
         if offered.smtputf8 && (self.smtputf8 || self.needs_smtputf8() || !ascii) {
             text.push_str(" SMTPUTF8");
+        }
+        if offered.requiretls && self.requiretls {
+            text.push_str(" REQUIRETLS");
         }
         if offered.dsn {
             if let Some(ret) = self.ret {
@@ -139,7 +149,7 @@ mod tests {
     #[test]
     fn capabilities_are_read_and_nonsense_is_passed_over() {
         let offered = capabilities(
-            "size_1000 STARTTLS auth=login AUTH_PLAIN_CRAM-MD5 PIPELINING 8BITMIME SMTPUTF8 DSN \
+            "size_1000 STARTTLS auth=login AUTH_PLAIN_CRAM-MD5 PIPELINING 8BITMIME SMTPUTF8 DSN REQUIRETLS \
              ENHANCEDSTATUSCODES LIMITS_RCPTMAX=5",
         );
         assert_eq!(
@@ -152,6 +162,8 @@ mod tests {
                 eight_bit_mime: true,
                 smtputf8: true,
                 dsn: true,
+                requiretls: true,
+                authentic: false,
                 lmtp: false,
             }
         );

@@ -16,6 +16,8 @@ pub struct MailParameters {
     pub body: Option<Body>,
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub requiretls: bool,
     /// RET= (RFC 3461 4.3).
     pub ret: Option<Ret>,
     /// ENVID= (RFC 3461 4.4), checked, still in xtext.
@@ -38,6 +40,8 @@ pub enum Body {
 pub struct Offered {
     /// SMTPUTF8.
     pub smtputf8: bool,
+    /// REQUIRETLS, once there is TLS.
+    pub requiretls: bool,
     /// DSN.
     pub dsn: bool,
     /// AUTH, now or under TLS.
@@ -54,6 +58,8 @@ pub fn of_mail(text: &str, offered: &Offered) -> Result<MailParameters, Reply> {
             ("BODY", value) => parsed.body = Some(body(value)?),
             ("SMTPUTF8", None) if offered.smtputf8 => parsed.smtputf8 = true,
             ("SMTPUTF8", Some(_)) if offered.smtputf8 => return Err(bad()),
+            ("REQUIRETLS", None) if offered.requiretls => parsed.requiretls = true,
+            ("REQUIRETLS", Some(_)) if offered.requiretls => return Err(bad()),
             ("RET", value) if offered.dsn => {
                 parsed.ret = Some(value.and_then(Ret::parse).ok_or_else(bad)?);
             }

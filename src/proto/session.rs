@@ -140,6 +140,7 @@ impl Session {
                 qualify: settings.qualify,
                 offered: Offered {
                     smtputf8: settings.smtputf8,
+                    requiretls: settings.tls,
                     dsn: settings.dsn,
                     auth: !settings.mechanisms.is_empty(),
                 },
@@ -255,6 +256,7 @@ impl Session {
         self.hello = None;
         self.user = None;
         self.tls = true;
+        self.grammar.offered.requiretls = true;
     }
 
     /// The table: what is refused in which stage, then what is done.
@@ -369,6 +371,9 @@ impl Session {
         }
         if settings.starttls && !self.tls {
             keywords.push("STARTTLS".to_owned());
+        }
+        if self.tls {
+            keywords.push("REQUIRETLS".to_owned());
         }
         if self.auth_possible() {
             let names: Vec<&str> = settings.mechanisms.iter().map(|m| m.name()).collect();

@@ -62,6 +62,7 @@ impl Transaction {
             protocol: self.protocol(),
             auth: self.client.user.clone(),
             smtputf8: self.parameters.smtputf8,
+            requiretls: self.parameters.requiretls,
             ret: self.parameters.ret,
             envid: self.parameters.envid.clone(),
         }
