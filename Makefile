@@ -19,7 +19,7 @@ DEBUG   = $(CARGO_TARGET_DIR)/debug/minimta
 UNLINTED = referenced manual not found\|outdated mandoc.db
 MANUALS = etc/man/minimta.8 etc/man/minimta.toml.5 etc/man/minimta-queue.5
 
-.PHONY: all help demo test soak powercut lint bench interop size install uninstall deb packages-test clean
+.PHONY: all help demo test soak powercut lint bench fuzz interop size install uninstall deb packages-test clean
 
 all: ## the program as it is installed: target/release/minimta
 	$(CARGO) build --release --locked
@@ -50,6 +50,9 @@ lint: ## format, clippy without a warning, manuals
 
 bench: ## figures of one message: time, memory, system calls, syncs; beside dma's where it is installed
 	tests/bench/run
+
+fuzz: ## look for input that breaks a promise, ten minutes for each target; SECONDS_EACH=600
+	tests/fuzz/run
 
 interop: ## the mail programs that are installed here, against minimta
 	tests/interop/run

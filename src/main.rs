@@ -8,6 +8,9 @@ mod config;
 mod error;
 mod events;
 mod flow;
+#[cfg(test)]
+#[path = "../tests/fuzz/targets/mod.rs"]
+mod fuzz;
 mod host;
 mod json;
 mod proto;

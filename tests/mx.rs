@@ -344,7 +344,10 @@ fn mail_that_requires_tls_is_not_sent_to_just_anybody() {
         .also("REQUIRETLS")
         .starttls(authority.certify(&["two.example"]));
     let rows = [
-        ([Script::new(), Script::new().also("REQUIRETLS")], Failed("5.7.30")),
+        (
+            [Script::new(), Script::new().also("REQUIRETLS")],
+            Failed("5.7.30"),
+        ),
         ([Script::new(), unknown], Deferred("TLS failed")),
     ];
     for (scripts, fate) in rows {
@@ -356,7 +359,11 @@ fn mail_that_requires_tls_is_not_sent_to_just_anybody() {
         one_message(&system, "x@example.net");
         let path = system.path("spool/new").join(&system.names("new")[0]);
         let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, text.replace("\nprotocol ", "\nrequiretls yes\nprotocol ")).unwrap();
+        std::fs::write(
+            &path,
+            text.replace("\nprotocol ", "\nrequiretls yes\nprotocol "),
+        )
+        .unwrap();
         check(&system, &remotes, fate, &format!("{fate:?}"));
         assert!(remotes.iter().all(|remote| remote.sessions().len() == 1));
     }
@@ -442,12 +449,10 @@ fn addresses_are_rewritten_on_what_leaves() {
         let text = received.mail().text().to_owned();
         assert!(text.contains(&format!("From: X <{seen}>")), "{text}");
         assert!(text.contains(&format!("To: {from}")), "{text}");
-        let here = &system.mailbox()[number];
-        assert!(
-            here.text().contains(&format!("From: X <{from}>")),
-            "{}",
-            here.text()
-        );
+        // Names within one second sort anyhow.
+        let own = format!("From: X <{from}>");
+        let here = system.mailbox();
+        assert!(here.iter().any(|mail| mail.text().contains(&own)), "{own}");
     }
 }
 
