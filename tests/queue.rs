@@ -126,6 +126,19 @@ fn odd_times_are_lived_with() {
     file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
     system.accept(&["-q", "--due"], "");
     assert_eq!(remote.received().len(), 1);
+    // Tried by a clock that was ten years ahead; and one that was put off by hand, within the schedule's range.
+    for (hours, tried) in [(10 * 8766, true), (3, false)] {
+        let remote = Remote::start(Script::new().once("MAIL", "451 4.3.0 not now"));
+        let system = System::relaying("clock", &remote);
+        let id = enqueue(&system, "one@example.net");
+        system.accept(&["-q"], "");
+        let path = system.path("spool/cur").join(&id);
+        let file = fs::File::options().append(true).open(&path).unwrap();
+        let ahead = std::time::Duration::from_secs(hours * 3600);
+        file.set_modified(SystemTime::now() + ahead).unwrap();
+        system.accept(&["-q", "--due"], "");
+        assert_eq!(remote.received().len(), usize::from(tried), "{hours} hours");
+    }
 }
 
 #[test]
@@ -454,6 +467,15 @@ fn a_spool_in_ruins_is_lived_with() {
             Then::NotDelivered,
         ),
         (
+            "an envelope without an end",
+            |s, id| {
+                let line = format!("x {}\n", "y".repeat(1 << 20));
+                let text = format!("minimta-queue 1\n{}", line.repeat(5));
+                fs::write(path_of(s, id), text).unwrap();
+            },
+            Then::Held,
+        ),
+        (
             "a terabyte of nothing",
             |s, id| {
                 fs::File::create(path_of(s, id))
@@ -510,6 +532,60 @@ fn a_spool_in_ruins_is_lived_with() {
         let again = system.run(&["-q"], "");
         assert_eq!(again.code, 0, "{what}: {again:?}");
     }
+}
+
+/// A backup that was put back, a copy made by hand: what stands twice is delivered once, and the rest is set aside.
+#[test]
+fn a_copy_is_no_second_message() {
+    let remote = Remote::start(Script::new().once("MAIL", "451 4.3.0 not now"));
+    let system = System::relaying("copy", &remote);
+    let id = enqueue(&system, "one@example.net");
+    system.accept(&["-q"], "");
+    let copy = system.path("spool/cur").join(&id);
+    fs::copy(&copy, path_of(&system, &id)).unwrap();
+    // The first run finds the copy, the second one what is left.
+    system.accept(&["-q"], "");
+    system.accept(&["-q"], "");
+    assert_eq!(remote.received().len(), 1);
+    assert_eq!(system.names("hold"), [id.clone()]);
+    let why = format!("{id} held reason=\"there is another message of this name in cur/\"");
+    assert!(system.log().contains(&why), "{}", system.log());
+}
+
+/// A file that is set aside never takes the place of one that was, and a released one none of one that waits.
+#[test]
+fn nothing_is_replaced_in_hold_or_from_it() {
+    let system = System::offline("hold-twice");
+    let id = enqueue(&system, "one@example.net");
+    fs::copy(path_of(&system, &id), system.path("spool/hold").join(&id)).unwrap();
+    let refused = system.run(&["--release", "ALL"], "");
+    assert_eq!(refused.code, 75, "{refused:?}");
+    let why = format!("another message of the name {id} waits in the queue; remove one of the two");
+    assert!(refused.stderr.contains(&why), "{refused:?}");
+    fs::write(system.path("spool/hold").join(&id), "precious\n").unwrap();
+    system.accept(&["--hold", "ALL"], "");
+    let held = system.names("hold");
+    assert_eq!((held.len(), system.names("new").len()), (2, 0));
+    let precious = fs::read_to_string(system.path("spool/hold").join(&id)).unwrap();
+    assert_eq!(precious, "precious\n");
+    let other = held.iter().find(|h| **h != id).unwrap();
+    system.accept(&["--release", other], "");
+    assert_eq!(system.queued().recipients(), ["one@example.net"]);
+}
+
+/// One that belongs to somebody else is set aside, and the others go on. For root there is no such file.
+#[test]
+fn what_cannot_be_read_is_set_aside() {
+    let remote = Remote::start(Script::new());
+    let system = System::relaying("unreadable", &remote);
+    let bad = enqueue(&system, "bad@example.net");
+    enqueue(&system, "good@example.net");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0);
+    fs::set_permissions(path_of(&system, &bad), mode).unwrap();
+    system.accept(&["-q"], "");
+    let is_root = nix::unistd::geteuid().is_root();
+    assert_eq!(remote.received().len(), 1 + usize::from(is_root));
+    assert_eq!(system.names("hold").len(), usize::from(!is_root));
 }
 
 fn path_of(system: &System, id: &str) -> std::path::PathBuf {

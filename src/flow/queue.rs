@@ -55,7 +55,9 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     items.extend(context.spool.scan(Folder::Cur)?);
     let named = |item: &Item| call.arguments.is_empty() || call.arguments.contains(&item.id);
     items.retain(|item| {
-        (!call.due || item.due <= now) && named(item) && is_selected(context, item, &call.select)
+        (!call.due || is_due(context, item, now))
+            && named(item)
+            && is_selected(context, item, &call.select)
     });
     let talk = context.verbose || std::io::stderr().is_terminal();
     let run = Run::new(context, talk);
@@ -129,6 +131,14 @@ pub fn first_attempt(
             run.all(context.spool.scan(Folder::New).unwrap_or_default());
         }
     }
+}
+
+/// Whether a message is to be tried by now. A time that no schedule could have set was set by a clock that was wrong,
+/// and would strand the message until then.
+pub fn is_due(context: &Context, item: &Item, now: i64) -> bool {
+    let most = policy(context).max.saturating_mul(2);
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    item.due <= now || item.due > now.saturating_add(most)
 }
 
 /// The same for what root submits: root does not do it himself, and has helpers made for mail of other users.

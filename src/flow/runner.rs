@@ -16,7 +16,7 @@ use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
 use super::attend::Service;
-use super::queue::{Run, STACK, WORKER_FAILED, fresh};
+use super::queue::{Run, STACK, WORKER_FAILED, fresh, is_due};
 use super::sink::Left;
 use crate::error::Error;
 use crate::events;
@@ -233,7 +233,7 @@ impl Runner {
         if all {
             spool.sweep(&mut |id| events::swept(id, "its writer died before it was accepted"));
             for item in scan(Folder::Cur) {
-                if item.due <= now {
+                if is_due(&service.context, &item, now) {
                     run.add(item, None);
                 } else {
                     next = Some(next.map_or(item.due, |next: i64| next.min(item.due)));

@@ -297,6 +297,10 @@ impl Spool {
             Err(e) if matches!(e.raw_os_error(), Some(ELOOP | EISDIR | ENXIO)) => {
                 return Err(Refusal::Bad("it is no regular file".to_owned()));
             }
+            // Whoever may write here has given it to somebody else: no later run can do more.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Refusal::Bad(format!("it cannot be read: {}", words(&e))));
+            }
             other => {
                 other.map_err(|e| Refusal::Trouble(cannot("open the queue file", &path, &e)))?
             }
@@ -319,6 +323,12 @@ impl Spool {
                 "it is no regular file with a single name".to_owned(),
             ));
         }
+        // It is ours and stands here, so that one is another file: a copy, as of a backup that was put back.
+        if folder == Folder::New && self.is_there(Folder::Cur, id) {
+            return Err(Refusal::Bad(
+                "there is another message of this name in cur/".to_owned(),
+            ));
+        }
         let parsed = read_head(&file).map_err(trouble)?;
         let length = meta.size();
         let Parsed {
@@ -327,6 +337,9 @@ impl Spool {
             message_at,
         } = match parsed {
             Ok(parsed) if message_at_end(&parsed).is_some_and(|end| end <= length) => parsed,
+            Err(Unreadable::MoreNeeded) if length >= MAX_HEAD as u64 => {
+                return Err(Refusal::Bad("its envelope is too long".to_owned()));
+            }
             Ok(_) | Err(Unreadable::Unfinished | Unreadable::MoreNeeded)
                 if folder == Folder::New =>
             {
@@ -444,8 +457,21 @@ impl Spool {
     /// # Errors
     /// `TempFail` when another process works on it, or as for every write.
     pub fn shift(&self, item: &Item, to: Folder) -> Result<()> {
-        let (from, new) = (self.path(item.folder, &item.id), self.path(to, &item.id));
+        let from = self.path(item.folder, &item.id);
         let lock = self.lock(item)?;
+        let new = match to {
+            Folder::Hold => self.place_in_hold(&item.id),
+            _ if [Folder::New, Folder::Cur]
+                .iter()
+                .any(|f| self.is_there(*f, &item.id)) =>
+            {
+                return Err(Error::TempFail(format!(
+                    "another message of the name {} waits in the queue; remove one of the two",
+                    item.id
+                )));
+            }
+            _ => self.path(to, &item.id),
+        };
         if let (Folder::Cur, Some(file)) = (to, &lock) {
             file.set_modified(UNIX_EPOCH)
                 .map_err(|e| cannot("set the time of", &from, &e))?;
@@ -453,6 +479,18 @@ impl Spool {
         // The folder of the other name may be younger than the spool.
         self.create()?;
         durable::rename(&from, &new).map_err(|e| cannot("move the queue file", &from, &e))
+    }
+
+    fn is_there(&self, folder: Folder, id: &str) -> bool {
+        fs::symlink_metadata(self.path(folder, id)).is_ok()
+    }
+
+    /// Where a file is set aside. What lies there is never replaced: then it gets a name of its own.
+    fn place_in_hold(&self, id: &str) -> PathBuf {
+        match self.is_there(Folder::Hold, id) {
+            true => self.path(Folder::Hold, &fresh_id()),
+            false => self.path(Folder::Hold, id),
+        }
     }
 
     /// Removes a message for good.

@@ -206,7 +206,8 @@ impl Claim {
         let Body::File(file) = &state.body else {
             return Ok(());
         };
-        if state.folder == Folder::Hold {
+        // What was never stored was promised to nobody.
+        if matches!(state.folder, Folder::Hold | Folder::Tmp) {
             return Ok(());
         }
         let from = self.path(&state);
@@ -238,7 +239,7 @@ impl Claim {
     pub fn hold(&self) -> Result<()> {
         let mut state = self.state();
         self.store_with(&mut state)?;
-        let (from, to) = (self.path(&state), self.spool.path(Folder::Hold, &self.id));
+        let (from, to) = (self.path(&state), self.spool.place_in_hold(&self.id));
         self.spool.create()?;
         durable::rename(&from, &to).map_err(|e| cannot("set aside the queue file", &from, &e))?;
         state.folder = Folder::Hold;
