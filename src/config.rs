@@ -362,6 +362,12 @@ pub struct Remote {
     pub bind: Vec<IpAddr>,
     /// `dane`: whether TLSA records decide how servers are reached.
     pub dane: bool,
+    /// `mta_sts`: whether policies of MTA-STS do.
+    pub mta_sts: bool,
+    /// `mta_sts_port`: where the web servers with these policies are.
+    pub mta_sts_port: u16,
+    /// `ca_file`: authorities to trust instead of the system's, with MTA-STS.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Which addresses of a host are used.

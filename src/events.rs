@@ -112,6 +112,15 @@ pub fn attempt(id: &str, to: &dyn Display, outcome: &Outcome, delay: i64) {
     }
 }
 
+/// A domain's policy about its mail servers was fetched (MTA-STS).
+pub fn policy(domain: &dyn Display, id: &str, mode: &str) {
+    info!(
+        "- policy domain={} id={} mode={mode}",
+        quoted(domain),
+        quoted(&id)
+    );
+}
+
 /// A report was queued.
 pub fn bounced(id: &str, report: &str, to: &dyn Display, action: &str) {
     info!(

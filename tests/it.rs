@@ -26,4 +26,5 @@ mod powerless;
 mod queue;
 mod send;
 mod soak;
+mod sts;
 mod submit;

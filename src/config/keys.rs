@@ -438,6 +438,36 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        section: "remote",
+        name: "mta_sts",
+        shown: Shown::Default("true"),
+        doc: "Whether the policy that a domain has on its web server decides which mail servers get its mail (MTA-STS).",
+        set: |draft, v| {
+            draft.config.remote.mta_sts = value::flag(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "remote",
+        name: "mta_sts_port",
+        shown: Shown::Default("443"),
+        doc: "The port of these web servers; another one is for tests.",
+        set: |draft, v| {
+            draft.config.remote.mta_sts_port = value::number(v, 1..=65535)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "remote",
+        name: "ca_file",
+        shown: Shown::Example(r#""/etc/ssl/own-ca.pem""#),
+        doc: "The authorities that MTA-STS trusts, in PEM; by default the system's.",
+        set: |draft, v| {
+            draft.config.remote.ca_file = Some(value::path(v)?);
+            Ok(())
+        },
+    },
+    Key {
         section: "dkim",
         name: "domain",
         shown: Shown::Example(r#""example.org""#),

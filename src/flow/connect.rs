@@ -10,7 +10,7 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::dialogue::{BROKEN, Dialogue, Outgoing, Trouble};
 use crate::config::{Login, Password, Smarthost, Tls};
@@ -64,6 +64,8 @@ pub enum Proof {
     Dane(Dane),
     /// That it has a certificate of its name, by an authority that the system trusts (REQUIRETLS).
     Name,
+    /// That it has a certificate which an authority vouches for: one of those in this file, or the system's.
+    Sts(Option<PathBuf>),
 }
 
 impl<'a> From<&'a Smarthost> for Target<'a> {
@@ -93,7 +95,8 @@ impl Target<'_> {
             Proof::Nothing => {}
             Proof::Encryption => return Trust::Anything,
             Proof::Dane(dane) => return Trust::Dane(dane.clone()),
-            Proof::Name => return Trust::System,
+            Proof::Name | Proof::Sts(None) => return Trust::System,
+            Proof::Sts(Some(path)) => return Trust::File(path.clone()),
         }
         match (self.fingerprint, self.ca_file) {
             _ if self.tls == Tls::Opportunistic => Trust::Anything,
@@ -107,6 +110,7 @@ impl Target<'_> {
     /// What a connection that is encrypted proves of the server, in one word for the log.
     pub fn verification(&self) -> &'static str {
         match self.trust() {
+            _ if matches!(self.proof, Proof::Sts(_)) => "sts",
             Trust::Anything => UNVERIFIED,
             Trust::Dane(_) => "dane",
             Trust::Fingerprint(_) => "fingerprint",
@@ -138,7 +142,7 @@ impl Target<'_> {
 /// Status of a host that cannot be reached, or does not greet us.
 const NO_ANSWER: Enhanced = Enhanced(4, 4, 1);
 /// Status of a certificate that does not prove what it has to (RFC 3463 3.8: cryptographic failure).
-const UNPROVEN: Enhanced = Enhanced(4, 7, 5);
+pub const UNPROVEN: Enhanced = Enhanced(4, 7, 5);
 /// Status of trouble with TLS or login that is not the server's (RFC 3463 3.8).
 const SECURITY: Enhanced = Enhanced(4, 7, 0);
 /// Connects, and does all that comes before MAIL.

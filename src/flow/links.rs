@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::connect::{Proof, Target};
+use super::connect::{Proof, Target, UNPROVEN};
 use super::dialogue::{Outgoing, Timeouts};
 use super::exchange::{self, own_domains};
+use super::policies::Policies;
 use super::send::{Connection, Seal};
 use super::signing::{self, Signers};
 use super::{Context, Damaged, Outcomes, text};
@@ -30,6 +31,7 @@ use crate::proto::mx::{Host, NoAnswer};
 use crate::proto::reply::Enhanced;
 use crate::proto::rewrite::leave_as;
 use crate::proto::route::{Hop, Protection};
+use crate::proto::sts::Mode;
 
 /// What all connections of a run share, besides the configuration.
 pub struct Shared<'a> {
@@ -42,6 +44,8 @@ pub struct Shared<'a> {
     down: Mutex<BTreeMap<Place, Outcome>>,
     /// The TLSA records of names that were asked for.
     tlsa: Mutex<BTreeMap<String, Result<Vec<Tlsa>, NoAnswer>>>,
+    /// What domains say on their web servers.
+    policies: Policies,
     /// How many connections there are to each host.
     taken: Mutex<BTreeMap<Place, usize>>,
     /// A connection was closed.
@@ -60,6 +64,7 @@ impl<'a> Shared<'a> {
             trace,
             down: Mutex::default(),
             tlsa: Mutex::default(),
+            policies: Policies::default(),
             taken: Mutex::default(),
             freed: Condvar::new(),
         }
@@ -167,7 +172,11 @@ impl<'a> Shared<'a> {
         let Some(listed) = &station.listed else {
             return Ok(());
         };
-        let proof = self.dane(listed, &station.target)?;
+        // What DANE says goes first, and a policy must not soften it (RFC 8461 2).
+        let proof = match self.dane(listed, &station.target)? {
+            Proof::Nothing => self.sts(listed, &station.target)?,
+            proof => proof,
+        };
         if proof != Proof::Nothing {
             station.target.tls = Tls::Starttls;
         }
@@ -202,6 +211,20 @@ impl<'a> Shared<'a> {
             return Ok(Proof::Dane(Dane { records, names }));
         }
         Ok(Proof::Nothing)
+    }
+
+    /// What the domain's policy says of it.
+    fn sts(&self, listed: &Listed, target: &Target<'_>) -> Result<Proof, Outcome> {
+        let (config, domain) = (&self.context.config, &listed.domain);
+        let policy = self.policies.of(config, &self.dns, &self.tls, domain);
+        let Some(policy) = policy.filter(|policy| policy.mode == Mode::Enforce) else {
+            return Ok(Proof::Nothing);
+        };
+        if policy.names(&target.host) {
+            return Ok(Proof::Sts(config.remote.ca_file.clone()));
+        }
+        let text = format!("the policy of {domain} (MTA-STS) does not name this server");
+        Err(target.deferred(UNPROVEN, &text))
     }
 
     fn tlsa(&self, name: &str, port: u16) -> Result<Vec<Tlsa>, NoAnswer> {

@@ -33,6 +33,7 @@ pub mod lanes;
 pub mod links;
 pub mod parent;
 pub mod password;
+pub mod policies;
 pub mod queue;
 pub mod receive;
 pub mod runner;

@@ -37,6 +37,7 @@ pub mod route;
 pub mod sasl;
 pub mod scram;
 pub mod session;
+pub mod sts;
 pub mod tags;
 pub mod tally;
 pub mod transaction;

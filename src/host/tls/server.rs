@@ -27,7 +27,7 @@ use rustls::{
 
 use super::Session;
 use crate::host::secret::{self, Version};
-use crate::host::{durable, words};
+use crate::host::{state, words};
 use crate::proto::date::Stamp;
 
 /// The most that is read of a certificate or key file, octets. A chain has a few thousand.
@@ -283,33 +283,7 @@ fn make_pair(folder: &Path, path: &Path, hostname: &str) -> Result<(), String> {
     params.not_after = date_time_ymd(2099, 12, 31);
     let certificate = params.self_signed(&key).map_err(refused)?;
     let text = format!("{}{}", key.serialize_pem(), certificate.pem());
-    store(folder, path, text.as_bytes()).map_err(|e| words(&e))
-}
-
-/// The steps of all files here that must survive a power cut: made under another name, synced, renamed, the folder
-/// synced. Two processes that do it at once leave the pair of one of them, whole.
-fn store(folder: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
-    let above = folder.parent().unwrap_or(folder);
-    for (folder, mode) in [(above, 0o710), (folder, 0o700)] {
-        match durable::create_folder(folder, mode) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-            _ => {}
-        }
-    }
-    let draft = folder.join(format!("new.{}", std::process::id()));
-    // One that a process of the same number left behind in a crash.
-    let _ = durable::remove(&draft);
-    let written = (|| {
-        let file = durable::create(&draft, 0o600)?;
-        durable::write(&file, text)?;
-        durable::sync(&file)?;
-        durable::rename(&draft, path)?;
-        durable::sync_folder(folder)
-    })();
-    if written.is_err() {
-        let _ = durable::remove(&draft);
-    }
-    written
+    state::store(folder, path, text.as_bytes()).map_err(|e| words(&e))
 }
 
 /// Why a handshake with a client failed, for the log; nobody else reads it, and no line but one comes of it.

@@ -1,0 +1,174 @@
+//! The policy of a domain about its mail servers (MTA-STS, RFC 8461).
+//!
+//! 1. the text record in DNS says which policy there is
+//! 2. the one that is kept, if it is this one, and still holds
+//! 3. otherwise the one on the domain's web server, which is kept from now on
+//! 4. when there is no record, or the web server does not tell: the one that is kept, for as long as it holds. An
+//!    attacker must not be able to make a policy go away (RFC 8461 10.2).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::events;
+use crate::host::dns::{Dns, Family};
+use crate::host::https::{self, Site};
+use crate::host::tls::{Clients, Trust};
+use crate::host::{clock, durable, read_bounded, state, words};
+use crate::proto::address::Domain;
+use crate::proto::idna;
+use crate::proto::mx::NoAnswer;
+use crate::proto::sts::{self, MAX_ANSWER, Mode, Policy};
+
+/// How long a web server may take (RFC 8461 3.3 suggests a minute).
+const LIMIT: Duration = Duration::from_secs(30);
+/// The most policies that are kept.
+const MAX_KEPT: usize = 1000;
+/// The longest file of one; its text is shorter than what it was made from.
+const MAX_FILE: u64 = 2 * MAX_ANSWER as u64;
+
+/// The policies of a run.
+#[derive(Default)]
+pub struct Policies {
+    known: Mutex<BTreeMap<String, Option<Arc<Policy>>>>,
+}
+
+impl Policies {
+    /// The policy for mail to a domain; `None`: it has none, or wants none.
+    pub fn of(
+        &self,
+        config: &Config,
+        dns: &Dns,
+        clients: &Clients,
+        domain: &Domain,
+    ) -> Option<Arc<Policy>> {
+        let name = idna::to_ascii(domain.as_str())?;
+        if !config.remote.mta_sts || name.starts_with('[') {
+            return None;
+        }
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(policy) = known().get(&name) {
+            return policy.clone();
+        }
+        let search = Search {
+            config,
+            dns,
+            clients,
+            name: &name,
+        };
+        let policy = search.policy().filter(|policy| policy.mode != Mode::Off);
+        let policy = policy.map(Arc::new);
+        known().insert(name, policy.clone());
+        policy
+    }
+}
+
+struct Search<'a> {
+    config: &'a Config,
+    dns: &'a Dns,
+    clients: &'a Clients,
+    name: &'a str,
+}
+
+impl Search<'_> {
+    fn policy(&self) -> Option<Policy> {
+        let now = clock::now();
+        let kept = self.kept().filter(|policy| now < policy.until);
+        let texts = self.dns.txt(&format!("_mta-sts.{}", self.name));
+        let Some(id) = texts.ok().and_then(|texts| sts::record_id(&texts)) else {
+            return kept;
+        };
+        if kept.as_ref().is_some_and(|policy| policy.id == id) {
+            return kept;
+        }
+        match self.fetch(&id, now) {
+            Ok(policy) => {
+                events::policy(&self.name, &policy.id, policy.mode.word());
+                if let Err(why) = self.keep(&policy) {
+                    let what = format!("the MTA-STS policy of {} cannot be kept: {why}", self.name);
+                    events::trouble("-", &what);
+                }
+                Some(policy)
+            }
+            Err(why) => {
+                let instead = match kept {
+                    Some(_) => "the last one still holds",
+                    None => "it counts as having none",
+                };
+                let what = format!("the MTA-STS policy of {}: {why}; {instead}", self.name);
+                events::trouble("-", &what);
+                kept
+            }
+        }
+    }
+
+    fn fetch(&self, id: &str, now: i64) -> Result<Policy, String> {
+        let name = format!("mta-sts.{}", self.name);
+        let found = self.dns.addresses(&[&name], Family::Any).pop();
+        let addresses = match found {
+            Some(Ok(addresses)) => addresses,
+            Some(Err(NoAnswer::Temporary(why))) => {
+                return Err(format!("cannot find the address of {name}: {why}"));
+            }
+            _ => return Err(format!("{name} has no address")),
+        };
+        let trust = match &self.config.remote.ca_file {
+            Some(path) => Trust::File(path.clone()),
+            None => Trust::System,
+        };
+        let site = Site {
+            name: &name,
+            addresses: &addresses,
+            port: self.config.remote.mta_sts_port,
+        };
+        let path = "/.well-known/mta-sts.txt";
+        let answer = https::get(self.clients, &trust, &site, path, MAX_ANSWER, LIMIT)
+            .map_err(|why| format!("{name}: {why}"))?;
+        let body = sts::body(&answer).map_err(|why| format!("{name}: the web server {why}"))?;
+        Policy::parse(body, id, now).map_err(|why| format!("{name}: the policy {why}"))
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.config.queue.spool.join("state").join("sts")
+    }
+
+    fn kept(&self) -> Option<Policy> {
+        read(&self.folder().join(self.name))
+    }
+
+    fn keep(&self, policy: &Policy) -> Result<(), String> {
+        let folder = self.folder();
+        let path = folder.join(self.name);
+        if !path.exists() && count(&folder) >= MAX_KEPT {
+            sweep(&folder);
+        }
+        if !path.exists() && count(&folder) >= MAX_KEPT {
+            return Err(format!(
+                "there are {MAX_KEPT} of them in {}",
+                folder.display()
+            ));
+        }
+        state::store(&folder, &path, policy.to_text().as_bytes()).map_err(|e| words(&e))
+    }
+}
+
+/// Takes away what does not hold any more.
+fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if read(&entry.path()).is_none_or(|policy| policy.until <= clock::now()) {
+            let _ = durable::remove(&entry.path());
+        }
+    }
+}
+
+/// The policy in a file, if it is one.
+fn read(path: &Path) -> Option<Policy> {
+    let octets = read_bounded(path, MAX_FILE).ok()?;
+    Policy::from_text(&String::from_utf8(octets).ok()?)
+}
+
+fn count(folder: &Path) -> usize {
+    std::fs::read_dir(folder).map_or(0, Iterator::count)
+}

@@ -1,0 +1,75 @@
+//! A short text from a web server: one GET over TLS, one answer, and the connection is closed. Bounded in time and
+//! size; no detour is followed. HTTP/1.0 is asked for, so that the answer comes in one piece.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::clock;
+use super::tls::{Clients, Trust, explain};
+use super::wire::Wire;
+use super::words;
+
+/// The web server.
+#[derive(Debug)]
+pub struct Site<'a> {
+    /// Its name, which its certificate must have.
+    pub name: &'a str,
+    /// Its addresses.
+    pub addresses: &'a [IpAddr],
+    /// The port.
+    pub port: u16,
+}
+
+/// How long it may take to connect to one address.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// The whole answer, its header included, of at most `most` octets.
+///
+/// # Errors
+/// Why there is none, as a sentence's end.
+pub fn get(
+    clients: &Clients,
+    trust: &Trust,
+    site: &Site<'_>,
+    path: &str,
+    most: usize,
+    limit: Duration,
+) -> Result<Vec<u8>, String> {
+    let until = Instant::now() + limit;
+    let mut wire = connect(site, until).map_err(|e| format!("cannot connect: {}", words(&e)))?;
+    let left = || until.saturating_duration_since(Instant::now());
+    wire.set_limit(left());
+    let session = clients.session(trust, site.name)?;
+    wire.start_tls(session)
+        .map_err(|e| format!("TLS failed: {}", explain(&e, clock::now())))?;
+    let broken = |e: io::Error| format!("the connection broke: {}", words(&e));
+    let request = format!(
+        "GET {path} HTTP/1.0\r\nHost: {}\r\nUser-Agent: minimta\r\nAccept: text/plain\r\nConnection: close\r\n\r\n",
+        site.name
+    );
+    wire.write_all(request.as_bytes()).map_err(broken)?;
+    wire.flush().map_err(broken)?;
+    let mut answer = Vec::new();
+    let bound = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    wire.take(bound).read_to_end(&mut answer).map_err(broken)?;
+    if answer.len() > most {
+        return Err(format!("the web server sends more than {most} octets"));
+    }
+    Ok(answer)
+}
+
+fn connect(site: &Site<'_>, until: Instant) -> io::Result<Wire> {
+    let mut last = io::Error::from(io::ErrorKind::TimedOut);
+    for ip in site.addresses {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        match Wire::connect(&SocketAddr::new(*ip, site.port), None, left.min(CONNECT)) {
+            Ok(wire) => return Ok(wire),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,347 @@
+//! What a domain says of its mail servers on its web server, and what becomes of mail (MTA-STS, RFC 8461).
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::harness::tls::{Acceptor, Authority};
+use crate::harness::{Dns, Remote, Script, System};
+
+const MESSAGE: &str = "Subject: x\n\nhello\n";
+const RECORD: &str = "_mta-sts.example.net TXT v=STSv1; id=1;";
+
+/// A web server on 127.0.0.9 that gives the same answer to everybody.
+struct Web {
+    port: u16,
+    answer: Arc<Mutex<String>>,
+    asked: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Web {
+    fn start(acceptor: &Acceptor, answer: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.9:0").unwrap();
+        let web = Self {
+            port: listener.local_addr().unwrap().port(),
+            answer: Arc::new(Mutex::new(answer.to_owned())),
+            asked: Arc::default(),
+            stop: Arc::default(),
+        };
+        let (acceptor, answer) = (acceptor.clone(), Arc::clone(&web.answer));
+        let (asked, stop) = (Arc::clone(&web.asked), Arc::clone(&web.stop));
+        std::thread::spawn(move || {
+            for socket in listener.incoming() {
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                let socket = socket.unwrap();
+                let limit = Some(Duration::from_secs(30));
+                socket.set_read_timeout(limit).unwrap();
+                let Ok(mut stream) = acceptor.accept(socket) else {
+                    continue;
+                };
+                let mut request = Vec::new();
+                let mut octet = [0];
+                while !request.ends_with(b"\r\n\r\n") && stream.read(&mut octet).unwrap_or(0) == 1 {
+                    request.push(octet[0]);
+                }
+                let request = String::from_utf8(request).unwrap();
+                assert!(
+                    request.starts_with(
+                        "GET /.well-known/mta-sts.txt HTTP/1.0\r\nHost: mta-sts.example.net\r\n"
+                    ),
+                    "{request}"
+                );
+                asked.fetch_add(1, Ordering::SeqCst);
+                let answer = answer.lock().unwrap().clone();
+                let _ = stream.write_all(answer.as_bytes());
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+            }
+        });
+        web
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(("127.0.0.9", self.port));
+    }
+}
+
+fn policy(mode: &str, mx: &str) -> String {
+    let body = format!("version: STSv1\r\nmode: {mode}\r\nmx: {mx}\r\nmax_age: 86400\r\n");
+    format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n{body}")
+}
+
+fn zone(lines: &str) -> String {
+    format!(
+        "example.net MX 10 mail.example.net\nmail.example.net A 127.0.0.2\nmta-sts.example.net A 127.0.0.9\n{lines}"
+    )
+}
+
+/// A system that trusts this authority, and whose mail goes the way DNS says.
+fn system(name: &str, dns: &Dns, remote: &Remote, web: &Web, authority: &Authority) -> System {
+    let system = System::direct(name, dns, remote);
+    authority.write(&system.path("ca.pem"));
+    let keys = format!(
+        "mta_sts_port = {}\nca_file = {:?}",
+        web.port,
+        system.path("ca.pem").display().to_string()
+    );
+    system.with("remote", &keys)
+}
+
+/// One message, one run: how it went out, or why it waits.
+fn send(system: &System, remote: &Remote) -> Result<String, String> {
+    let before = remote.received().len();
+    system.accept(&["-odq", "x@example.net"], MESSAGE);
+    system.accept(&["-q"], "");
+    if remote.received().len() > before {
+        let log = system.log();
+        let line = log.lines().rfind(|l| l.contains(" delivered ")).unwrap();
+        let (_, tls) = line.split_once("tls=\"").unwrap();
+        return Ok(tls.split('"').next().unwrap().to_owned());
+    }
+    Err(system.queued().journal.last().unwrap().clone())
+}
+
+/// R178: policies, certificates, and what becomes of mail.
+#[test]
+fn a_policy_decides() {
+    let authority = Authority::new();
+    let good = authority.certify(&["mail.example.net", "mta-sts.example.net"]);
+    let named = authority.certify(&["elsewhere.example"]);
+    let old = authority.certify_until(&["mail.example.net"], 2001);
+    let foreign = Authority::new().certify(&["mail.example.net", "mta-sts.example.net"]);
+    let enforce = |mx| policy("enforce", mx);
+    let plain = "TLSv1.3 unverified";
+    let sts = "TLSv1.3 sts";
+    let redirect = "HTTP/1.1 302 Found\r\nLocation: https://mta-sts.example.net/x\r\n\r\n";
+    let long = format!(
+        "{}{}",
+        enforce("mail.example.net"),
+        "x: y\r\n".repeat(20_000)
+    );
+    // The record in DNS, the web server's answer, both servers' certificates, and the end.
+    let rows = [
+        (RECORD, enforce("mail.example.net"), &good, &good, Ok(sts)),
+        (RECORD, enforce("*.example.net"), &good, &good, Ok(sts)),
+        (
+            RECORD,
+            enforce("*.example.org"),
+            &good,
+            &good,
+            Err(
+                "4.7.5 mail.example.net the policy of example.net (MTA-STS) does not name this server",
+            ),
+        ),
+        (
+            RECORD,
+            enforce("mail.example.net"),
+            &named,
+            &good,
+            Err("its certificate is for another name"),
+        ),
+        (
+            RECORD,
+            enforce("mail.example.net"),
+            &old,
+            &good,
+            Err("has expired"),
+        ),
+        (
+            RECORD,
+            enforce("mail.example.net"),
+            &foreign,
+            &good,
+            Err("4.7.5 mail.example.net TLS failed: no authority that is trusted"),
+        ),
+        (
+            RECORD,
+            policy("testing", "*.example.org"),
+            &foreign,
+            &good,
+            Ok(plain),
+        ),
+        (
+            RECORD,
+            policy("none", "mail.example.net"),
+            &foreign,
+            &good,
+            Ok(plain),
+        ),
+        // Without a policy that can be believed there is none.
+        ("", enforce("*.example.org"), &good, &good, Ok(plain)),
+        (
+            "_mta-sts.example.net TXT v=STSv1",
+            enforce("*.example.org"),
+            &good,
+            &good,
+            Ok(plain),
+        ),
+        (
+            "_mta-sts.example.net ! SERVFAIL",
+            enforce("*.example.org"),
+            &good,
+            &good,
+            Ok(plain),
+        ),
+        (RECORD, enforce("*.example.org"), &good, &foreign, Ok(plain)),
+        (RECORD, enforce("*.example.org"), &good, &named, Ok(plain)),
+        (RECORD, redirect.to_owned(), &good, &good, Ok(plain)),
+        (RECORD, String::new(), &good, &good, Ok(plain)),
+        (RECORD, long, &good, &good, Ok(plain)),
+    ];
+    for (record, answer, mail, web, expected) in rows {
+        let remotes = Remote::several(&[Script::new().starttls(mail.clone())]);
+        let dns = Dns::start(&zone(record));
+        let web = Web::start(web, &answer);
+        let system = system("sts", &dns, &remotes[0], &web, &authority);
+        let what: String = answer.chars().take(200).collect();
+        match (send(&system, &remotes[0]), expected) {
+            (Ok(how), Ok(expected)) => assert_eq!(how, expected, "{what}"),
+            (Err(why), Err(expected)) => assert!(why.contains(expected), "{why}: {what}"),
+            (found, _) => panic!("{found:?} instead of {expected:?}: {what}"),
+        }
+    }
+}
+
+/// A server that offers no TLS, or cannot do it, gets nothing under a policy.
+#[test]
+fn a_policy_leaves_no_way_in_the_clear() {
+    let authority = Authority::new();
+    let certificate = authority.certify(&["mail.example.net", "mta-sts.example.net"]);
+    let scripts = [
+        Script::new(),
+        Script::new()
+            .starttls(certificate.clone())
+            .on("STARTTLS", "454 4.7.0 not now"),
+    ];
+    for script in scripts {
+        let remotes = Remote::several(&[script]);
+        let dns = Dns::start(&zone(RECORD));
+        let web = Web::start(&certificate, &policy("enforce", "mail.example.net"));
+        let system = system("clear", &dns, &remotes[0], &web, &authority);
+        send(&system, &remotes[0]).unwrap_err();
+    }
+}
+
+/// A policy is fetched once, kept, and holds when neither DNS nor the web server tells it; a new id brings a new one.
+#[test]
+fn a_policy_is_kept() {
+    let authority = Authority::new();
+    let certificate = authority.certify(&["mail.example.net", "mta-sts.example.net"]);
+    let remotes = Remote::several(&[Script::new().starttls(certificate.clone())]);
+    let dns = Dns::start(&zone(RECORD));
+    let web = Web::start(&certificate, &policy("enforce", "mail.example.net"));
+    let system = system("kept", &dns, &remotes[0], &web, &authority);
+    for _ in 0..2 {
+        assert_eq!(send(&system, &remotes[0]).as_deref(), Ok("TLSv1.3 sts"));
+        assert_eq!(web.asked(), 1);
+    }
+    let kept = system.path("spool/state/sts/example.net");
+    let text = std::fs::read_to_string(&kept).unwrap();
+    assert!(text.starts_with("minimta-sts 1\nid 1\nuntil "), "{text}");
+
+    // DNS is silent about it.
+    let forgetful = Dns::start(&zone(""));
+    let system = system.with("dns", &forgetful.keys());
+    assert_eq!(send(&system, &remotes[0]).as_deref(), Ok("TLSv1.3 sts"));
+    assert_eq!(web.asked(), 1);
+
+    // There is a new one, and the web server does not tell it.
+    let newer = Dns::start(&zone("_mta-sts.example.net TXT v=STSv1; id=2"));
+    let system = system.with("dns", &newer.keys());
+    "HTTP/1.1 500 Oops\r\n\r\n".clone_into(&mut web.answer.lock().unwrap());
+    assert_eq!(send(&system, &remotes[0]).as_deref(), Ok("TLSv1.3 sts"));
+    assert_eq!(web.asked(), 2);
+    assert!(
+        system.log().contains("the last one still holds"),
+        "{}",
+        system.log()
+    );
+
+    // Now it does.
+    *web.answer.lock().unwrap() = policy("none", "mail.example.net");
+    assert_eq!(
+        send(&system, &remotes[0]).as_deref(),
+        Ok("TLSv1.3 unverified")
+    );
+    let text = std::fs::read_to_string(&kept).unwrap();
+    assert!(
+        text.starts_with("minimta-sts 1\nid 2\n") && text.contains("\nmode none\n"),
+        "{text}"
+    );
+
+    // One that does not hold any more, or is damaged, counts for nothing.
+    let forgetful = Dns::start(&zone(""));
+    let system = system.with("dns", &forgetful.keys());
+    for text in [
+        "minimta-sts 1\nid 1\nuntil 2001-01-01T00:00:00Z\nmode enforce\nmx x.example\n",
+        "minimta-sts 1\nid 1\nuntil 2099-01-01T00:00:00Z\nmode enf",
+    ] {
+        std::fs::write(&kept, text).unwrap();
+        assert_eq!(
+            send(&system, &remotes[0]).as_deref(),
+            Ok("TLSv1.3 unverified"),
+            "{text}"
+        );
+    }
+}
+
+/// What DANE says goes first: a policy does not soften it, and is not needed with it (RFC 8461 2).
+#[test]
+fn dane_goes_before_a_policy() {
+    let authority = Authority::new();
+    let certificate = authority.certify(&["mail.example.net", "mta-sts.example.net"]);
+    let own = Authority::new().certify(&["elsewhere.example"]);
+    let rows = [
+        (own.tlsa(), &own, "mail.example.net", Ok("TLSv1.3 dane")),
+        (own.tlsa(), &own, "other.example.net", Ok("TLSv1.3 dane")),
+        (
+            own.tlsa(),
+            &certificate,
+            "mail.example.net",
+            Err("none of those that its domain names in DNS"),
+        ),
+    ];
+    for (tlsa, shown, mx, expected) in rows {
+        let remotes = Remote::several(&[Script::new().starttls(shown.clone())]);
+        let port = remotes[0].address.port();
+        let dns = Dns::signed(&zone(&format!(
+            "{RECORD}\n_{port}._tcp.mail.example.net TLSA {tlsa}"
+        )));
+        let web = Web::start(&certificate, &policy("enforce", mx));
+        let system = system("both", &dns, &remotes[0], &web, &authority);
+        match (send(&system, &remotes[0]), expected) {
+            (Ok(how), Ok(expected)) => assert_eq!(how, expected),
+            (Err(why), Err(expected)) => assert!(why.contains(expected), "{why}"),
+            (found, _) => panic!("{found:?} instead of {expected:?}"),
+        }
+    }
+}
+
+/// `mta_sts = false`: nobody asks.
+#[test]
+fn without_mta_sts_nothing_is_asked() {
+    let authority = Authority::new();
+    let certificate = authority.certify(&["mail.example.net", "mta-sts.example.net"]);
+    let remotes = Remote::several(&[Script::new().starttls(certificate.clone())]);
+    let dns = Dns::start(&zone(RECORD));
+    let web = Web::start(&certificate, &policy("enforce", "other.example"));
+    let system =
+        system("off", &dns, &remotes[0], &web, &authority).with("remote", "mta_sts = false");
+    assert_eq!(
+        send(&system, &remotes[0]).as_deref(),
+        Ok("TLSv1.3 unverified")
+    );
+    assert!(!dns.asked().iter().any(|q| q.starts_with("TXT")));
+}
