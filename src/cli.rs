@@ -124,6 +124,11 @@ const LONGS: &[Long] = &[
         act: |i, _| to_mode(i, Mode::Password),
     },
     Long {
+        name: "import",
+        value: None,
+        act: |i, _| to_mode(i, Mode::Import),
+    },
+    Long {
         name: "scram",
         value: None,
         act: |i, _| to(&mut i.scram, true),
@@ -221,6 +226,8 @@ pub enum Mode {
     DkimKey(String),
     /// `--password [NAME]`; the name is the argument.
     Password,
+    /// `--import [FILE]`; the file is the argument.
+    Import,
     /// `--show ID`.
     Show(String),
     /// `--remove ID...`; the ids are the arguments.
@@ -607,8 +614,8 @@ minimta, a small and complete mail transfer agent
   minimta --show ID | --remove ID...|ALL | --hold ID... | --release ID...
   minimta --check         look over the configuration and the system
   minimta --test ADDRESS  go the way to an address, send nothing
+  minimta --import [FILE] make minimta.toml of dma, msmtp, ssmtp, nullmailer
   minimta --dkim-key DOMAIN | --password [--scram] [NAME]  make keys and logins
-
       -C FILE  another configuration          -v   say what is done
       --help   --version   other letters of sendmail are accepted
 

@@ -22,6 +22,7 @@ use crate::proto::sasl::Mechanism;
 
 mod dkim;
 mod document;
+pub mod import;
 mod keys;
 mod reader;
 mod report;

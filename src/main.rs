@@ -23,7 +23,7 @@ use config::{Config, System};
 use error::{Error, Result};
 use flow::helpers::Keeper;
 use flow::{
-    Context, admin, check, daemon, dkim_key, helper, parent, password, queue, stdio, submit,
+    Context, admin, check, daemon, dkim_key, helper, import, parent, password, queue, stdio, submit,
 };
 use host::channel::Channel;
 use host::{accounts, logging, privilege};
@@ -91,6 +91,11 @@ fn run(program: &str) -> Result<ExitCode> {
     let system = System {
         hostname: &accounts::system_name,
     };
+    if call.mode == Mode::Import {
+        // Files of the caller's choice are read with his rights.
+        privilege::drop_group().map_err(Error::NoPermission)?;
+        return import::run(&call, &system).map(|()| ExitCode::SUCCESS);
+    }
     let config = Config::load(call.config.as_deref(), &system)?;
     if let Part::Helper(whom) = &call.part {
         helper::run(&Context::new(config, program, &call), whom)?;
@@ -156,7 +161,7 @@ fn run(program: &str) -> Result<ExitCode> {
             say("there is no alias file in this version, so there is nothing to check\n")
         }
         Mode::Daemon => return daemon::run(context, &call).map(|()| ExitCode::SUCCESS),
-        Mode::Help | Mode::Version | Mode::Password => {}
+        Mode::Help | Mode::Version | Mode::Password | Mode::Import => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -115,3 +115,41 @@ fn an_argument_of_other_octets_is_refused() {
     assert!([64, 65].contains(&ran.code), "{ran:?}");
     assert!(system.queue().is_empty());
 }
+
+/// `--import` with a file, with the folder it is in, and with what is none. What it makes of each program's files is in
+/// tests/imports.
+#[test]
+fn an_import_finds_the_file_it_is_given() {
+    let system = System::new("import");
+    let samples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/imports");
+    let sample = |name: &str| samples.join(name).display().to_string();
+    let file = system.run(&["--import", &sample("ssmtp-gmail/ssmtp.conf")], "");
+    let folder = system.run(&["--import", &sample("ssmtp-gmail")], "");
+    assert_eq!(file, folder);
+    assert_eq!((file.code, file.stderr.as_str()), (0, ""));
+    assert!(
+        file.stdout.contains("host = \"smtp.gmail.com\"\n"),
+        "{file:?}"
+    );
+    let none = system.path("none");
+    std::fs::create_dir(&none).unwrap();
+    let other = system.path("main.cf");
+    std::fs::write(&other, "relayhost = x\n").unwrap();
+    let rows = [
+        (
+            none.display().to_string(),
+            "holds no dma.conf, msmtprc, remotes or ssmtp.conf",
+        ),
+        (
+            other.display().to_string(),
+            "is no configuration of dma, msmtp, ssmtp or nullmailer",
+        ),
+        (sample("none-such"), "there is no such file"),
+    ];
+    for (path, sentence) in rows {
+        let ran = system.run(&["--import", &path], "");
+        assert_eq!((ran.code, ran.stdout.as_str()), (78, ""), "{ran:?}");
+        assert!(ran.stderr.contains(sentence), "{ran:?}");
+    }
+    assert_eq!(system.run(&["--import", "a", "b"], "").code, 64);
+}

@@ -28,6 +28,7 @@ pub mod ends;
 pub mod exchange;
 pub mod helper;
 pub mod helpers;
+pub mod import;
 pub mod intake;
 pub mod lanes;
 pub mod links;

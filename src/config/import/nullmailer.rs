@@ -1,0 +1,129 @@
+//! nullmailer: a folder with a file for each setting; `remotes` has a smarthost a line, its options behind it.
+
+use std::path::Path;
+
+use super::{Host, Plan, Reader, Secret, Tls, at, beside, is_of_system, quote, settings};
+
+pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
+    let mut plan = Plan {
+        nothing_local: true,
+        ..Plan::default()
+    };
+    for (number, line) in settings(text) {
+        let words = words(line);
+        let Some((name, rest)) = words.split_first() else {
+            continue;
+        };
+        plan.hosts.push(remote(name, rest, &at(number, path)));
+    }
+    let mut file = |name: &str| match read(&beside(path, name)) {
+        Ok(text) => text
+            .and_then(|t| t.lines().next().map(|l| l.trim().to_owned()))
+            .filter(|line| !line.is_empty()),
+        Err(why) => {
+            plan.notes.push(why);
+            None
+        }
+    };
+    let (me, admin, from) = (file("me"), file("adminaddr"), file("allmailfrom"));
+    let default = file("defaulthost").or_else(|| file("defaultdomain"));
+    let helo = file("helohost");
+    let times = [
+        ("pausetime", "retry_first"),
+        ("maxpause", "retry_max"),
+        ("queuelifetime", "give_up_after"),
+    ]
+    .map(|(name, key)| (key, file(name)));
+    let silent = file("sendtimeout").is_some();
+    if let Some(name) = me.as_deref().or(helo.as_deref()) {
+        plan.set_hostname(name);
+    }
+    if let Some(admin) = admin {
+        plan.nothing_local = false;
+        plan.note(format!(
+            "mail for all people of this machine went to {admin}: write lines such as \"root: {admin}\" into /etc/aliases"
+        ));
+    }
+    if let Some(from) = from {
+        for host in &mut plan.hosts {
+            host.set_from(
+                &from,
+                "nullmailer put this into the envelope alone, minimta into From as well",
+            );
+        }
+    }
+    if let Some(default) = default {
+        plan.set_masquerade(&default);
+    }
+    for (key, value) in times {
+        match value.map(|v| v.parse::<u32>()) {
+            Some(Ok(seconds)) if seconds > 0 => {
+                plan.lines
+                    .push(("queue", key, quote(&format!("{seconds}s"))));
+            }
+            Some(_) => plan.note(format!("its time for {key} is none that minimta knows")),
+            None => {}
+        }
+    }
+    if silent {
+        plan.no_counterpart(
+            "sendtimeout",
+            "see command_timeout and data_timeout in [limits]",
+        );
+    }
+    plan.note("what waits in the queue of nullmailer is not taken over: let it send that before it is removed");
+    plan
+}
+
+/// One line of `remotes`: options have two hyphens before them or, in newer versions, none.
+fn remote(name: &str, options: &[String], place: &str) -> Host {
+    let mut host = Host::new(name);
+    for option in options {
+        let option = option.trim_start_matches('-');
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        match key {
+            "smtp" => {}
+            "port" => host.set_port(value),
+            "ssl" | "tls" => host.tls = Tls::Implicit,
+            "starttls" => host.tls = Tls::Starttls,
+            "user" => host.user = Some(value.to_owned()),
+            "pass" => host.password = Secret::At(place.to_owned()),
+            "auth-login" => host.auth = Some("login"),
+            "insecure" => host.verify = false,
+            "x509cafile" if !is_of_system(value) => host.ca_file = Some(value.to_owned()),
+            "x509cafile" => {}
+            "source" => host.notes.push(format!(
+                "it was connected to from {value}: see bind in [remote]"
+            )),
+            _ => host.notes.push(format!("{key}: has no counterpart")),
+        }
+    }
+    // Its ports are those of minimta only with TLS from the first octet.
+    host.port = host.port.or((host.tls != Tls::Implicit).then_some(25));
+    host
+}
+
+/// The words of a line; quotes hold one together.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let (mut word, mut quoted, mut begun) = (String::new(), None, false);
+    let mut rest = line.chars();
+    while let Some(c) = rest.next() {
+        match (c, quoted) {
+            (c, Some(q)) if c == q => quoted = None,
+            ('"' | '\'', None) => (quoted, begun) = (Some(c), true),
+            ('\\', q) if q != Some('\'') => word.extend(rest.next()),
+            (c, None) if c.is_whitespace() => {
+                if begun || !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+                begun = false;
+            }
+            (c, _) => word.push(c),
+        }
+    }
+    if begun || !word.is_empty() {
+        words.push(word);
+    }
+    words
+}

@@ -1,0 +1,86 @@
+//! The folders of `tests/imports`: each holds what a program was told, as its users write it, and in `expected` what minimta
+//! makes of it, which is a configuration.
+
+use std::fs;
+
+use super::*;
+
+fn system() -> System<'static> {
+    System {
+        hostname: &|| "pi.example.org".to_owned(),
+    }
+}
+
+/// What is made of a file of a case; the files beside it are found, whatever path leads to them.
+fn converted(folder: &Path, name: &str) -> Result<String> {
+    let text = fs::read_to_string(folder.join(name)).unwrap();
+    // The name alone, so that no path of this machine stands in what is expected.
+    let path = Path::new("/etc/other").join(name);
+    let read = |path: &Path| Ok(fs::read_to_string(folder.join(path.file_name().unwrap())).ok());
+    let kind = Kind::of(&path, &text).unwrap();
+    convert(kind, &path, &text, &read, &system())
+}
+
+#[test]
+fn what_others_were_told_becomes_a_configuration() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/imports");
+    let mut count = 0;
+    for case in fs::read_dir(cases).unwrap() {
+        let case = case.unwrap().path();
+        let name = ["dma.conf", "msmtprc", "config", "ssmtp.conf", "remotes"]
+            .into_iter()
+            .find(|name| case.join(name).exists())
+            .unwrap();
+        let made = converted(&case, name).unwrap();
+        assert!(!made.contains("SECRET"), "{made}");
+        let expected = case.join("expected");
+        if std::env::var_os("MINIMTA_WRITE_EXPECTED").is_some() {
+            fs::write(&expected, &made).unwrap();
+        }
+        assert_eq!(made, fs::read_to_string(expected).unwrap(), "{case:?}");
+        count += 1;
+    }
+    assert!(count >= 10, "{count}");
+}
+
+/// What cannot be a configuration is shown with what is wrong, and not as good.
+#[test]
+fn a_value_that_minimta_refuses_is_told() {
+    let read = |_: &Path| Ok(None);
+    let made = |kind, text| convert(kind, Path::new("/etc/x"), text, &read, &system());
+    let said = made(Kind::Ssmtp, "mailhub=two words\n").unwrap_err();
+    assert_eq!(said.code(), 78);
+    let said = said.to_string();
+    for words in [
+        "/etc/x says something",
+        "host = \"two words\"",
+        "What is wrong with that:",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    // A file cannot break out of its comment or its quotes.
+    let made = made(
+        Kind::Msmtp,
+        "host a\npassword x\nuser \"q\\\"\nauth on\nfoo\u{b}bar x\n",
+    )
+    .unwrap();
+    assert!(made.contains("user = \"q\\\\\""), "{made}");
+    assert!(made.contains("# - foo?bar: has no counterpart"), "{made}");
+}
+
+#[test]
+fn a_file_is_known_by_its_name_or_by_what_it_says() {
+    let rows = [
+        ("/etc/dma/dma.conf", "", Some(Kind::Dma)),
+        ("/root/.msmtprc", "", Some(Kind::Msmtp)),
+        ("/etc/nullmailer/remotes", "", Some(Kind::Nullmailer)),
+        ("/backup/ssmtp.conf.old", "", Some(Kind::Ssmtp)),
+        ("/tmp/a", "# x\n mailhub = y\n", Some(Kind::Ssmtp)),
+        ("/tmp/a", "SMARTHOST y\n", Some(Kind::Dma)),
+        ("/tmp/a", "account x\nhost y\n", Some(Kind::Msmtp)),
+        ("/tmp/a", "relayhost = y\n", None),
+    ];
+    for (path, text, kind) in rows {
+        assert_eq!(Kind::of(Path::new(path), text), kind, "{path} {text}");
+    }
+}
