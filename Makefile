@@ -19,7 +19,7 @@ DEBUG   = $(CARGO_TARGET_DIR)/debug/minimta
 UNLINTED = referenced manual not found\|outdated mandoc.db
 MANUALS = etc/man/minimta.8 etc/man/minimta.toml.5 etc/man/minimta-queue.5
 
-.PHONY: all help demo test soak powercut lint bench fuzz interop size install uninstall deb packages-test clean
+.PHONY: all help demo test soak powercut faults lint bench fuzz interop size install uninstall deb packages-test clean
 
 all: ## the program as it is installed: target/release/minimta
 	$(CARGO) build --release --locked
@@ -42,6 +42,9 @@ soak: ## kill -9 of everything in the middle of a load, 200 times; ROUNDS=N for 
 
 powercut: ## real power cuts on file systems in images, 20 of each kind; as root; ROUNDS=N
 	ROUNDS=$${ROUNDS:-20} $(SOAK) powercut::
+
+faults: ## a fault at each system call (strace), and disks that are full (root)
+	$(SOAK) faults::
 
 lint: ## format, clippy without a warning, manuals
 	$(CARGO) fmt --check

@@ -98,7 +98,9 @@ fn a_submission_that_dies_promised_nothing() {
 /// H1-H3: a disk that is full, broken or read-only, for one step or for good.
 #[test]
 fn a_submission_that_fails_leaves_nothing() {
-    for error in ["ENOSPC", "EIO", "EROFS", "EDQUOT", "EMFILE"] {
+    for error in [
+        "ENOSPC", "short", "EIO", "EROFS", "EDQUOT", "EMFILE", "ENOMEM",
+    ] {
         at_each_step(error, |fault| {
             let system = System::new("fail-submit");
             let ran = submission(&system, fault).run();
@@ -139,7 +141,7 @@ fn a_submission_that_fails_leaves_nothing() {
 #[test]
 fn a_delivery_that_dies_loses_nothing() {
     for mbox in [false, true] {
-        for what in ["kill", "ENOSPC", "EIO", "EROFS"] {
+        for what in ["kill", "ENOSPC", "short", "EIO", "EROFS"] {
             let steps = at_each_step(what, |fault| {
                 let mut system = System::new("crash-deliver");
                 if mbox {
@@ -237,6 +239,30 @@ fn a_queue_run_that_dies_loses_nothing() {
         });
         assert!(steps >= 4, "{what}: {steps} steps");
     }
+}
+
+/// Where nothing could be noted, nobody is given anything: no second copy for a full disk.
+#[test]
+fn a_full_disk_makes_no_second_copy() {
+    let remote = Remote::start(Script::new().once("RCPT TO:<later@", "450 4.2.1 busy"));
+    let system = System::relaying("full", &remote);
+    let to = ["-odq", "good@example.net", "later@example.net"];
+    system.accept(&to, message());
+    let full = system.call("sendmail").args(&["-q"]);
+    let ran = full.env("MINIMTA_FAULT", "1+:ENOSPC").run();
+    assert!(ran.stderr.contains("step 1, reserve"), "{ran:?}");
+    assert_eq!(remote.received().len(), 0);
+    let why = "cannot make room for the journal of";
+    assert!(system.log().contains(why), "{}", system.log());
+    for _ in 0..2 {
+        system.accept(&["-q"], "");
+    }
+    let to: Vec<String> = remote
+        .received()
+        .iter()
+        .flat_map(|r| r.recipients())
+        .collect();
+    assert_eq!(to, ["good@example.net", "later@example.net"]);
 }
 
 /// H24, H12: the same for real: a run is killed while a server has the message, and the next run delivers it.

@@ -17,6 +17,7 @@ mod deliver;
 mod direct;
 mod dkim;
 mod docs;
+mod faults;
 mod harness;
 mod install;
 mod listen;

@@ -547,7 +547,7 @@ fn a_copy_is_no_second_message() {
     system.accept(&["-q"], "");
     system.accept(&["-q"], "");
     assert_eq!(remote.received().len(), 1);
-    assert_eq!(system.names("hold"), [id.clone()]);
+    assert_eq!(system.names("hold"), std::slice::from_ref(&id));
     let why = format!("{id} held reason=\"there is another message of this name in cur/\"");
     assert!(system.log().contains(&why), "{}", system.log());
 }
@@ -580,7 +580,7 @@ fn what_cannot_be_read_is_set_aside() {
     let system = System::relaying("unreadable", &remote);
     let bad = enqueue(&system, "bad@example.net");
     enqueue(&system, "good@example.net");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o000);
     fs::set_permissions(path_of(&system, &bad), mode).unwrap();
     system.accept(&["-q"], "");
     let is_root = nix::unistd::geteuid().is_root();

@@ -44,7 +44,7 @@ pub fn report(
         _ => Returned::Headers,
     };
     let host = &context.config.hostname;
-    let mut draft = context.spool.begin(&Envelope {
+    let mut draft = context.spool.begin_report(&Envelope {
         sender: ReversePath::Null,
         recipients: vec![Recipient::plain(to.clone())],
         received_at: now,
@@ -57,7 +57,7 @@ pub fn report(
         requiretls: envelope.requiretls,
         ret: None,
         envid: None,
-    })?;
+    });
     let recipients = &envelope.recipients;
     let report = Report {
         action,

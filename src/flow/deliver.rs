@@ -4,15 +4,15 @@
 //! A mailbox belongs to its user, so nobody else touches it: without root's help, mail for another user waits.
 
 use std::cell::Cell;
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read};
 use std::os::unix::fs::MetadataExt;
 
 use super::ends::{self, Place, deferred};
 use super::helpers::Helpers;
 use super::{Context, Damaged, Outcomes, text};
 use crate::host::accounts::{self, Account};
-use crate::host::privilege;
 use crate::host::spool::Claim;
+use crate::host::{privilege, words};
 use crate::proto::address::{Mailbox, ReversePath};
 use crate::proto::end::End;
 use crate::proto::envelope::{Envelope, Outcome, Recipient, Verdict};
@@ -130,8 +130,13 @@ fn to_one(
         header.strip("Return-Path");
         looped.set(was_here(header, address));
     });
-    let Ok(message) = message else {
-        return Err(Damaged);
+    let message = match message {
+        Ok(message) => message,
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => return Err(Damaged),
+        Err(e) => {
+            let text = format!("cannot read the message to deliver: {}", words(&e));
+            return Ok(deferred(Enhanced(4, 3, 0), &text));
+        }
     };
     if looped.get() {
         let text = format!("the message was delivered to {address} before; it runs in a loop");

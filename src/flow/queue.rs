@@ -28,6 +28,7 @@ use crate::host::spool::{Claim, Folder, Item, Refusal};
 use crate::host::{clock, presence, privilege};
 use crate::proto::address::Mailbox;
 use crate::proto::envelope::{Envelope, Outcome, Parsed, Progress, Verdict};
+use crate::proto::reply::Enhanced;
 use crate::proto::retry::{self, Next};
 use crate::proto::route::{self, Hop, Router};
 
@@ -435,12 +436,17 @@ impl<'a> Run<'a> {
         if waiting.is_empty() {
             return Vec::new();
         }
-        let outcomes = match hop {
-            Hop::Local => {
+        // Nobody is given what could not be noted afterwards. Of a single one there is no more to note than that the
+        // file goes.
+        let all = progress.waiting().len();
+        let room = if all > 1 { claim.reserve(all) } else { Ok(()) };
+        let outcomes = match (room, hop) {
+            (Err(error), _) => Ok(waiting.iter().map(|i| (*i, unnoted(&error))).collect()),
+            (_, Hop::Local) => {
                 let helpers = self.helpers.as_ref();
                 deliver::deliver(self.context, helpers, claim, &waiting)
             }
-            Hop::Refuse(why) => Ok(waiting.iter().map(|i| (*i, refused(why))).collect()),
+            (_, Hop::Refuse(why)) => Ok(waiting.iter().map(|i| (*i, refused(why))).collect()),
             _ => links.send(hop, claim, &waiting),
         };
         let Ok(outcomes) = outcomes else {
@@ -604,6 +610,12 @@ fn wanted(hops: &[Hop], progress: &Progress) -> Vec<Hop> {
     wanted.sort_unstable();
     wanted.dedup();
     wanted
+}
+
+/// There is no room to write down what becomes of it.
+fn unnoted(error: &Error) -> Outcome {
+    let enhanced = Enhanced(4, 3, 1);
+    Outcome::new(Verdict::Deferred, None, enhanced, "", &error.to_string())
 }
 
 /// In the words of the configuration, not of a server.

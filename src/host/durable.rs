@@ -65,6 +65,20 @@ pub fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
     })
 }
 
+/// Sees to it that octets written from `at` on will find room, though the disk may be full by then. The file stays as
+/// long as it is. On a file system that cannot do this, nothing is promised and nothing fails.
+pub fn reserve(file: &File, at: u64, length: u64) -> io::Result<()> {
+    use nix::fcntl::{FallocateFlags, fallocate};
+    fault("reserve")?;
+    let (Ok(at), Ok(length)) = (at.try_into(), length.try_into()) else {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    };
+    match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, at, length) {
+        Err(nix::Error::EOPNOTSUPP | nix::Error::ENOSYS | nix::Error::EINVAL) | Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Returns when the file's bytes and length are on the disk. After an error nothing is known of any earlier
 /// write, and a second sync that succeeds would prove nothing: the file must be given up.
 pub fn sync(file: &File) -> io::Result<()> {

@@ -138,12 +138,18 @@ impl Spool {
     /// `NoRoom` when the disk or the queue is too full ([`Spool::has_room`]).
     pub fn begin(&self, envelope: &Envelope) -> Result<Draft> {
         self.has_room(0)?;
+        Ok(self.begin_report(envelope))
+    }
+
+    /// Starts a report of what is in the queue already: what `min_free` keeps back is kept for it, and a full queue
+    /// gets emptier by it.
+    pub fn begin_report(&self, envelope: &Envelope) -> Draft {
         let mut buffer = Vec::with_capacity(4096);
         buffer.extend_from_slice(envelope.to_text().as_bytes());
         let facts_at = buffer.len();
         buffer.extend_from_slice(Facts::UNKNOWN.as_bytes());
         buffer.push(b'\n');
-        Ok(Draft {
+        Draft {
             spool: self.clone(),
             envelope: envelope.clone(),
             id: fresh_id(),
@@ -153,7 +159,7 @@ impl Spool {
             meter: Meter::new(),
             room: BLOCK,
             file: None,
-        })
+        }
     }
 
     /// Whether a message of `size` octets may come: the disk keeps its reserve, and the queue its bound.

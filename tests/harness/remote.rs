@@ -252,6 +252,11 @@ impl Remote {
         self.seen.lock().unwrap().received.clone()
     }
 
+    /// The messages accepted since this was asked last.
+    pub fn take(&self) -> Vec<Received> {
+        std::mem::take(&mut self.seen.lock().unwrap().received)
+    }
+
     /// The octets of each DATA so far as they came, end mark included.
     pub fn wire(&self) -> Vec<Vec<u8>> {
         self.seen.lock().unwrap().wire.clone()

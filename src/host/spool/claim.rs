@@ -126,6 +126,25 @@ impl Claim {
         Ok(())
     }
 
+    /// Makes sure that what becomes of so many recipients can be written down, before anybody gets the message: on a
+    /// full disk it could be given away and not be noted, and would be given to the same again.
+    ///
+    /// # Errors
+    /// `NoRoom`, or as for every write.
+    pub fn reserve(&self, recipients: usize) -> Result<()> {
+        /// A long line of the journal: the time, the host, and what it said.
+        const LINE: u64 = 1024;
+        /// Many recipients share a line.
+        const MOST: u64 = 256 * LINE;
+        let state = self.state();
+        let Body::File(file) = &state.body else {
+            return Ok(());
+        };
+        let length = LINE.saturating_mul(recipients as u64).min(MOST);
+        durable::reserve(file, state.end, length)
+            .map_err(|e| cannot("make room for the journal of", &self.path(&state), &e))
+    }
+
     /// Writes down what happened. When nothing waits any more, the message is removed instead: that is what the
     /// journal would say, in one step. What is done is on the disk when this returns; what is deferred need not
     /// be, for a forgotten attempt harms nothing. A message that is nowhere but in memory is stored when somebody
