@@ -35,6 +35,16 @@ mod way;
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "/etc/minimta/minimta.toml";
 
+/// In builds with debug assertions tests may say `MINIMTA_CONFIG`: a program with a group of its own is called without
+/// -C, which gives it up. A release build reads nothing from the environment.
+fn default_file() -> PathBuf {
+    #[cfg(debug_assertions)]
+    if let Some(path) = std::env::var_os("MINIMTA_CONFIG") {
+        return PathBuf::from(path);
+    }
+    PathBuf::from(DEFAULT_FILE)
+}
+
 /// The largest file that is read. A configuration is a few KiB.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -88,7 +98,8 @@ impl Config {
     /// Reads a configuration. A file that is named must be there; the default one may be absent, and all is then
     /// at its default. The error is the whole text for the user, with up to ten findings.
     pub fn load(path: Option<&Path>, system: &System<'_>) -> Result<Self> {
-        let name = path.unwrap_or(Path::new(DEFAULT_FILE));
+        let default = default_file();
+        let name = path.unwrap_or(&default);
         match read_file(name)? {
             Some(octets) => Self::parse(&octets, Some(name), system),
             None if path.is_none() => Self::parse(&[], None, system),

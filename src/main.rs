@@ -97,6 +97,17 @@ fn run(program: &str) -> Result<ExitCode> {
         return import::run(&call, &system).map(|()| ExitCode::SUCCESS);
     }
     let config = Config::load(call.config.as_deref(), &system)?;
+    let is_for_group = matches!(
+        call.mode,
+        Mode::Submit | Mode::Smtp | Mode::Queue | Mode::List
+    ) || matches!(
+        call.mode,
+        Mode::Show(_) | Mode::Remove | Mode::Hold | Mode::Release
+    );
+    if !is_for_group && privilege::has_group() {
+        // All else that a user may want to know or make he can know and make himself.
+        privilege::drop_group().map_err(Error::NoPermission)?;
+    }
     if let Part::Helper(whom) = &call.part {
         helper::run(&Context::new(config, program, &call), whom)?;
         return Ok(ExitCode::SUCCESS);

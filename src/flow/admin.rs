@@ -6,12 +6,12 @@ use super::exchange::in_words;
 use super::links::Shared;
 use super::queue::{self, said};
 use super::settle::policy;
-use super::{Context, deliver, ends};
+use super::{Context, deliver, ends, intake};
 use crate::cli::{Invocation, complain, say};
 use crate::error::{Error, Result};
 use crate::events;
 use crate::host::spool::{Folder, Item, is_id};
-use crate::host::{clock, words};
+use crate::host::{accounts, clock, words};
 use crate::json::Json;
 use crate::proto::address::Mailbox;
 use crate::proto::date::Stamp;
@@ -25,6 +25,17 @@ struct Listed {
     size: u64,
     envelope: Envelope,
     progress: Progress,
+}
+
+/// Whether the caller sees what others have sent: root, and whoever owns the queue.
+fn sees_all(context: &Context) -> bool {
+    let caller = accounts::caller_uid();
+    caller == 0 || deliver::owner(context) == Some(caller)
+}
+
+/// Whether a message is the caller's own, or all are.
+pub fn may_see(context: &Context, envelope: &Envelope) -> bool {
+    sees_all(context) || envelope.client == intake::client(accounts::caller_uid())
 }
 
 /// `mailq`. Returned is whether a message has waited for longer than `[queue] warn_after`: a monitor's question.
@@ -41,6 +52,8 @@ pub fn list(context: &Context, call: &Invocation) -> Result<bool> {
                 continue;
             }
             match context.spool.look(&item) {
+                Some((parsed, _)) if !may_see(context, &parsed.envelope) => {}
+                None if !sees_all(context) => {}
                 Some((
                     Parsed {
                         envelope, facts, ..
@@ -301,6 +314,7 @@ fn each(
         for folder in folders {
             items.extend(context.spool.scan(*folder)?);
         }
+        items.retain(|item| is_ours(context, item));
     } else {
         for id in ids {
             match find(context, id) {
@@ -322,16 +336,21 @@ fn each(
     result
 }
 
+/// Whether the caller may do anything with a queue file. Of those of others nothing is said, not even that they are
+/// there.
+pub fn is_ours(context: &Context, item: &Item) -> bool {
+    let own = |(parsed, _): (Parsed, Progress)| may_see(context, &parsed.envelope);
+    sees_all(context) || context.spool.look(item).is_some_and(own)
+}
+
 fn find(context: &Context, id: &str) -> Result<Item> {
     let why = if is_id(id) {
         "there is no such message in the queue"
     } else {
         "that is no queue id"
     };
-    context
-        .spool
-        .find(id)
-        .ok_or_else(|| Error::Data(format!("{id}: {why}; mailq lists them")))
+    let found = context.spool.find(id).filter(|item| is_ours(context, item));
+    found.ok_or_else(|| Error::Data(format!("{id}: {why}; mailq lists them")))
 }
 
 /// `-bv`: where the mail of each address would go. No mail server is connected to.

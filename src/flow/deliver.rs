@@ -62,7 +62,7 @@ pub fn is_ours_to_try(context: &Context, claim: &Claim, index: usize) -> bool {
 }
 
 /// Who owns the spool, when it is there.
-fn owner(context: &Context) -> Option<u32> {
+pub fn owner(context: &Context) -> Option<u32> {
     std::fs::metadata(context.spool.root())
         .ok()
         .map(|m| m.uid())

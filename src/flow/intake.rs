@@ -478,13 +478,18 @@ fn ended() -> Refused {
     ))
 }
 
+/// Where a message comes from that a user of this system has handed in, as its envelope has it.
+pub fn client(uid: u32) -> String {
+    format!("uid {uid}")
+}
+
 /// An envelope of a local user, with nobody in it yet.
 pub fn envelope(caller: &Account, sender: ReversePath) -> Envelope {
     Envelope {
         sender,
         recipients: Vec::new(),
         received_at: clock::now(),
-        client: format!("uid {}", caller.uid),
+        client: client(caller.uid),
         protocol: "local".to_owned(),
         auth: None,
         smtputf8: false,

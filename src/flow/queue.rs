@@ -19,7 +19,7 @@ use super::helpers::Helpers;
 use super::lanes::{Errand, Lanes, Width};
 use super::links::{Links, Shared};
 use super::settle::{policy, settle};
-use super::{Context, deliver, parent};
+use super::{Context, admin, deliver, parent};
 use crate::cli::{Invocation, Select, complain};
 use crate::error::{Error, Result};
 use crate::events;
@@ -37,7 +37,8 @@ pub const STACK: usize = 256 * 1024;
 /// Messages for which one more connection to the same host is made.
 const WORTH_A_CONNECTION: usize = 10;
 
-/// `minimta -q`: tries what is selected, once.
+/// `minimta -q`: tries what is selected, once. A user of a shared queue wakes the daemon, or tries what he has sent
+/// himself; he could hold up what others have sent by stopping his process.
 ///
 /// # Errors
 /// Those of reading the spool. A message that could not be delivered is none.
@@ -47,6 +48,11 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
         keeper.take_doors(&context.config, false)?;
         // Users cannot make them.
         context.spool.create()?;
+    }
+    let is_guest = privilege::has_group();
+    if is_guest && let Some(daemon) = presence::find(&context.config.queue.run) {
+        daemon.wake();
+        return Ok(());
     }
     context
         .spool
@@ -60,6 +66,9 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
             && named(item)
             && is_selected(context, item, &call.select)
     });
+    if is_guest {
+        items.retain(|item| admin::is_ours(context, item));
+    }
     let talk = context.verbose || std::io::stderr().is_terminal();
     let run = Run::new(context, talk);
     run.all(items);
@@ -129,7 +138,10 @@ pub fn first_attempt(
                 .next_wanted(place, context.config.queue.workers)
         });
         if place.is_some() {
-            run.all(context.spool.scan(Folder::New).unwrap_or_default());
+            let mut items = context.spool.scan(Folder::New).unwrap_or_default();
+            // Whoever can stop a process must not hold up with it what others have sent.
+            items.retain(|item| admin::is_ours(context, item));
+            run.all(items);
         }
     }
 }

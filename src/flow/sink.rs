@@ -1,10 +1,10 @@
 //! What a session accepts goes into the spool, or straight through: one transaction after the other becomes an
 //! [`Intake`], and what is left to be done goes to whoever delivers.
 
-use super::Context;
 use super::direct::Straight;
 use super::intake::{Intake, Origin, Peer, Refused};
 use super::receive::Accept;
+use super::{Context, intake};
 use crate::events;
 use crate::host::accounts::Account;
 use crate::host::clock;
@@ -71,7 +71,7 @@ impl<'a> Sink<'a> {
     /// Where the client is, as envelopes and the log have it.
     fn client(&self) -> String {
         match &self.speaker {
-            Speaker::Own(account) => format!("uid {}", account.uid),
+            Speaker::Own(account) => intake::client(account.uid),
             Speaker::Client { peer, .. } => peer
                 .address
                 .map_or("local".to_owned(), |a| a.to_canonical().to_string()),

@@ -60,7 +60,7 @@ fn ourselves(name: &str, channel: Channel) -> Command {
     command.arg0(name).env_clear().env("PATH", PATH);
     // Of the environment of root's process only this says something about the machine; and how tests make it fail.
     let kept = if cfg!(debug_assertions) {
-        &["TZ", "MINIMTA_FAULT"][..]
+        &["TZ", "MINIMTA_FAULT", "MINIMTA_CONFIG"][..]
     } else {
         &["TZ"]
     };

@@ -9,6 +9,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
+use nix::sys::time::TimeSpec;
+
 mod rehearsal;
 
 use rehearsal::{Step, fault, fault_of_write, record};
@@ -126,6 +128,15 @@ pub fn truncate(file: &File, length: u64) -> io::Result<()> {
     file.set_len(length)?;
     record(&Step::Truncate(file, length));
     Ok(())
+}
+
+/// Gives a file that this user may write to the time of now.
+pub fn touch(file: &File) -> io::Result<()> {
+    Ok(nix::sys::stat::futimens(
+        file,
+        &TimeSpec::UTIME_NOW,
+        &TimeSpec::UTIME_NOW,
+    )?)
 }
 
 /// Creates a folder.

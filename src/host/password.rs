@@ -48,7 +48,15 @@ pub fn from_command(command: &[String], limit: Duration) -> Result<Vec<u8>, Stri
     };
     let cannot = |e: io::Error| format!("cannot run password_command {program}: {}", words(&e));
     let deadline = Instant::now() + limit;
-    let mut child = Command::new(program)
+    let mut process = Command::new(program);
+    if super::privilege::has_group() {
+        // The caller of a program with a group of its own says nothing to others that have it, too.
+        process
+            .env_clear()
+            .env("PATH", super::children::PATH)
+            .current_dir("/");
+    }
+    let mut child = process
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

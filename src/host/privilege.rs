@@ -29,9 +29,9 @@ pub fn is_root() -> bool {
     Uid::current().is_root() && Uid::effective().is_root()
 }
 
-/// Whether this process has a group that its caller has not: that of the program, which is set-group-id.
+/// Whether this process has a group that its caller has not: that of the program, which is set-group-id. Root has all.
 pub fn has_group() -> bool {
-    getresgid().is_ok_and(|own| own.real != own.effective)
+    !Uid::current().is_root() && getresgid().is_ok_and(|own| own.real != own.effective)
 }
 
 /// Gives up the program's group for good: a configuration of the caller's choice must not be read, and no file

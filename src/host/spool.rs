@@ -479,7 +479,9 @@ impl Spool {
             _ => self.path(to, &item.id),
         };
         if let (Folder::Cur, Some(file)) = (to, &lock) {
+            // The file of another user can be given no time but this one, which is as good.
             file.set_modified(UNIX_EPOCH)
+                .or_else(|_| durable::touch(file))
                 .map_err(|e| cannot("set the time of", &from, &e))?;
         }
         // The folder of the other name may be younger than the spool.

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Folder, Spool, cannot};
 use crate::error::{Error, Result};
@@ -231,14 +231,54 @@ impl Claim {
         }
         let from = self.path(&state);
         let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(due).unwrap_or(0));
-        file.set_modified(time)
-            .map_err(|e| cannot("set the time of", &from, &e))?;
+        // A copy stays locked until it has its place.
+        let _copy = match file.set_modified(time) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                Some(self.take_over(file, state.end, &from, time)?)
+            }
+            set => {
+                set.map_err(|e| cannot("set the time of", &from, &e))?;
+                None
+            }
+        };
         if state.folder != Folder::Cur {
             let to = self.spool.path(Folder::Cur, &self.id);
             durable::rename(&from, &to).map_err(|e| cannot("move the queue file", &from, &e))?;
             state.folder = Folder::Cur;
         }
         Ok(())
+    }
+
+    /// Puts a copy in the place of a file that another user has made, whose time nobody else can set. The one who made
+    /// it has no way to it; but what waits longer than its writer lives belongs to whoever keeps it.
+    fn take_over(&self, file: &File, end: u64, place: &Path, time: SystemTime) -> Result<File> {
+        let (copy, path) = self.spool.create_draft(&self.id)?;
+        let copied = (|| {
+            let mut block = vec![0; super::BLOCK];
+            let mut at = 0;
+            while at < end {
+                let left = usize::try_from(end - at)
+                    .unwrap_or(usize::MAX)
+                    .min(block.len());
+                // left is at most the block's length.
+                match file.read_at(&mut block[..left], at)? {
+                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    n => {
+                        durable::write(&copy, &block[..n])?;
+                        at += n as u64;
+                    }
+                }
+            }
+            copy.set_modified(time)?;
+            durable::sync(&copy)?;
+            durable::rename(&path, place)
+        })();
+        copied.map_err(|e| {
+            // The file is as it was; without its copy it is due at once.
+            let _ = durable::remove(&path);
+            cannot("copy the queue file", place, &e)
+        })?;
+        Ok(copy)
     }
 
     /// Removes a message for which the journal says that nothing is left to do: what an earlier run could not.
