@@ -184,6 +184,14 @@ const INNER: &[Long] = &[
             Ok(())
         },
     },
+    Long {
+        name: "only",
+        value: Some("ID"),
+        act: |i, v| {
+            i.only.push(v.to_owned());
+            Ok(())
+        },
+    },
 ];
 
 /// Which of minimta's processes this is (minimta(8), Processes).
@@ -295,6 +303,8 @@ pub struct Invocation {
     pub due: bool,
     /// `-qI`, `-qR`, `-qS`.
     pub select: Vec<Select>,
+    /// `--only`: the messages that root has just handed in; none: all that are selected.
+    pub only: Vec<String>,
     /// `-bd`, `-bD`: a daemon listens; without it, it only runs the queue.
     pub listen: bool,
     /// The daemon goes into the background, as a system of init scripts expects it from `sendmail -bd`.
@@ -358,6 +368,7 @@ impl Invocation {
             scram: false,
             due: false,
             select: Vec::new(),
+            only: Vec::new(),
             listen: program == "smtpd",
             // Only by this name: systemd, procd and a container want their daemons in the foreground.
             detach: program == "sendmail",

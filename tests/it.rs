@@ -25,6 +25,7 @@ mod mx;
 mod powercut;
 mod powerless;
 mod queue;
+mod root;
 mod send;
 mod soak;
 mod sts;

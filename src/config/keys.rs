@@ -381,7 +381,7 @@ pub const KEYS: &[Key] = &[
         section: "local",
         name: "mailbox",
         shown: Shown::Default(r#""~/Maildir/""#),
-        doc: "A path that ends in / is a Maildir, any other an mbox; ~ is the home, %u the name of the user.",
+        doc: "A path that ends in / is a Maildir, any other an mbox; ~ is the home, %u the name of the user. Or |command, run as the user.",
         set: |draft, v| {
             draft.config.local.mailbox = value::local_mailbox(v)?;
             Ok(())

@@ -424,17 +424,20 @@ pub fn fingerprint(value: &Value) -> Result<[u8; 32], Wrong> {
     octets.try_into().map_err(|_| wrong())
 }
 
-/// A Maildir or an mbox, with `~/` for the home and `%u` for the user.
+/// A Maildir or an mbox, with `~/` for the home and `%u` for the user, or a command.
 pub fn local_mailbox(value: &Value) -> Result<String, Wrong> {
     let wrong = || {
         Wrong::new(
-            "a Maildir such as \"~/Maildir/\" or an mbox such as \"/var/mail/%u\"",
+            "a Maildir such as \"~/Maildir/\", an mbox such as \"/var/mail/%u\", or a command such as \"|/usr/bin/procmail\"",
             value,
         )
     };
     let path = text(value).map_err(|_| wrong())?;
-    if path.starts_with('|') {
-        return Err(wrong().because("mail to a command is not known to this version of minimta"));
+    if path
+        .strip_prefix('|')
+        .is_some_and(|command| !command.trim().is_empty())
+    {
+        return Ok(path);
     }
     if path.starts_with("lmtp:") {
         return Err(wrong().because("delivery by LMTP is not known to this version of minimta"));

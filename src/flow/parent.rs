@@ -97,7 +97,7 @@ pub fn run_queue(context: &Context, servant: &Account, ids: &[String]) -> Result
     if ids.is_empty() {
         words.push("--due".into());
     }
-    words.extend(ids.iter().map(Into::into));
+    words.extend(ids.iter().map(|id| format!("--only={id}").into()));
     Household::start(context, servant, &words, &Doors::none())?.keep()
 }
 

@@ -60,7 +60,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     let now = clock::now();
     let mut items = context.spool.scan(Folder::New)?;
     items.extend(context.spool.scan(Folder::Cur)?);
-    let named = |item: &Item| call.arguments.is_empty() || call.arguments.contains(&item.id);
+    let named = |item: &Item| call.only.is_empty() || call.only.contains(&item.id);
     items.retain(|item| {
         (!call.due || is_due(context, item, now))
             && named(item)

@@ -50,7 +50,11 @@ impl Daemon {
 
     /// One that was started.
     pub fn of(system: &System, child: Child) -> Self {
-        let log = system.path("log");
+        Self::logging_to(system.path("log"), child)
+    }
+
+    /// One that was started, and logs to this file.
+    pub fn logging_to(log: std::path::PathBuf, child: Child) -> Self {
         let before = 0;
         let mut daemon = Self {
             child: Some(child),

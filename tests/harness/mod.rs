@@ -7,6 +7,7 @@
 pub mod daemon;
 pub mod disk;
 pub mod dns;
+pub mod house;
 pub mod load;
 pub mod mail;
 pub mod queued;

@@ -1,0 +1,575 @@
+//! Rights: what root starts, what other users can do to each other's mail. Needs root, who makes users for it and takes
+//! them away again; for anybody else each test says that it was skipped.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::house::{ALICE, BOB, CLUB, House, SPOOL, processes};
+use crate::harness::system::{age, finish, names_in};
+use crate::harness::until;
+
+const MESSAGE: &str = "Subject: for you alone\n\nthe secret of the message\n";
+
+/// What `/proc/PID/status` says of rights: user, group, more groups.
+fn rights(pid: u32) -> (Vec<String>, Vec<String>, Vec<String>) {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = |name: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(name)).unwrap();
+        line.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    (line("Uid:"), line("Gid:"), line("Groups:"))
+}
+
+fn all(id: u32) -> Vec<String> {
+    vec![id.to_string(); 4]
+}
+
+#[test]
+fn each_process_has_the_rights_of_its_part() {
+    let Some(house) = House::open("parts") else {
+        return;
+    };
+    let (begun, go) = (house.open_folder("begun"), house.path("go"));
+    let house = house.with_mailbox(&format!(
+        "|cat >/dev/null; touch {}/$$; while ! test -e {}; do sleep 0.05; done",
+        begun.display(),
+        go.display()
+    ));
+    let daemon = house.daemon();
+    house.submit("root", &["mt-alice"], MESSAGE);
+    until("the command runs", || names_in(&begun).len() == 1);
+    let parent = daemon.id();
+    let worker = *processes(parent, "--as-worker").first().unwrap();
+    let helper = *processes(parent, "--as-helper").first().unwrap();
+    let command: u32 = names_in(&begun)[0].parse().unwrap();
+    let (spool, alice, club) = (house.id(SPOOL), house.id(ALICE), house.group(CLUB));
+    let mut both = [alice.1, club];
+    both.sort_unstable();
+    let both: Vec<String> = both.iter().map(u32::to_string).collect();
+    let none = Vec::new();
+    let table = [
+        ("worker", worker, all(spool.0), all(spool.1), &none),
+        ("helper", helper, all(alice.0), all(alice.1), &both),
+        ("command", command, all(alice.0), all(alice.1), &both),
+    ];
+    for (part, pid, uid, gid, groups) in table {
+        let mut found = rights(pid);
+        found.2.sort_by_key(|g| g.parse::<u32>().unwrap());
+        assert_eq!(found, (uid, gid, groups.clone()), "{part}");
+    }
+    assert_eq!(rights(parent).0, all(0));
+    let status = |pid: u32| fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(status(parent).contains("Threads:\t1\n"));
+    assert!(status(worker).contains("NoNewPrivs:\t1\n"));
+    // What a command inherits: its three streams, and the environment that is told in the manual.
+    assert_eq!(names_in(Path::new(&format!("/proc/{command}/fd"))).len(), 3);
+    let environment = fs::read(format!("/proc/{command}/environ")).unwrap();
+    let names: Vec<String> = environment
+        .split(|b| *b == 0)
+        .filter_map(|e| {
+            String::from_utf8_lossy(e)
+                .split_once('=')
+                .map(|(n, _)| n.to_owned())
+        })
+        .collect();
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names.sort_unstable();
+    let expected = [
+        "DOMAIN",
+        "EXTENSION",
+        "HOME",
+        "LOCAL",
+        "LOGNAME",
+        "ORIGINAL_RECIPIENT",
+        "PATH",
+        "RECIPIENT",
+        "SENDER",
+        "SHELL",
+        "USER",
+    ];
+    assert_eq!(names, expected);
+    fs::write(&go, "").unwrap();
+    until("it was delivered", || {
+        house.log().contains("delivered to=\"mt-alice@")
+    });
+    until("the helper has gone", || {
+        processes(parent, "--as-helper").is_empty()
+    });
+    // The pid file names the one to send signals to.
+    let written = fs::read_to_string(house.path("run/pid")).unwrap();
+    assert_eq!(written.trim(), parent.to_string());
+    let ran = daemon.stop();
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", house.log());
+}
+
+#[test]
+fn a_user_has_one_helper_for_all_that_waits() {
+    let Some(house) = House::open("batch") else {
+        return;
+    };
+    let parents = house.open_folder("parents");
+    let house = house.with_mailbox(&format!(
+        "|cat >/dev/null; touch {}/$PPID",
+        parents.display()
+    ));
+    for _ in 0..20 {
+        house.submit("root", &["-odq", "mt-alice", "mt-bob"], MESSAGE);
+    }
+    assert_eq!(house.call("root", &["-q"], "").code, 0);
+    assert_eq!(house.log().matches(" delivered to=").count(), 40);
+    assert_eq!(names_in(&parents).len(), 2);
+}
+
+#[test]
+fn mail_for_root_and_for_services_is_written_by_nobody_with_rights() {
+    let Some(house) = House::open("for-root") else {
+        return;
+    };
+    house.submit("root", &["-odi", "root", "daemon", "mt-alice"], MESSAGE);
+    let folder = house.path("mail/root/new");
+    assert_eq!(names_in(&folder).len(), 2, "{}", house.log());
+    for name in names_in(&folder) {
+        let meta = fs::metadata(folder.join(name)).unwrap();
+        assert!(meta.uid() != 0 && meta.mode() & 0o7777 == 0o600);
+    }
+    let alice = house.mail_of(ALICE);
+    assert_eq!(alice.len(), 1);
+    assert!(alice[0].starts_with(
+        "Return-Path: <root@pi.test.example>\nX-Original-To: mt-alice@pi.test.example\nDelivered-To: mt-alice@"
+    ));
+}
+
+#[test]
+fn users_can_do_nothing_to_the_mail_of_others() {
+    let Some(house) = House::open("others") else {
+        return;
+    };
+    for (user, to) in [(ALICE, "mt-bob"), (BOB, "mt-alice")] {
+        house.submit(user, &["-odq", to], MESSAGE);
+        house.submit(user, &["someone@nowhere.test.example"], MESSAGE);
+    }
+    until("the attempts of both are over", || {
+        house.log().matches(" deferred ").count() == 2
+    });
+    let of = |user: &str| -> Vec<String> {
+        let listed = house.call_as("mailq", user, &["--json"], "").stdout;
+        let ids = listed.split("\"id\":").skip(1);
+        ids.map(|text| text.split('"').nth(1).unwrap().to_owned())
+            .collect()
+    };
+    let (alices, bobs) = (of(ALICE), of(BOB));
+    assert_eq!((alices.len(), bobs.len(), of("root").len()), (2, 2, 4));
+    assert!(!alices.iter().any(|id| bobs.contains(id)));
+    let theirs = bobs[0].as_str();
+    for option in ["--show", "--remove", "--hold", "--release"] {
+        let ran = house.call(ALICE, &[option, theirs], "");
+        assert_eq!(ran.code, 65, "{option} {ran:?}");
+        let said = format!(
+            "sendmail: {theirs}: there is no such message in the queue; mailq lists them\n"
+        );
+        assert_eq!((ran.stdout.as_str(), ran.stderr), ("", said), "{option}");
+    }
+    for words in [
+        &["--hold", "ALL"][..],
+        &["--release", "ALL"],
+        &["-q"],
+        &["-qR", "mt"],
+        &["-bp", "-qS", "bob"],
+    ] {
+        let ran = house.call(ALICE, words, "");
+        assert!(
+            !bobs.iter().any(|id| ran.stdout.contains(id)),
+            "{words:?} {ran:?}"
+        );
+    }
+    // Nor by other means: the spool is closed to whoever has not the group.
+    let spool = house.path("spool").display().to_string();
+    let new = format!("{spool}/new/{theirs}");
+    let cur = format!("{spool}/cur/{theirs}");
+    for (what, file) in [
+        ("ls", &spool),
+        ("cat", &new),
+        ("cat", &cur),
+        ("rm -f", &new),
+        ("touch", &cur),
+        ("sh -c 'echo x >\"$0\"'", &new),
+        ("ln -s /etc/passwd", &cur),
+        ("mkfifo", &format!("{spool}/new/1k0ysgq5kccddek00")),
+        (
+            "sh -c 'echo x >\"$0\"'",
+            &house.path("run/trigger").display().to_string(),
+        ),
+        ("rm -f", &house.path("run/pid").display().to_string()),
+    ] {
+        let ran = house.shell(ALICE, &format!("{what} {file}"));
+        assert!(ran.code != 0, "{what} {file}: {ran:?}");
+    }
+    // With a configuration of his own he has no rights but his own.
+    let own = house.path("home/mt-alice/own.toml");
+    let text = format!(
+        "user = \"mt-alice\"\n[queue]\nspool = \"{spool}\"\nrun = \"{}\"\n",
+        house.path("run").display()
+    );
+    fs::write(&own, text).unwrap();
+    for words in [
+        &["-bp"][..],
+        &["-q"],
+        &["--show", theirs],
+        &["-bD"],
+        &["-bs"],
+    ] {
+        let mut all = vec!["-C", own.to_str().unwrap()];
+        all.extend(words);
+        let ran = house.call(
+            ALICE,
+            &all,
+            "EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<mt-bob>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n",
+        );
+        assert!(
+            !ran.stdout.contains(theirs) && !ran.stdout.contains("secret"),
+            "{words:?} {ran:?}"
+        );
+        assert!(
+            ran.code != 0 || ran.stdout.contains("451 4"),
+            "{words:?} {ran:?}"
+        );
+    }
+    // The parts of root's minimta are not to be had.
+    let alice = "user mt-alice";
+    for words in [
+        &["--as-worker", "-q"][..],
+        &["--as-worker", "-bD"],
+        &["--as-helper", alice],
+        &["--as-helper", "root"],
+    ] {
+        let ran = house.call(ALICE, words, "");
+        assert_eq!(ran.code, 77, "{words:?} {ran:?}");
+    }
+    assert_eq!(
+        (of("root").len(), house.log().matches(" removed ").count()),
+        (4, 0)
+    );
+    // His own he may remove; and what is left arrives.
+    let ran = house.call(BOB, &["--remove", theirs], "");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(house.call("root", &["-q"], "").code, 0);
+    let arrived = (house.mail_of(ALICE).len(), house.mail_of(BOB).len());
+    assert!(arrived == (0, 1) || arrived == (1, 1), "{arrived:?}");
+    assert_eq!(of("root").len(), 3 - arrived.0 - arrived.1);
+}
+
+#[test]
+fn a_callers_surroundings_change_nothing() {
+    let Some(house) = House::open("surroundings") else {
+        return;
+    };
+    let rows = [
+        "exec 0</dev/zero 3</etc/hostname 4>&1",
+        "umask 0",
+        "umask 777",
+        "export LD_PRELOAD=/nowhere.so LD_LIBRARY_PATH=/tmp TZ=/etc/shadow PATH=/tmp HOME=/root USER=root LOGNAME=root",
+        "export LISTEN_FDS=3 LISTEN_FDNAMES=smtp GCONV_PATH=/tmp MALLOC_ARENA_MAX=x LANG=x IFS=x RUST_BACKTRACE=1",
+        "ulimit -n 16",
+        "ulimit -s 256",
+        "d=$(mktemp -d); cd $d; rmdir $d",
+        "exec 2>&-",
+        "trap '' HUP TERM INT PIPE CHLD",
+    ];
+    for (count, before) in (1..).zip(rows) {
+        let script = format!(
+            "{before}\nexec {} -odq mt-bob <<EOF\n{MESSAGE}EOF\n",
+            house.program("sendmail")
+        );
+        let ran = house.shell(ALICE, &script);
+        assert_eq!(ran.code, 0, "{before}: {ran:?}");
+        let names = house.names("new");
+        assert_eq!(names.len(), count, "{before}");
+        for name in names {
+            let meta = fs::metadata(house.path("spool/new").join(name)).unwrap();
+            let found = (meta.uid(), meta.gid(), meta.mode() & 0o7777);
+            assert_eq!(
+                found,
+                (house.id(ALICE).0, house.id(SPOOL).1, 0o660),
+                "{before}"
+            );
+        }
+    }
+    // Without a message, or with no room for one, nothing is kept and that is said.
+    for (before, code) in [
+        ("exec 0<&-", 65),
+        ("ulimit -f 0; yes | head -c 100000 | ", -1),
+    ] {
+        let line = if code == 65 {
+            format!("{before}\nexec ")
+        } else {
+            before.to_owned()
+        };
+        let ran = house.shell(
+            ALICE,
+            &format!("{line} {} -odq mt-bob", house.program("sendmail")),
+        );
+        assert!(
+            ran.code != 0 && (code == -1 || ran.code == code),
+            "{before}: {ran:?}"
+        );
+        assert_eq!(house.names("new").len(), rows.len());
+    }
+    assert_eq!(house.call("root", &["-q"], "").code, 0);
+    assert_eq!(house.mail_of(BOB).len(), rows.len());
+    assert_eq!(house.names("new").len() + house.names("cur").len(), 0);
+}
+
+#[test]
+fn what_is_planted_leads_nowhere() {
+    type Plant = fn(&House, &Path);
+    let rows: &[(&str, &str, Plant)] = &[
+        (
+            "a link to another's Maildir",
+            "~/Maildir/",
+            |house, home| {
+                let bobs = house.path("home/mt-bob/Maildir");
+                for folder in ["", "tmp", "new", "cur"] {
+                    fs::create_dir_all(bobs.join(folder)).unwrap();
+                }
+                house.give(&bobs, BOB);
+                symlink(bobs, home.join("Maildir")).unwrap();
+            },
+        ),
+        (
+            "a folder in it that is a link",
+            "~/Maildir/",
+            |house, home| {
+                for folder in ["", "tmp", "cur"] {
+                    fs::create_dir_all(home.join("Maildir").join(folder)).unwrap();
+                }
+                symlink(house.path("spool/new"), home.join("Maildir/new")).unwrap();
+                house.give(&home.join("Maildir"), ALICE);
+            },
+        ),
+        ("a link to a file of root", "~/mbox", |house, home| {
+            symlink(house.path("precious"), home.join("mbox")).unwrap();
+        }),
+        (
+            "a second name of a file of root",
+            "~/mbox",
+            |house, home| {
+                fs::hard_link(house.path("precious"), home.join("mbox")).unwrap();
+            },
+        ),
+        ("a FIFO", "~/mbox", |house, home| {
+            nix::unistd::mkfifo(&home.join("mbox"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+            house.give(&home.join("mbox"), ALICE);
+        }),
+        ("a lock file that is a link", "~/mbox", |house, home| {
+            symlink(house.path("precious"), home.join("mbox.lock")).unwrap();
+        }),
+    ];
+    for (what, mailbox, plant) in rows {
+        let Some(house) = House::open("planted") else {
+            return;
+        };
+        let house = house.with_mailbox(mailbox);
+        let precious = house.path("precious");
+        fs::write(&precious, "precious").unwrap();
+        fs::set_permissions(&precious, PermissionsExt::from_mode(0o644)).unwrap();
+        plant(&house, &house.path("home/mt-alice"));
+        house.submit("root", &["-odq", "mt-alice"], MESSAGE);
+        let ran = house.call("root", &["-q"], "");
+        assert_eq!(ran.code, 0, "{what}: {ran:?}");
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious", "{what}");
+        assert_eq!(
+            names_in(&house.path("home/mt-bob/Maildir/new")).len(),
+            0,
+            "{what}"
+        );
+        let waits = house.names("cur").len();
+        let is_mbox = fs::symlink_metadata(house.path("home/mt-alice/mbox"))
+            .is_ok_and(|m| m.is_file() && m.nlink() == 1);
+        assert!(waits == 1 || is_mbox, "{what}: {}", house.log());
+    }
+}
+
+#[test]
+fn what_is_planted_in_the_spool_stops_nothing() {
+    let Some(house) = House::open("planted-spool") else {
+        return;
+    };
+    house.submit("root", &["-odq", "mt-alice"], MESSAGE);
+    let id = |n: u32| format!("1k0ysgq5kccddek{n:02}");
+    let new = house.path("spool/new");
+    fs::write(house.path("precious"), "precious").unwrap();
+    symlink(house.path("precious"), new.join(id(1))).unwrap();
+    fs::hard_link(house.path("precious"), new.join(id(2))).unwrap();
+    nix::unistd::mkfifo(&new.join(id(3)), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fs::create_dir(new.join(id(4))).unwrap();
+    for n in 1..5 {
+        let _ = Command::new("chown")
+            .args(["-h", SPOOL])
+            .arg(new.join(id(n)))
+            .status();
+    }
+    let ran = house.call("root", &["-q"], "");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(house.mail_of(ALICE).len(), 1, "{}", house.log());
+    assert_eq!(
+        fs::read_to_string(house.path("precious")).unwrap(),
+        "precious"
+    );
+}
+
+#[test]
+fn a_submission_wakes_the_daemon() {
+    let Some(house) = House::open("wakes") else {
+        return;
+    };
+    let daemon = house.daemon();
+    for (user, to) in [(ALICE, "mt-bob"), (BOB, "mt-alice")] {
+        house.submit(user, &[to], MESSAGE);
+    }
+    until("both have mail", || {
+        house.mail_of(ALICE).len() == 1 && house.mail_of(BOB).len() == 1
+    });
+    // A flush by a user is the daemon's to do.
+    house.submit(ALICE, &["-odq", "mt-bob"], MESSAGE);
+    assert_eq!(house.call(ALICE, &["-q"], "").code, 0);
+    until("and one more", || house.mail_of(BOB).len() == 2);
+    let ran = house.call("root", &["-bD"], "");
+    assert_eq!(ran.code, 69, "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains(&format!("runs already, as process {}", daemon.id()))
+    );
+    assert_eq!(daemon.stop().code, 0);
+}
+
+#[test]
+fn a_machine_that_is_not_ready_is_told_so() {
+    let Some(house) = House::open("not-ready") else {
+        return;
+    };
+    let house = house.with("user = \"mt-nobody\"");
+    for words in [&["-q"][..], &["-bD"], &["mt-alice"]] {
+        let ran = house.call("root", words, MESSAGE);
+        assert_eq!(ran.code, 78, "{ran:?}");
+        assert_eq!(
+            ran.stderr,
+            "sendmail: there is no user mt-nobody, whom minimta works as when root starts it; make one: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin mt-nobody, or name another with the key user\n"
+        );
+    }
+    let house = house.with(&format!("user = \"{SPOOL}\""));
+    house.give(&house.path("spool"), ALICE);
+    let ran = house.call("root", &["-q"], "");
+    assert_eq!(ran.code, 78, "{ran:?}");
+    let (uid, gid) = (house.id(ALICE).0, house.id(SPOOL).1);
+    let spool = house.path("spool").display().to_string();
+    assert!(
+        ran.stderr
+            .contains(&format!("{spool} belongs to the user with the id {uid}"))
+    );
+    assert!(
+        ran.stderr
+            .contains(&format!("run: chown -R {SPOOL}:{gid} {spool}")),
+        "{ran:?}"
+    );
+}
+
+/// At every step that matters, of the worker and of the helper at once: what is left is delivered by the next run.
+#[test]
+fn a_process_that_dies_in_a_delivery_loses_nothing() {
+    for (mailbox, steps) in [("~/Maildir/", 14), ("~/mbox", 8)] {
+        let Some(house) = House::open("dies") else {
+            return;
+        };
+        let house = house.with_mailbox(mailbox);
+        for step in 1..=steps {
+            house.submit("root", &["-odq", "mt-alice"], MESSAGE);
+            let fault = format!("{step}:kill");
+            let _ = house.call_with("root", &["-q"], "", &[("MINIMTA_FAULT", &fault)]);
+            // A lock that nobody takes away any more is broken when it is old.
+            let lock = house.path("home/mt-alice/mbox.lock");
+            if lock.exists() {
+                age(&lock, 3600);
+            }
+            let ran = house.call("root", &["-qRalice"], "");
+            assert_eq!(ran.code, 0, "{mailbox} {step} {ran:?}");
+            let copies = house.mail_of(ALICE).len();
+            let log = house.log();
+            assert!(
+                copies == 1 || copies == 2,
+                "{mailbox} {step}: {copies} {log}"
+            );
+            let left = house.names("new").len() + house.names("cur").len();
+            assert_eq!(left, 0, "{mailbox} {step}: {log}");
+            for kept in ["Maildir", "mbox"] {
+                let kept = house.path("home/mt-alice").join(kept);
+                let _ = fs::remove_dir_all(&kept).or_else(|_| fs::remove_file(&kept));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_worker_or_helper_that_is_killed_loses_nothing() {
+    for (which, code) in [("--as-worker", 70), ("--as-helper", 0)] {
+        let Some(house) = House::open("killed") else {
+            return;
+        };
+        let (begun, go) = (house.open_folder("begun"), house.path("go"));
+        let house = house.with_mailbox(&format!(
+            "|cat >{0}/$$; while ! test -e {1}; do sleep 0.05; done",
+            begun.display(),
+            go.display()
+        ));
+        house.submit("root", &["-odq", "mt-alice"], MESSAGE);
+        let run = house.start("root", &["-q"]);
+        until("the command runs", || names_in(&begun).len() == 1);
+        let victim = *processes(run.id(), which).first().unwrap();
+        kill(
+            Pid::from_raw(i32::try_from(victim).unwrap()),
+            Signal::SIGKILL,
+        )
+        .unwrap();
+        fs::write(&go, "").unwrap();
+        let ran = finish(run);
+        assert_eq!(ran.code, code, "{which} {ran:?}");
+        assert!(!house.log().contains(" delivered to="), "{which}");
+        assert_eq!(
+            house.names("new").len() + house.names("cur").len(),
+            1,
+            "{which}"
+        );
+        assert_eq!(house.call("root", &["-q"], "").code, 0);
+        assert_eq!(names_in(&begun).len(), 2, "{which}");
+        assert_eq!(
+            house.names("new").len() + house.names("cur").len(),
+            0,
+            "{which}"
+        );
+    }
+}
+
+/// The parent is what a supervisor watches: none of the others outlives it.
+#[test]
+fn nobody_outlives_the_parent() {
+    let Some(house) = House::open("outlives") else {
+        return;
+    };
+    let daemon = house.daemon();
+    let worker = *processes(daemon.id(), "--as-worker").first().unwrap();
+    daemon.signal(Signal::SIGKILL);
+    let _ = daemon.end();
+    let proc = PathBuf::from(format!("/proc/{worker}"));
+    until("the worker has gone", || !proc.exists() || is_zombie(&proc));
+}
+
+fn is_zombie(process: &Path) -> bool {
+    let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+    status.is_empty() || status.contains("State:\tZ")
+}
