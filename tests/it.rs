@@ -20,6 +20,7 @@ mod docs;
 mod faults;
 mod harness;
 mod install;
+mod known;
 mod listen;
 mod mx;
 mod powercut;

@@ -462,8 +462,10 @@ fn connections_come_from_the_given_address() {
     let dns =
         Dns::start("example.net MX 10 one.example\none.example A 127.0.0.2\none.example AAAA ::1");
     let remotes = Remote::several(&[Script::new()]);
-    let system = System::direct("bind", &dns, &remotes[0])
-        .with("remote", "bind = [\"127.0.0.77\"]\nip = \"v4\"\nmta_sts = false");
+    let system = System::direct("bind", &dns, &remotes[0]).with(
+        "remote",
+        "bind = [\"127.0.0.77\"]\nip = \"v4\"\nmta_sts = false",
+    );
     one_message(&system, "x@example.net");
     check(&system, &remotes, At(&[0]), "bind");
     assert_eq!(dns.asked(), ["MX example.net", "A one.example"]);
