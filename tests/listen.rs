@@ -174,7 +174,10 @@ fn a_full_house_says_so_and_has_room_again() {
     // G7
     let system = System::listening("listen-full").with("listen", "max_connections = 2");
     let daemon = Daemon::start(&system);
-    let (one, two) = (daemon.client(), daemon.client());
+    let (mut one, mut two) = (daemon.client(), daemon.client());
+    for busy in [&mut one, &mut two] {
+        busy.steps(&[("EHLO x", "250-"), ("MAIL FROM:<>", "250 ")]);
+    }
     let begun = Instant::now();
     let reply = daemon.stranger().reply();
     assert!(reply.starts_with("421 4.3.2"), "{reply}");
@@ -186,6 +189,33 @@ fn a_full_house_says_so_and_has_room_again() {
     until("there is room", || {
         daemon.stranger().reply().starts_with("220 ")
     });
+}
+
+/// With all places taken by clients that say nothing, a new one is served within a second, and nobody in a message goes.
+#[test]
+fn idle_clients_give_way() {
+    let system = System::listening("listen-idle").with(
+        "listen",
+        "max_connections = 20\nmax_connections_per_client = 100",
+    );
+    let daemon = Daemon::start(&system);
+    let mut busy = daemon.client();
+    let to = format!("RCPT TO:<{}>", me());
+    busy.steps(&[("EHLO x", "250-"), ("MAIL FROM:<>", "250 "), (&to, "250 ")]);
+    let mut idle: Vec<Client> = (0..19).map(|_| daemon.client()).collect();
+    for _ in 0..30 {
+        let begun = Instant::now();
+        let mut new = daemon.stranger();
+        let reply = new.reply();
+        assert!(reply.starts_with("220 "), "{reply}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "a loaded machine is slow, but not so"
+        );
+        idle.push(new);
+    }
+    assert!(idle[0].reply().starts_with("421 4.4.2"));
+    busy.steps(&[("DATA", "354 "), (&format!("{MESSAGE}."), "250 ")]);
 }
 
 #[test]

@@ -276,7 +276,9 @@ impl Door<'_> {
         let mut header = Vec::new();
         loop {
             let before = header.len();
+            self.visit.wait(false).map_err(io::Error::other)?;
             let received = self.wire.fill_buf()?;
+            self.visit.go_on().map_err(io::Error::other)?;
             if received.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -303,7 +305,11 @@ impl Door<'_> {
         let session = server.session().map_err(io::Error::other)?;
         let limit = self.short(HANDSHAKE.min(self.limits.command_timeout));
         self.wire.set_limit(limit);
-        if let Err(error) = self.wire.start_tls(session) {
+        // Who stalls here is silent like any other.
+        self.visit.wait(false).map_err(io::Error::other)?;
+        let done = self.wire.start_tls(session);
+        self.visit.go_on().map_err(io::Error::other)?;
+        if let Err(error) = done {
             events::turned_away(client, &format!("TLS failed: {}", tls::why(&error)));
             return Err(error);
         }

@@ -3,6 +3,7 @@
 //! The sessions themselves block in their threads. From here their sockets can be closed for reading, which wakes
 //! such a thread and makes it say its last words: to make room when it gets tight, and to stop.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,8 +16,13 @@ use crate::proto::replies::{self, Reply};
 
 /// How long a client may be silent when it is tight.
 pub const TIGHT: Duration = Duration::from_secs(10);
-/// Who was silent for so long must go for somebody new when there is no place at all.
+/// Who was silent for so long must go for somebody new when there is no place at all: a client that has sent something.
 const SHORTEST: Duration = Duration::from_secs(5);
+/// And one that has not sent anything yet. Longer than an answer takes on any usual way, so that no flood of newcomers
+/// throws out a client that is about to begin; and the one that was silent for longest goes first.
+const FRESH: Duration = Duration::from_millis(500);
+/// How many may be on their way out while others have their places already.
+pub const LEAVING: usize = 8;
 
 /// What is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,9 +82,20 @@ enum Phase {
     /// Its thread is at work, or a message comes.
     Busy,
     /// It waits for the client since then.
-    Waiting(Instant, bool),
+    Waiting(Instant, Standing),
     /// It is to go, with these words.
     Leaving(Reply),
+}
+
+/// How far a client has come that is waited for; who has come less far goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It has begun no message yet.
+    Fresh,
+    /// It is between messages.
+    Between,
+    /// It has begun a message.
+    Inside,
 }
 
 impl Seat {
@@ -86,12 +103,16 @@ impl Seat {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long it has been silent, and whether inside a transaction.
-    fn silence(&self) -> Option<(Duration, bool)> {
+    /// How long it has been silent, and how far it had come.
+    fn silence(&self) -> Option<(Duration, Standing)> {
         match *self.phase() {
-            Phase::Waiting(since, in_transaction) => Some((since.elapsed(), in_transaction)),
+            Phase::Waiting(since, standing) => Some((since.elapsed(), standing)),
             _ => None,
         }
+    }
+
+    fn is_leaving(&self) -> bool {
+        matches!(*self.phase(), Phase::Leaving(_))
     }
 
     /// Makes it go, if it is waiting for its client.
@@ -143,7 +164,8 @@ impl Connections {
         if let Some(client) = client {
             state.take_share(client, bounds.per_client)?;
         }
-        if state.here.len() >= bounds.all {
+        // Who is on his way out for somebody new has given his place up.
+        if state.here.len() >= bounds.all && state.staying() >= bounds.all {
             state.give_back(client);
             return Err(replies::TOO_BUSY);
         }
@@ -161,6 +183,7 @@ impl Connections {
             seat,
             number,
             client: Mutex::new(client),
+            has_begun: AtomicBool::new(false),
         })
     }
 
@@ -176,24 +199,36 @@ impl Connections {
         }
     }
 
-    /// Sends away the one who has been silent for the longest time; nobody, when none is worth it.
-    pub fn make_room(&self) {
+    /// Sends away somebody who is silent: of those who have come least far, the one who was so for longest. False when
+    /// nobody is to go for somebody new, or enough are on their way out.
+    pub fn make_room(&self) -> bool {
         let state = self.lock();
+        if state.here.len() - state.staying() >= LEAVING {
+            return false;
+        }
         let silent = state.here.values().filter_map(|seat| {
-            let (silence, in_transaction) = seat.silence()?;
-            (silence >= SHORTEST).then_some((!in_transaction, silence, seat))
+            let (silence, standing) = seat.silence()?;
+            let enough = match standing {
+                Standing::Fresh => FRESH,
+                Standing::Between | Standing::Inside => SHORTEST,
+            };
+            (silence >= enough).then_some((Reverse(standing), silence, seat))
         });
-        let longest = silent.max_by_key(|(idle, silence, _)| (*idle, *silence));
-        if let Some((_, _, seat)) = longest {
+        let longest = silent.max_by_key(|(standing, silence, _)| (*standing, *silence));
+        if let Some((_, _, seat)) = &longest {
             seat.send_away(&replies::TIMED_OUT);
         }
+        longest.is_some()
     }
 
     /// From now on nobody waits for the next message: clients without a transaction are told so.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         for seat in self.lock().here.values() {
-            if let Some((_, false)) = seat.silence() {
+            if matches!(
+                seat.silence(),
+                Some((_, Standing::Fresh | Standing::Between))
+            ) {
                 seat.send_away(&replies::SHUTTING_DOWN);
             }
         }
@@ -209,6 +244,10 @@ impl Connections {
 }
 
 impl State {
+    fn staying(&self) -> usize {
+        self.here.values().filter(|seat| !seat.is_leaving()).count()
+    }
+
     fn take_share(&mut self, client: Client, most: usize) -> Result<(), Reply> {
         let share = self.shares.entry(client).or_default();
         if *share >= most {
@@ -235,6 +274,8 @@ pub struct Visit {
     seat: Arc<Seat>,
     number: u64,
     client: Mutex<Option<Client>>,
+    /// It has begun a message, now or before.
+    has_begun: AtomicBool,
 }
 
 impl Visit {
@@ -272,7 +313,13 @@ impl Visit {
             Phase::Leaving(reply) => Err(Closing(reply.clone())),
             _ if stopping && !in_transaction => Err(Closing(replies::SHUTTING_DOWN)),
             _ => {
-                *phase = Phase::Waiting(Instant::now(), in_transaction);
+                let begun = self.has_begun.fetch_or(in_transaction, Ordering::Relaxed);
+                let standing = match (in_transaction, begun) {
+                    (true, _) => Standing::Inside,
+                    (false, true) => Standing::Between,
+                    (false, false) => Standing::Fresh,
+                };
+                *phase = Phase::Waiting(Instant::now(), standing);
                 Ok(())
             }
         }
@@ -307,6 +354,139 @@ impl Drop for Visit {
         drop(state);
         if let Some(on_leave) = &self.connections.on_leave {
             on_leave();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    const BOUNDS: Bounds = Bounds {
+        all: 5,
+        per_client: 2,
+    };
+
+    /// A client that has come in; its other end is closed, which nobody here looks at.
+    fn visit(connections: &Arc<Connections>) -> Result<Visit, Reply> {
+        let (socket, _) = UnixStream::pair().unwrap();
+        connections.admit(Arc::new(Socket::Unix(socket)), None, BOUNDS)
+    }
+
+    /// It has been silent for so long.
+    fn silent(visit: &Visit, milliseconds: u64, standing: Standing) {
+        let since = Instant::now().checked_sub(Duration::from_millis(milliseconds));
+        *visit.seat.phase() = Phase::Waiting(since.unwrap(), standing);
+    }
+
+    #[test]
+    fn who_has_come_least_far_and_was_silent_for_longest_goes_first() {
+        use Standing::{Between, Fresh, Inside};
+        // What each of five does, and who goes for a sixth.
+        let rows = [
+            (
+                [
+                    (600, Fresh),
+                    (900, Fresh),
+                    (700, Fresh),
+                    (9000, Between),
+                    (9000, Inside),
+                ],
+                Some(1),
+            ),
+            (
+                [
+                    (100, Fresh),
+                    (100, Fresh),
+                    (9000, Between),
+                    (8000, Between),
+                    (99_000, Inside),
+                ],
+                Some(2),
+            ),
+            (
+                [
+                    (100, Fresh),
+                    (100, Fresh),
+                    (4000, Between),
+                    (6000, Inside),
+                    (7000, Inside),
+                ],
+                Some(4),
+            ),
+            (
+                [
+                    (400, Fresh),
+                    (400, Fresh),
+                    (4000, Between),
+                    (4000, Inside),
+                    (4000, Inside),
+                ],
+                None,
+            ),
+        ];
+        for (number, (states, expected)) in rows.into_iter().enumerate() {
+            let connections = Arc::new(Connections::default());
+            let visits: Vec<Visit> = states
+                .iter()
+                .map(|_| visit(&connections).unwrap())
+                .collect();
+            for (visit, (milliseconds, standing)) in visits.iter().zip(states) {
+                silent(visit, milliseconds, standing);
+            }
+            assert_eq!(visit(&connections).err(), Some(replies::TOO_BUSY));
+            assert_eq!(connections.make_room(), expected.is_some(), "row {number}");
+            let gone: Vec<usize> = (0..5).filter(|i| visits[*i].seat.is_leaving()).collect();
+            assert_eq!(gone, Vec::from_iter(expected), "row {number}");
+            // His place is free before he has left.
+            assert_eq!(
+                visit(&connections).is_ok(),
+                expected.is_some(),
+                "row {number}"
+            );
+            if let Some(index) = expected {
+                assert!(visits[index].go_on().is_err());
+            }
+        }
+    }
+
+    /// However many come, only so many are on their way out at once: each still holds a thread.
+    #[test]
+    fn a_few_leave_at_a_time() {
+        let connections = Arc::new(Connections::default());
+        let mut visits = Vec::new();
+        for _ in 0..50 {
+            let came = visit(&connections).or_else(|_| {
+                connections.make_room();
+                visit(&connections)
+            });
+            if let Ok(visit) = came {
+                silent(&visit, 700, Standing::Fresh);
+                visits.push(visit);
+            }
+        }
+        assert_eq!(connections.count(), BOUNDS.all + LEAVING);
+        visits.retain(|visit| !visit.seat.is_leaving());
+        assert_eq!(
+            (visits.len(), connections.count()),
+            (BOUNDS.all, BOUNDS.all)
+        );
+    }
+
+    #[test]
+    fn silence_is_short_when_it_is_tight() {
+        // At four of five places.
+        for (count, gone) in [(3, 0), (4, 2)] {
+            let connections = Arc::new(Connections::default());
+            let visits: Vec<Visit> = (0..count).map(|_| visit(&connections).unwrap()).collect();
+            silent(&visits[0], 11_000, Standing::Fresh);
+            silent(&visits[1], 11_000, Standing::Inside);
+            silent(&visits[2], 9_000, Standing::Between);
+            assert_eq!(visits[0].is_tight(), gone > 0);
+            connections.thin_out();
+            let leaving = visits.iter().filter(|visit| visit.seat.is_leaving());
+            assert_eq!(leaving.count(), gone, "{count}");
         }
     }
 }

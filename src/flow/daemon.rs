@@ -6,8 +6,8 @@
 //! 4. SIGHUP: the configuration is read again; sessions that run keep theirs, and a wrong one is not taken
 //! 5. SIGTERM: no more clients; who is idle is told, who sends a message gets a few seconds
 //!
-//! When it is full, somebody who has been silent for long enough goes, and the new client waits a moment for his
-//! place; if nobody goes, it is told to come again.
+//! When it is full, somebody who is silent goes, first of all somebody who has begun no message, and the new client has
+//! his place at once; if nobody is to go, the new one waits a moment, and is then told to come again.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use super::Context;
 use super::access::Kind;
 use super::attend::{self, Service, attend};
-use super::connections::Connections;
+use super::connections::{Connections, LEAVING};
 use super::doors::Doors;
 use super::runner::Runner;
 use crate::cli::Invocation;
@@ -40,7 +40,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// And how long last words may take then.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How many clients wait for a place, and how long.
-const PARKED: usize = 8;
+const PARKED: usize = LEAVING;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a daemon that was started for a client stays without any.
 const IDLE: Duration = Duration::from_secs(60);
@@ -203,7 +203,6 @@ impl Daemon<'_> {
             return turn_away(&arrival, &reply);
         }
         self.wanted.store(true, Ordering::Release);
-        self.connections.make_room();
         self.parked.push_back((arrival, Instant::now()));
     }
 
@@ -233,9 +232,15 @@ impl Daemon<'_> {
     /// Gives places to those who wait for one, and tells those who have waited long enough.
     fn seat_parked(&mut self) {
         while let Some((arrival, since)) = self.parked.pop_front() {
-            let Err((arrival, reply)) = self.seat(arrival) else {
+            let Err((mut arrival, mut reply)) = self.seat(arrival) else {
                 continue;
             };
+            if reply == replies::TOO_BUSY && self.connections.make_room() {
+                match self.seat(arrival) {
+                    Ok(()) => continue,
+                    Err(refused) => (arrival, reply) = refused,
+                }
+            }
             if reply == replies::TOO_BUSY && since.elapsed() < PATIENCE {
                 return self.parked.push_front((arrival, since));
             }
