@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -526,6 +527,76 @@ fn sockets_are_taken_over() {
     assert_eq!(daemon.stop().code, 0);
 }
 
+/// A daemon that was started for a client ends when there was none for a while, and not before.
+#[test]
+fn a_daemon_started_for_a_client_ends_without_any() {
+    let system = System::listening("listen-idle-exit").with("limits", "command_timeout = \"1s\"");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let daemon = Daemon::of(&system, activated(&system, listener, "-bd"));
+    let mut client = daemon.client();
+    client.steps(&[("EHLO x", "250-"), ("MAIL FROM:<>", "250 ")]);
+    assert!(client.reply().starts_with("421 4.4.2"));
+    drop(client);
+    assert_eq!(daemon.end().code, 0);
+    assert!(system.log().contains("daemon stopped"));
+}
+
+/// SIGHUP: the lines go to a new file under the same name, at the level that the configuration names now.
+#[test]
+fn a_log_is_turned_over() {
+    let system = System::listening("listen-log");
+    let daemon = Daemon::start(&system);
+    let port = daemon.address("smtp");
+    drop(daemon.client());
+    logged(&system, "connect client=");
+    std::fs::rename(system.path("log"), system.path("log.1")).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    let read_again = "daemon has read its configuration again";
+    until("a new file", || system.path("log").exists());
+    logged(&system, read_again);
+    let old = std::fs::read_to_string(system.path("log.1")).unwrap();
+    assert!(old.contains("daemon started") && !old.contains(read_again));
+    let path = system.path("minimta.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("[log]", "[log]\nlevel = \"warn\"")).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    until("only warnings", || {
+        let before = system.log().matches("connect client=").count();
+        drop(Client::tcp(TcpStream::connect(port).unwrap()).reply());
+        std::thread::sleep(Duration::from_millis(20));
+        system.log().matches("connect client=").count() == before
+    });
+}
+
+/// A certificate that comes to its end is told before it does, at each start.
+#[test]
+fn the_end_of_a_certificate_is_told() {
+    let system = System::listening("listen-certificate");
+    let mut params = rcgen::CertificateParams::new(vec!["pi.test.example".to_owned()]).unwrap();
+    let now = time::OffsetDateTime::now_utc();
+    let key = rcgen::KeyPair::generate().unwrap();
+    for (days, word) in [(-1, "has expired on"), (7, "expires on"), (30, "")] {
+        (params.not_before, params.not_after) = (
+            now - time::Duration::days(60),
+            now + time::Duration::days(days),
+        );
+        let pem = params.self_signed(&key).unwrap().pem();
+        let path = system.path(&format!("{days}.pem"));
+        std::fs::write(&path, format!("{pem}{}", key.serialize_pem())).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        let lines = format!("certificate = \"{0}\"\nkey = \"{0}\"", path.display());
+        let system = System::listening("listen-certificate-log").with("tls", &lines);
+        drop(Daemon::start(&system));
+        let told = format!("the certificate {} {word}", path.display());
+        assert_eq!(
+            system.log().contains(&told),
+            !word.is_empty(),
+            "{days}: {}",
+            system.log()
+        );
+    }
+}
+
 #[test]
 fn nobody_behind_inetd_is_trusted() {
     let system = System::new("listen-inetd").with("access", "relay_from = []");
@@ -575,6 +646,16 @@ fn a_proxy_says_who_its_client_is() {
         "{}",
         mail.text()
     );
+    // Version 2, and the greeting of a client that waits for it.
+    let mut client = daemon.stranger();
+    client
+        .send(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x08\x0a\0\0\x01\x30\x39\0\x19")
+        .unwrap();
+    assert!(client.reply().starts_with("220 "));
+    assert!(client.deliver(&me(), MESSAGE).starts_with("250 "));
+    until("both delivered", || system.mailbox().len() == 2);
+    let from = |mail: &crate::harness::Mail| mail.text().contains("([192.0.2.8])");
+    assert!(system.mailbox().iter().any(from));
     for bad in ["EHLO x\r\n", "PROXY UNKNOWN\r\n", "PROXY TCP4 192.0.2.7"] {
         let mut client = daemon.stranger();
         client.send(bad).unwrap();

@@ -24,9 +24,8 @@ use super::receive::{Ended, Stream, Wait, serve};
 use super::sink::{Left, Sink, Speaker};
 use crate::config::{Config, Limits};
 use crate::events;
-use crate::host::tls;
 use crate::host::wire::Wire;
-use crate::host::words;
+use crate::host::{clock, tls, words};
 use crate::proto::proxy::{self, Source};
 use crate::proto::session::Session;
 
@@ -87,10 +86,19 @@ impl Service {
         let config = self.config();
         if config.tls.is_some() {
             self.tls();
+            self.warn_of_certificate();
         } else if let Err(sentence) =
             tls::Server::make_own(&own_pair(config), config.hostname.as_str())
         {
             events::trouble("-", &format!("TLS is not offered: {sentence}"));
+        }
+    }
+
+    /// Tells in the log when the certificate that is configured has come near its end, or is over it.
+    pub fn warn_of_certificate(&self) {
+        let server = self.tls.get().and_then(Option::as_ref);
+        if let Some(warning) = server.and_then(|server| server.warning(clock::now())) {
+            events::trouble("-", &warning);
         }
     }
 

@@ -30,7 +30,7 @@ use crate::host::pool::Pool;
 use crate::host::presence::Presence;
 use crate::host::spool::Spool;
 use crate::host::wire::Socket;
-use crate::host::{accounts, privilege, words};
+use crate::host::{accounts, logging, privilege, words};
 use crate::proto::replies::{self, Reply};
 
 /// What a session needs; a handshake is the deepest of it.
@@ -42,10 +42,12 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How many clients wait for a place, and how long.
 const PARKED: usize = LEAVING;
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a daemon that was started for a client stays without any.
+/// How long a daemon that was started for a client stays without any, at most.
 const IDLE: Duration = Duration::from_secs(60);
 /// How often it is looked whether the certificate has changed.
 const CERTIFICATE: Duration = Duration::from_secs(60);
+/// How often it is told that its end is near.
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Listens and runs the queue until it is told to stop.
 ///
@@ -98,6 +100,7 @@ pub fn run(context: Context, call: &Invocation) -> Result<()> {
         wanted,
         parked: VecDeque::new(),
         certificate_seen: Instant::now(),
+        certificate_told: Instant::now(),
     };
     events::daemon(&"started");
     let ended = daemon.work(&mut watch, handed_over && call.interval.is_none());
@@ -139,6 +142,7 @@ struct Daemon<'a> {
     /// Clients for whom there was no place, and since when they wait.
     parked: VecDeque<(Arrival, Instant)>,
     certificate_seen: Instant,
+    certificate_told: Instant,
 }
 
 impl Daemon<'_> {
@@ -146,7 +150,9 @@ impl Daemon<'_> {
         let mut idle_since = Instant::now();
         loop {
             let mut happened = Vec::new();
-            let limit = self.pause().or(may_end.then_some(IDLE));
+            // Who lets no client be silent for so long need not wait so long for one.
+            let idle = IDLE.min(self.service.context.config.limits.command_timeout);
+            let limit = self.pause().or(may_end.then_some(idle));
             watch.wait(limit, &mut |event| happened.push(event))?;
             for event in happened {
                 match event {
@@ -172,7 +178,7 @@ impl Daemon<'_> {
             self.seat_parked();
             if self.connections.count() > 0 || !self.runner.is_idle() {
                 idle_since = Instant::now();
-            } else if may_end && idle_since.elapsed() >= IDLE {
+            } else if may_end && idle_since.elapsed() >= idle {
                 return self.stop(watch);
             }
         }
@@ -255,6 +261,10 @@ impl Daemon<'_> {
         }
         self.certificate_seen = Instant::now();
         self.service.renew_certificate();
+        if self.certificate_told.elapsed() >= DAY {
+            self.certificate_told = Instant::now();
+            self.service.warn_of_certificate();
+        }
     }
 
     fn reload(&mut self) {
@@ -286,8 +296,13 @@ impl Daemon<'_> {
             keeper: old.keeper.clone(),
             servant: None,
         };
+        // Whoever turns log files over tells so with this signal.
+        if let Err(sentence) = logging::renew(&context.config.log, &context.program) {
+            events::trouble("-", &format!("the log stays where it was: {sentence}"));
+        }
         self.service = Arc::new(Service::new(context));
         self.service.look_at_certificate();
+        self.certificate_told = Instant::now();
         self.runner.renew(Arc::clone(&self.service));
         events::daemon(&"has read its configuration again");
     }

@@ -1,13 +1,13 @@
 //! Where log lines go: syslog (facility mail), standard error or a file. The only file with simplelog.
 //!
-//! Nothing is opened before the first line is logged, and no line that cannot be written stops any mail.
+//! The system's log is not opened before the first line is logged, and no line that cannot be written stops any mail.
 
 use std::fs::OpenOptions;
 use std::io::LineWriter;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, FormatItem, WriteLogger, format_description};
@@ -20,40 +20,72 @@ const SECONDS: &[FormatItem<'_>] =
 /// The socket of the system's log.
 const SYSLOG: &str = "/dev/log";
 
+/// Where lines go now. It can be another place with the next configuration, which the one logger that a process may
+/// have cannot.
+static PLACE: RwLock<Option<Box<dyn Log>>> = RwLock::new(None);
+
 /// Sends the lines of this process to their place. `name` is what syslog shows as the program. A place that
 /// cannot be used is answered with the sentence to show, and lines then go to standard error.
 pub fn start(target: &Target, name: &str) -> Result<(), String> {
-    match &target.to {
-        LogTo::Stderr => to_stderr(target.level),
-        LogTo::File(path) => {
-            to_file(target.level, path).inspect_err(|_| to_stderr(LevelFilter::Warn))?
-        }
+    // Only the first logger of a process counts.
+    let _ = log::set_logger(&Current);
+    renew(target, name).inspect_err(|_| go_to(to_stderr(LevelFilter::Warn), LevelFilter::Warn))
+}
+
+/// Sends them to another place, or to the file that is now under the same name; with another level.
+///
+/// # Errors
+/// The sentence to show; lines then go where they went before.
+pub fn renew(target: &Target, name: &str) -> Result<(), String> {
+    let mut level = target.level;
+    let place = match &target.to {
+        LogTo::Stderr => to_stderr(level),
+        LogTo::File(path) => to_file(level, path)?,
         // Without a system log, a person or a supervisor reads what goes wrong, and cron stays quiet.
         LogTo::Auto if !Path::new(SYSLOG).exists() => {
-            to_stderr(target.level.min(LevelFilter::Warn))
+            level = level.min(LevelFilter::Warn);
+            to_stderr(level)
         }
-        LogTo::Auto | LogTo::Syslog => {
-            log::set_max_level(target.level);
-            let logger = Syslog {
-                tag: format!("{name}[{}]", std::process::id()),
-                socket: OnceLock::new(),
-            };
-            // Only the first logger of a process counts.
-            let _ = log::set_boxed_logger(Box::new(logger));
-        }
-    }
+        LogTo::Auto | LogTo::Syslog => Box::new(Syslog {
+            tag: format!("{name}[{}]", std::process::id()),
+            socket: OnceLock::new(),
+        }),
+    };
+    go_to(place, level);
     Ok(())
 }
 
-fn to_stderr(level: LevelFilter) {
-    let _ = WriteLogger::init(
+fn go_to(place: Box<dyn Log>, level: LevelFilter) {
+    *PLACE.write().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    log::set_max_level(level);
+}
+
+struct Current;
+
+impl Log for Current {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let place = PLACE.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = &*place {
+            place.log(record);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn to_stderr(level: LevelFilter) -> Box<dyn Log> {
+    WriteLogger::new(
         level,
         plain().set_time_level(LevelFilter::Off).build(),
         LineWriter::new(std::io::stderr()),
-    );
+    )
 }
 
-fn to_file(level: LevelFilter, path: &Path) -> Result<(), String> {
+fn to_file(level: LevelFilter, path: &Path) -> Result<Box<dyn Log>, String> {
     let file = OpenOptions::new()
         .append(true)
         .create(true)
@@ -65,12 +97,11 @@ fn to_file(level: LevelFilter, path: &Path) -> Result<(), String> {
             path.display()
         )
     })?;
-    let _ = WriteLogger::init(
+    Ok(WriteLogger::new(
         level,
         plain().set_time_format_custom(SECONDS).build(),
         LineWriter::new(file),
-    );
-    Ok(())
+    ))
 }
 
 /// Without threads, targets and source places, which say nothing to an admin.
