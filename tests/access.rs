@@ -333,3 +333,70 @@ fn a_check_looks_at_users_and_certificates() {
     );
     assert_eq!(ran.code, 78);
 }
+
+/// RFC 8689: what a client demands under TLS is kept with its message; without TLS it is not known.
+#[test]
+fn a_demand_for_tls_is_kept_with_the_message() {
+    let system = machine(
+        "access-requiretls",
+        "alice:$5$saltstring$C3o4O1TC6aRHF4FI.QSZMXtHbaj2gSXr4sUc/3NcUi.\n",
+    );
+    let daemon = Daemon::start(&system);
+    let mut stranger = daemon.client();
+    assert!(!stranger.say("EHLO x").contains("REQUIRETLS"));
+    stranger.steps(&[("MAIL FROM:<a@b.example> REQUIRETLS", "555 ")]);
+    let mut own = client(&system, &daemon, "submission");
+    assert!(own.say("EHLO x").contains("REQUIRETLS"));
+    own.steps(&[
+        (&plain("alice", "secret"), "235 "),
+        (&format!("MAIL FROM:<alice@{HOST}> REQUIRETLS"), "250 "),
+        ("RCPT TO:<one@example.net>", "250 "),
+        ("DATA", "354 "),
+        ("Subject: x\r\n\r\ntext\r\n.", "250 "),
+    ]);
+    assert_eq!(system.queued().field("requiretls").as_deref(), Some("yes"));
+}
+
+/// D25, G14: who goes in the middle of TLS, or before it has begun, leaves nothing: neither mail nor descriptors.
+#[test]
+fn who_goes_in_the_middle_of_tls_leaves_nothing() {
+    let system = machine("access-gone", "");
+    let daemon = Daemon::start(&system);
+    let mut cut = {
+        let stream = TcpStream::connect(daemon.address("smtp")).unwrap();
+        let mut clear = Client::tcp(stream.try_clone().unwrap());
+        clear.reply();
+        clear.steps(&[("EHLO x", "250-"), ("STARTTLS", "220 ")]);
+        Secure::on(stream, &own_pair(&system), None).unwrap()
+    };
+    cut.steps(&[
+        ("EHLO x", "250-"),
+        ("MAIL FROM:<>", "250 "),
+        (&format!("RCPT TO:<{}>", me()), "250 "),
+        ("DATA", "354 "),
+    ]);
+    // The end mark may have been cut off with the rest, so there was none.
+    drop(cut);
+    let files = || {
+        std::fs::read_dir(format!("/proc/{}/fd", daemon.id()))
+            .unwrap()
+            .count()
+    };
+    let before = files();
+    for _ in 0..200 {
+        let mut client = daemon.client();
+        client.steps(&[("EHLO x", "250-"), ("STARTTLS", "220 ")]);
+        client.send("\x16\x03\x01\x02\0\x01\0\x01").unwrap();
+        drop(client);
+    }
+    until("all are closed", || files() <= before + 2);
+    for folder in ["tmp", "new", "cur", "hold"] {
+        let mail: Vec<String> = system
+            .names(folder)
+            .into_iter()
+            .filter(|n| !n.starts_with("place."))
+            .collect();
+        assert!(mail.is_empty(), "{folder}: {mail:?}");
+    }
+    assert!(system.mailbox().is_empty());
+}

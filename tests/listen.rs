@@ -155,6 +155,72 @@ fn whoever_is_slow_is_told_and_goes() {
     nothing_kept(&system);
 }
 
+/// G3: the same before there is a session, where a header of a proxy, or a handshake, comes a little at a time.
+#[test]
+fn whoever_is_slow_before_the_greeting_goes_too() {
+    let system = System::listening("listen-slow-start")
+        .with(
+            "listen",
+            "proxy_protocol = [\"127.0.0.1\"]\nsubmissions = [\"127.0.0.1:0\"]",
+        )
+        .with("limits", "command_timeout = \"1s\"");
+    let daemon = Daemon::start(&system);
+    for (kind, header, drip) in [
+        ("smtp", "PROXY TCP4 192.0.2.7", " "),
+        (
+            "submissions",
+            "PROXY TCP4 192.0.2.7 10.0.0.1 12345 465\r\n\x16\x03\x01\x7f",
+            "\x7f",
+        ),
+    ] {
+        let mut client = Client::tcp(TcpStream::connect(daemon.address(kind)).unwrap());
+        client.send(header).unwrap();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(1500) && client.send(drip).is_ok() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let said = client.rest();
+        assert!(!said.contains("220"), "{kind}: {said}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{kind}");
+    }
+}
+
+/// G11, G16: what is announced costs nothing until it comes.
+#[test]
+fn an_announced_size_takes_no_room() {
+    let system = System::listening("listen-announced");
+    let daemon = Daemon::start(&system);
+    let to = format!("RCPT TO:<{}>", me());
+    let clients: Vec<Client> = (0..30)
+        .map(|_| {
+            let mut client = daemon.client();
+            client.steps(&[
+                ("EHLO x", "250-"),
+                ("MAIL FROM:<> SIZE=26214400", "250 "),
+                (&to, "250 "),
+                ("DATA", "354 "),
+            ]);
+            client
+        })
+        .collect();
+    let taken: u64 = system
+        .names("tmp")
+        .iter()
+        .filter_map(|name| std::fs::metadata(system.path("spool/tmp").join(name)).ok())
+        .map(|file| file.len())
+        .sum();
+    assert!(taken < 30 * 4096, "{taken}");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.id())).unwrap();
+    let anonymous = status
+        .lines()
+        .find_map(|l| l.strip_prefix("RssAnon:"))
+        .unwrap();
+    let kib: u64 = anonymous.trim().split(' ').next().unwrap().parse().unwrap();
+    assert!(kib < 16 * 1024, "{kib} KiB");
+    drop(clients);
+    until("all have gone", || system.names("tmp").is_empty());
+}
+
 #[test]
 fn a_client_that_does_not_read_holds_nobody_up() {
     // G13
