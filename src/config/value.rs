@@ -596,14 +596,20 @@ mod tests {
 
     #[test]
     fn mailboxes_are_paths() {
-        for good in ["~/Maildir/", "~/mbox", "/var/mail/%u", "/srv/%u/%u/"] {
+        for good in [
+            "~/Maildir/",
+            "~/mbox",
+            "/var/mail/%u",
+            "/srv/%u/%u/",
+            "|cat",
+        ] {
             assert_eq!(local_mailbox(&said(good)).unwrap(), good);
         }
         for bad in [
             "",
             "~",
             "Maildir/",
-            "|cat",
+            "| ",
             "lmtp:/run/x",
             "/m/%",
             "/m/%d",

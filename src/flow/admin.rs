@@ -6,7 +6,7 @@ use super::exchange::in_words;
 use super::links::Shared;
 use super::queue::{self, said};
 use super::settle::policy;
-use super::{Context, deliver, ends, intake};
+use super::{Context, deliver, intake};
 use crate::cli::{Invocation, complain, say};
 use crate::error::{Error, Result};
 use crate::events;
@@ -398,11 +398,8 @@ pub fn destination(context: &Context, text: &str) -> (String, Option<Error>) {
     match queue::hop(context, &address) {
         Hop::Local => match deliver::account(context, &address) {
             Ok(Some(account)) => {
-                let mailbox = ends::mailbox(&context.config.local.mailbox, &account);
-                (
-                    format!("local user {}, mailbox {}", account.name, mailbox.display()),
-                    None,
-                )
+                let place = deliver::place(context, &account);
+                (format!("local user {}, {place}", account.name), None)
             }
             Ok(None) => {
                 let why = format!("there is no user {} here", address.local());

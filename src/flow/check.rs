@@ -5,11 +5,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::admin::{destination, place};
+use super::ends::Place;
 use super::exchange::own_domains;
 use super::links::{Shared, Station};
 use super::queue::hop_from;
 use super::send::Connection;
-use super::{Context, ends, exchange, parent};
+use super::{Context, deliver, exchange, parent};
 use crate::cli::{Invocation, say};
 use crate::config::{Password, Smarthost};
 use crate::error::{Error, Result};
@@ -231,8 +232,11 @@ fn spool(context: &Context, findings: &mut Vec<Finding>) {
 
 fn mailbox(context: &Context, findings: &mut Vec<Finding>) {
     let account = accounts::caller();
-    let path = ends::mailbox(&context.config.local.mailbox, &account);
     let thing = format!("mailbox of {}", account.name);
+    let path = match deliver::place(context, &account) {
+        Place::Maildir(path) | Place::Mbox(path) => path,
+        place => return add(findings, Grade::Ok, thing, place.to_string()),
+    };
     let parent = path.parent().unwrap_or(Path::new("/"));
     match std::fs::metadata(if path.exists() { &path } else { parent }) {
         Ok(_) => add(findings, Grade::Ok, thing, path.display().to_string()),

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::ends::{self, Place, deferred};
 use super::helpers::Helpers;
-use super::{Context, Damaged, Outcomes, text};
+use super::{Context, Damaged, Outcomes, helper, text};
 use crate::host::accounts::{self, Account};
 use crate::host::spool::Claim;
 use crate::host::{privilege, words};
@@ -192,6 +192,14 @@ fn first<'a>(envelope: &'a Envelope, recipient: &'a Recipient) -> &'a Mailbox {
         found = before;
     }
     &found.address
+}
+
+/// Where mail for an account ends here, for whoever asks.
+pub fn place(context: &Context, account: &Account) -> Place {
+    if !account.is_person() && context.servant.is_some() {
+        return helper::root_mailbox(context);
+    }
+    Place::of(context, account, &End::Mailbox)
 }
 
 /// What stands at the top of a message that was delivered (RFC 5321 4.4; the others by long custom).

@@ -3,6 +3,7 @@
 //! Whoever comes here is the user whose mail it is, or nobody who could do harm: the process that a user runs himself,
 //! or a helper (flow/helper.rs).
 
+use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -63,8 +64,18 @@ impl Place {
     }
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Maildir(path) | Self::Mbox(path) => write!(f, "mailbox {}", path.display()),
+            Self::Command(command) => write!(f, "command {command}"),
+            Self::Nowhere => f.write_str("thrown away"),
+        }
+    }
+}
+
 /// `~` is the home and `%u` the name of the user.
-pub fn mailbox(pattern: &str, account: &Account) -> PathBuf {
+fn mailbox(pattern: &str, account: &Account) -> PathBuf {
     let named = pattern.replace("%u", &account.name);
     match named.strip_prefix("~/") {
         Some(below) => account.home.join(below),
