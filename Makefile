@@ -19,7 +19,7 @@ DEBUG   = $(CARGO_TARGET_DIR)/debug/minimta
 UNLINTED = referenced manual not found\|outdated mandoc.db
 MANUALS = etc/man/minimta.8 etc/man/minimta.toml.5 etc/man/minimta-queue.5
 
-.PHONY: all help demo test soak powercut faults lint bench fuzz interop size install uninstall deb packages-test clean
+.PHONY: all help demo test soak powercut faults lint bench fuzz order interop size install uninstall deb packages-test clean
 
 all: ## the program as it is installed: target/release/minimta
 	$(CARGO) build --release --locked
@@ -56,6 +56,9 @@ bench: ## figures of one message: time, memory, system calls, syncs; beside dma'
 
 fuzz: ## look for input that breaks a promise, ten minutes for each target; SECONDS_EACH=600
 	tests/fuzz/run
+
+order: ## src/submission.ld anew, before a release; needs valgrind
+	tests/bench/order
 
 interop: ## the mail programs that are installed here, against minimta
 	tests/interop/run
