@@ -350,8 +350,24 @@ pub struct Access {
     pub relay_from: Vec<Network>,
     /// `relay_to`: domains whose mail is passed on for everybody.
     pub relay_to: Vec<Domain>,
+    /// `spf`: what becomes of mail from an address that its sender's domain does not let send.
+    pub spf: Judgement,
+    /// `dmarc`: what becomes of mail that the domain in its From does not answer for, and asks to refuse.
+    pub dmarc: Judgement,
     /// `users_file`: who may log in; it need not be there.
     pub users_file: PathBuf,
+}
+
+/// What is done about a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Judgement {
+    /// It is not even looked for.
+    #[default]
+    Off,
+    /// It is written into the message.
+    Mark,
+    /// The message is refused.
+    Refuse,
 }
 
 /// `[local]`.

@@ -69,6 +69,15 @@ pub fn rejected(client: &str, sender: &dyn Display, reason: &dyn Display) {
     );
 }
 
+/// What was found out about a stranger's message; refused or not.
+pub fn judged(id: &str, client: &str, sender: &dyn Display, found: &dyn Display) {
+    info!(
+        "{id} judged client={} from={} {found}",
+        quoted(&client),
+        quoted(sender)
+    );
+}
+
 /// A user has logged in.
 pub fn auth_ok(client: &str, user: &str) {
     info!(

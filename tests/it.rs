@@ -29,5 +29,6 @@ mod queue;
 mod root;
 mod send;
 mod soak;
+mod strangers;
 mod sts;
 mod submit;

@@ -8,7 +8,7 @@ use log::LevelFilter;
 use super::document::Value;
 use super::reader::Draft;
 use super::value::{self, DAY, GIB, KIB, MINUTE, Wrong};
-use super::{FirstTry, Ip, Tls, way};
+use super::{FirstTry, Ip, Judgement, Tls, way};
 use crate::proto::route::Protection;
 use crate::proto::sasl::Mechanism;
 
@@ -374,6 +374,26 @@ pub const KEYS: &[Key] = &[
         doc: "Who may log in: a line name:hash each, the hash from minimta --password. Without the file nobody may.",
         set: |draft, v| {
             draft.config.access.users_file = value::path(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "access",
+        name: "spf",
+        shown: Shown::Default(r#""mark""#),
+        doc: "What becomes of mail from strangers whose address is not among those its sender allows: off, mark or refuse.",
+        set: |draft, v| {
+            draft.config.access.spf = value::choice(v, JUDGEMENT)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "access",
+        name: "dmarc",
+        shown: Shown::Default(r#""mark""#),
+        doc: "What becomes of mail from strangers that the domain in From does not answer for, and asks to refuse: off, mark or refuse.",
+        set: |draft, v| {
+            draft.config.access.dmarc = value::choice(v, JUDGEMENT)?;
             Ok(())
         },
     },
@@ -749,6 +769,12 @@ const PROTECTION: &[(&str, Protection)] = &[
 const IP: &[(&str, Ip)] = &[("any", Ip::Any), ("v4", Ip::V4), ("v6", Ip::V6)];
 
 const FIRST_TRY: &[(&str, FirstTry)] = &[("spool", FirstTry::Spool), ("direct", FirstTry::Direct)];
+
+const JUDGEMENT: &[(&str, Judgement)] = &[
+    ("off", Judgement::Off),
+    ("mark", Judgement::Mark),
+    ("refuse", Judgement::Refuse),
+];
 
 const MECHANISMS: &[(&str, Option<Mechanism>)] = &[
     ("auto", None),

@@ -13,10 +13,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::{Context, deliver, queue};
+use super::judge::Judge;
+use super::{Context, deliver, exchange, queue};
 use crate::config::Config;
 use crate::events;
 use crate::host::clock;
+use crate::host::dns::Dns;
 use crate::host::users::{List, Login, Sender, Users};
 use crate::proto::address::{Domain, Mailbox, ReversePath};
 use crate::proto::authenticate::{Credentials, Mechanism};
@@ -64,6 +66,7 @@ impl Kind {
 #[derive(Debug)]
 pub struct Access {
     users: Users,
+    dns: Dns,
 }
 
 impl Access {
@@ -71,7 +74,20 @@ impl Access {
     pub fn new(config: &Config) -> Self {
         Self {
             users: Users::new(&config.access.users_file),
+            dns: exchange::resolver(config),
         }
+    }
+
+    /// The judge of a client, if it is a stranger; users who log in are found out later.
+    pub fn judge<'a>(
+        &'a self,
+        context: &'a Context,
+        kind: Kind,
+        peer: Option<IpAddr>,
+    ) -> Option<Judge<'a>> {
+        let peer =
+            peer.filter(|_| kind == Kind::Smtp && !may_relay(&context.config, kind, peer))?;
+        Judge::new(context, &self.dns, peer)
     }
 
     /// What a session offers. `tls`: whether there is a certificate; `peer`: the client's address, `None` on
@@ -122,8 +138,10 @@ impl Access {
         context: &'a Context,
         kind: Kind,
         peer: Option<IpAddr>,
+        judge: Option<&'a Judge<'a>>,
     ) -> Guest<'a> {
         Guest {
+            judge,
             context,
             users: &self.users,
             kind,
@@ -149,6 +167,8 @@ pub struct Guest<'a> {
     users: &'a Users,
     kind: Kind,
     peer: Option<IpAddr>,
+    /// Who judges what it sends, as long as it has not logged in.
+    judge: Option<&'a Judge<'a>>,
     /// Failed logins.
     failures: u32,
     /// Waits.
@@ -235,6 +255,9 @@ impl Policy for Guest<'_> {
     }
 
     fn sender(&mut self, transaction: &Transaction) -> Result<(), Reply> {
+        if let (Some(judge), None) = (self.judge, &transaction.client.user) {
+            return judge.sender(transaction);
+        }
         let (Some(user), ReversePath::Mailbox(sender)) =
             (&transaction.client.user, &transaction.sender)
         else {
@@ -385,7 +408,7 @@ mod tests {
             let settings = self.access.settings(&self.context, kind, true, peer);
             let starttls = settings.starttls;
             let mut session = Session::new(settings);
-            let mut guest = self.access.guest(&self.context, kind, peer);
+            let mut guest = self.access.guest(&self.context, kind, peer, None);
             guest.pause = &|_| {};
             if starttls {
                 session.tls_started();

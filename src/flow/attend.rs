@@ -207,7 +207,8 @@ fn converse(
         .settings(context, kind, service.tls().is_some(), address);
     let submits = settings.qualify;
     let mut session = Session::new(settings);
-    let mut guest = service.access.guest(context, kind, address);
+    let judge = service.access.judge(context, kind, address);
+    let mut guest = service.access.guest(context, kind, address, judge.as_ref());
     let speaker = Speaker::Client {
         peer: known.clone(),
         submits,
@@ -218,6 +219,7 @@ fn converse(
     let ways = passage.as_ref().zip(outgoing.as_ref());
     let straight = ways.map(|(passage, outgoing)| passage.way(outgoing));
     let mut sink = Sink::new(context, speaker, straight, leave);
+    sink.judge = judge.as_ref();
     loop {
         match serve(door, &mut session, &mut guest, &mut sink)? {
             Ended::StartTls => {

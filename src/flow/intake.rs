@@ -9,6 +9,7 @@
 
 use std::net::IpAddr;
 
+use super::judge::{self, Inspection};
 use super::{Context, deliver, direct, queue};
 use crate::cli::complain;
 use crate::error::Error;
@@ -28,6 +29,9 @@ use crate::proto::route::Hop;
 
 /// The longest header, in octets. Whoever delivers holds it in memory, and no mail program writes a tenth of it.
 const MAX_HEADER: usize = 1024 * 1024;
+
+/// The longest header of a stranger's message that is judged, and held for it. Many servers take no more than 100 KiB.
+const MAX_JUDGED: usize = 256 * 1024;
 
 /// Where a message comes from, which decides what is done to it.
 #[derive(Debug, Clone)]
@@ -60,6 +64,8 @@ pub enum Refused {
     TooBig(String),
     /// It has passed too many servers.
     Loop(String),
+    /// Whoever it claims to be of does not answer for it.
+    Judged(Reply),
     /// All else: recipients, or the spool.
     Other(Error),
 }
@@ -70,6 +76,7 @@ impl Refused {
         let (reply, sentence) = match self {
             Self::TooBig(sentence) => (replies::TOO_BIG, sentence.clone()),
             Self::Loop(sentence) => (replies::TOO_MANY_HOPS, sentence.clone()),
+            Self::Judged(reply) => return reply.clone(),
             Self::Other(error @ Error::NoRoom(_)) => (replies::NO_SPACE, error.to_string()),
             Self::Other(error) => (replies::CANNOT_STORE, error.to_string()),
         };
@@ -91,6 +98,7 @@ impl From<Refused> for Error {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::TooBig(sentence) | Refused::Loop(sentence) => Self::Data(sentence),
+            Refused::Judged(reply) => Self::Data(reply.to_string()),
             Refused::Other(error) => error,
         }
     }
@@ -119,6 +127,8 @@ pub struct Intake<'a> {
     /// What is no address, and the sentence about it.
     pub(super) bad: Vec<(String, String)>,
     stage: Stage,
+    /// Looks at what a stranger sends.
+    inspection: Option<Inspection<'a>>,
     /// Octets of the message so far, without what was added.
     size: u64,
     message_id: String,
@@ -140,7 +150,12 @@ impl<'a> Intake<'a> {
     ///
     /// # Errors
     /// Those of the spool.
-    pub fn new(context: &'a Context, origin: Origin, envelope: Envelope) -> Result<Self, Refused> {
+    pub fn new(
+        context: &'a Context,
+        origin: Origin,
+        envelope: Envelope,
+        inspection: Option<Inspection<'a>>,
+    ) -> Result<Self, Refused> {
         let full_name = match &origin {
             Origin::Local(account) => account.full_name.clone(),
             _ => None,
@@ -153,11 +168,15 @@ impl<'a> Intake<'a> {
             notify: None,
             full_name,
             bad: Vec::new(),
-            stage: Stage::Header(HeaderReader::new(MAX_HEADER)),
+            stage: Stage::Header(HeaderReader::new(match inspection {
+                Some(_) => MAX_JUDGED,
+                None => MAX_HEADER,
+            })),
+            inspection,
             size: 0,
             message_id: String::new(),
         };
-        if matches!(intake.origin, Origin::Client(_)) {
+        if matches!(intake.origin, Origin::Client(_)) && intake.inspection.is_none() {
             let mut draft = intake.begin()?;
             let trace = intake.trace(&draft.id);
             draft.write(&trace)?;
@@ -216,7 +235,8 @@ impl<'a> Intake<'a> {
                     return Ok(());
                 };
                 let body = canonical.get(taken..).unwrap_or_default();
-                Ok(self.end_of_header()?.write(body)?)
+                self.end_of_header()?;
+                self.take_body(body)
             }
             Stage::Passing(draft, watch) => {
                 watch.feed(canonical);
@@ -227,13 +247,23 @@ impl<'a> Intake<'a> {
                 draft.write(canonical)?;
                 self.check_hops(hops)
             }
-            Stage::Body(draft) => Ok(draft.write(canonical)?),
+            Stage::Body(_) => self.take_body(canonical),
             Stage::Ended => Err(ended()),
         }
     }
 
+    fn take_body(&mut self, octets: &[u8]) -> Result<(), Refused> {
+        if let Some(inspection) = &mut self.inspection {
+            inspection.feed(octets);
+        }
+        match &mut self.stage {
+            Stage::Body(draft) => Ok(draft.write(octets)?),
+            _ => Err(ended()),
+        }
+    }
+
     /// Recipients are known, so the draft can begin; what the header lacks is made.
-    fn end_of_header(&mut self) -> Result<&mut Draft, Refused> {
+    fn end_of_header(&mut self) -> Result<(), Refused> {
         let Stage::Header(reader) = std::mem::replace(&mut self.stage, Stage::Ended) else {
             return Err(ended());
         };
@@ -247,8 +277,14 @@ impl<'a> Intake<'a> {
             self.keep_bad();
         }
         let mut draft = self.begin()?;
-        let id = format!("<{}@{}>", draft.id, self.context.config.hostname);
-        self.complete(&mut header, &id)?;
+        if let Some(inspection) = &mut self.inspection {
+            inspection.header(&mut header);
+            inspection.feed(&rest);
+            draft.leave_room(judge::ROOM);
+        } else {
+            let id = format!("<{}@{}>", draft.id, self.context.config.hostname);
+            self.complete(&mut header, &id)?;
+        }
         let mut text = self.trace(&draft.id);
         header.write(&mut text);
         text.extend_from_slice(&rest);
@@ -258,10 +294,7 @@ impl<'a> Intake<'a> {
         self.message_id = message_id.unwrap_or_default();
         draft.write(&text)?;
         self.stage = Stage::Body(draft);
-        match &mut self.stage {
-            Stage::Body(draft) => Ok(draft),
-            _ => Err(ended()),
-        }
+        Ok(())
     }
 
     fn begin(&mut self) -> Result<Draft, Refused> {
@@ -434,11 +467,15 @@ impl<'a> Intake<'a> {
         if matches!(self.stage, Stage::Header(_)) {
             self.end_of_header()?;
         }
-        let (draft, message_id) = match self.stage {
+        let (mut draft, message_id) = match self.stage {
             Stage::Passing(draft, watch) => (draft, watch.message_id().to_owned()),
             Stage::Body(draft) => (draft, self.message_id),
             Stage::Header(_) | Stage::Ended => return Err(ended()),
         };
+        if let Some(inspection) = self.inspection {
+            let found = inspection.finish(&draft.id).map_err(Refused::Judged)?;
+            draft.put_in_front(found.as_bytes());
+        }
         let claim = draft.keep()?;
         if store || !claim.is_short() {
             claim.store()?;

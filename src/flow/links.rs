@@ -409,10 +409,10 @@ impl<'a> Links<'a> {
         match self.link(station) {
             Ok(mut link) => {
                 let config = &self.shared.context.config;
-                let seal: &Seal<'_> = &|message| self.shared.signers.fields(config, message);
+                let ours = signing::is_ours(config, &claim.envelope());
+                let seal: &Seal<'_> = &|message| self.shared.signers.fields(config, ours, message);
                 // Who takes mail by LMTP keeps it.
-                let seal =
-                    Some(seal).filter(|_| !lmtp && signing::is_ours(config, &claim.envelope()));
+                let seal = Some(seal).filter(|_| !lmtp && !config.dkim.is_empty());
                 let outcomes = deliver(&mut link.connection, config, from, seal, claim, left);
                 self.open.insert(place, link);
                 outcomes

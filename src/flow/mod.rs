@@ -30,6 +30,7 @@ pub mod helper;
 pub mod helpers;
 pub mod import;
 pub mod intake;
+pub mod judge;
 pub mod lanes;
 pub mod links;
 pub mod parent;

@@ -2,7 +2,7 @@
 //!
 //! Only what was handed in here is signed: by programs of this machine, by users who have logged in, by the clients
 //! of `relay_from`, and our own reports. What a stranger has sent and is only passed on stays his word, whatever
-//! name stands in its From.
+//! name stands in its From. Such a message is sealed instead (ARC), with what was found out when it came.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 
 use crate::config::Config;
 use crate::host::{clock, secret};
-use crate::proto::dkim::key::SigningKey;
+use crate::proto::arc;
+use crate::proto::dkim::key::{Algorithm, SigningKey};
 use crate::proto::dkim::sign::{Signable, Signer};
 use crate::proto::envelope::Envelope;
 
@@ -22,25 +23,37 @@ const MAX_KEY: u64 = 32 * 1024;
 pub struct Signers(OnceLock<Result<Vec<Signer>, String>>);
 
 impl Signers {
-    /// The fields that are to stand before a message. A key that cannot be used is no reason to send mail unsigned,
+    /// The fields that are to stand before a message: signatures, or the seal of what is only passed on (`ours`). A key that cannot be used is no reason to send mail unsigned,
     /// which others may refuse or throw away: it waits.
     ///
     /// # Errors
     /// What is wrong with a key.
-    pub fn fields(&self, config: &Config, message: &Signable) -> Result<Vec<u8>, String> {
+    pub fn fields(
+        &self,
+        config: &Config,
+        ours: bool,
+        message: &Signable,
+    ) -> Result<Vec<u8>, String> {
         let signers = self.0.get_or_init(|| load(config));
         let signers = signers.as_ref().map_err(Clone::clone)?;
-        let signed = message.signatures(signers, clock::now());
+        let signed = if ours {
+            message.signatures(signers, clock::now())
+        } else {
+            // Seals by Ed25519 are understood by few.
+            let rsa = signers.iter().find(|s| s.key.algorithm() == Algorithm::Rsa);
+            let by = config.hostname.as_str();
+            match rsa.or(signers.first()) {
+                Some(signer) => arc::seal(message, by, signer, clock::now()),
+                None => Some(Vec::new()),
+            }
+        };
         signed
             .ok_or_else(|| "the message cannot be signed: a key of [dkim] does not work".to_owned())
     }
 }
 
-/// Whether a message is signed when it leaves.
+/// Whether a message was handed in here, and is signed when it leaves.
 pub fn is_ours(config: &Config, envelope: &Envelope) -> bool {
-    if config.dkim.is_empty() {
-        return false;
-    }
     let at_home = |client: IpAddr| config.access.relay_from.iter().any(|n| n.contains(client));
     envelope.protocol == "local"
         || envelope.auth.is_some()

@@ -3,6 +3,7 @@
 
 use super::direct::Straight;
 use super::intake::{Intake, Origin, Peer, Refused};
+use super::judge::Judge;
 use super::receive::Accept;
 use super::{Context, intake};
 use crate::events;
@@ -44,6 +45,8 @@ pub struct Sink<'a> {
     context: &'a Context,
     /// Who speaks; what is known of him grows in a session.
     pub speaker: Speaker,
+    /// Who judges what a stranger sends.
+    pub judge: Option<&'a Judge<'a>>,
     intake: Option<Intake<'a>>,
     /// The way past the spool.
     straight: Option<Straight<'a>>,
@@ -62,6 +65,7 @@ impl<'a> Sink<'a> {
         Self {
             context,
             speaker,
+            judge: None,
             intake: None,
             straight,
             leave,
@@ -99,6 +103,8 @@ impl<'a> Sink<'a> {
         let error = match refused {
             Refused::TooBig(sentence) | Refused::Loop(sentence) => sentence.clone(),
             Refused::Other(error) => error.to_string(),
+            // It was told already, with more.
+            Refused::Judged(reply) => return reply.clone(),
         };
         let sender = envelope.map_or(String::new(), |e| e.sender.to_string());
         events::rejected(&self.client(), &sender, &error);
@@ -109,7 +115,15 @@ impl<'a> Sink<'a> {
 impl Accept for Sink<'_> {
     fn begin(&mut self, transaction: &Transaction) -> Result<(), Reply> {
         let envelope = transaction.envelope(clock::now(), &self.client());
-        let intake = Intake::new(self.context, self.origin(transaction), envelope.clone());
+        let mut origin = self.origin(transaction);
+        let inspection = match (&mut origin, self.judge) {
+            (Origin::Client(peer), Some(judge)) => {
+                peer.name = judge.name();
+                Some(judge.inspect(transaction))
+            }
+            _ => None,
+        };
+        let intake = Intake::new(self.context, origin, envelope.clone(), inspection);
         self.intake = Some(intake.map_err(|refused| self.refuse(&refused, Some(&envelope)))?);
         Ok(())
     }

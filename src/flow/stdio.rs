@@ -65,7 +65,7 @@ fn own(context: &Context, straight: bool, keep: &mut dyn FnMut(Left)) -> Result<
     let ways = passage.as_ref().zip(outgoing.as_ref());
     let straight = ways.map(|(passage, outgoing)| passage.way(outgoing));
     let mut sink = Sink::new(context, speaker, straight, keep);
-    let mut guest = access.guest(context, Kind::Stdio, None);
+    let mut guest = access.guest(context, Kind::Stdio, None, None);
     let mut stream = Duplex { input, output };
     let ended = serve(&mut stream, &mut session, &mut guest, &mut sink);
     ended.map(drop).map_err(|e| unusable(&e))

@@ -147,7 +147,7 @@ fn intake<'a>(context: &'a Context, call: &Invocation) -> Result<Intake<'a>> {
     let mut envelope = envelope(&caller, sender);
     envelope.ret = call.ret;
     envelope.envid = call.envid.as_deref().map(xtext::encode);
-    let mut intake = Intake::new(context, Origin::Local(caller), envelope)?;
+    let mut intake = Intake::new(context, Origin::Local(caller), envelope, None)?;
     intake.extract = call.extract;
     intake.notify = call.notify;
     intake.full_name = call.full_name.clone().or(intake.full_name);

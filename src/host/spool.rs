@@ -157,6 +157,8 @@ impl Spool {
             message_at: buffer.len() as u64,
             buffer,
             meter: Meter::new(),
+            gap: 0,
+            front: Vec::new(),
             room: BLOCK,
             file: None,
         }

@@ -57,6 +57,17 @@ impl Meter {
         self.line += rest.len() as u64;
     }
 
+    /// Counts what is put before all that has passed by: whole lines.
+    pub fn put_in_front(&mut self, front: &[u8]) {
+        let mut all = Self::new();
+        all.feed(front);
+        all.crc.combine(&self.crc);
+        self.crc = all.crc;
+        self.facts.size += all.facts.size;
+        self.facts.eight_bit |= all.facts.eight_bit;
+        self.facts.longest_line = self.facts.longest_line.max(all.facts.longest_line);
+    }
+
     /// The facts of what has passed by so far; a line not ended yet counts as a line.
     pub fn facts(&self) -> Facts {
         Facts {

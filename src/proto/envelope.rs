@@ -31,6 +31,14 @@ use super::end::{End, Origin};
 use super::reply::Enhanced;
 use super::xtext;
 
+/// The fewest octets of a line of [`room`].
+pub const MIN_ROOM: usize = 8;
+
+/// A line of so many octets that says nothing: room that was left in a queue file and is not needed.
+pub fn room(octets: usize) -> String {
+    format!("room {}\n", "-".repeat(octets.saturating_sub(6)))
+}
+
 /// The first line of every queue file; the number changes when an older minimta could misread the rest.
 pub const MAGIC: &str = "minimta-queue 1\n";
 

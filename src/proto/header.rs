@@ -163,7 +163,6 @@ impl Header {
     }
 
     /// Keeps only the fields that pass.
-    #[allow(dead_code)] // until what strangers send is judged
     pub fn retain(&mut self, passes: impl FnMut(&Field) -> bool) {
         self.fields.retain(passes);
     }

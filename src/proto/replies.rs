@@ -277,6 +277,14 @@ pub const AUTH_UNAVAILABLE: Reply = reply(
 
 /// A sender this client may not use.
 pub const SENDER_REFUSED: Reply = reply(550, Enhanced(5, 7, 1), "you may not send as that address");
+/// SPF fails (RFC 7372 3.2).
+pub const SPF_FAILED: Reply = reply(
+    550,
+    Enhanced(5, 7, 23),
+    "the sender's domain does not let you send",
+);
+/// The domain in From asks to refuse it (RFC 7372 3.3).
+pub const DMARC_FAILED: Reply = reply(550, Enhanced(5, 7, 26), "nobody answers for this message");
 /// A local recipient that does not exist.
 pub const NO_SUCH_USER: Reply = reply(550, Enhanced(5, 1, 1), "no such user here");
 /// Whether the address is good cannot be told now.

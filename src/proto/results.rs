@@ -1,7 +1,5 @@
 //! What was found out about a message's origin, in the words of RFC 8601: the field Authentication-Results.
 
-#![allow(dead_code)] // until what strangers send is judged
-
 use std::fmt::{self, Write as _};
 
 use super::envelope::one_line;

@@ -67,6 +67,14 @@ pub struct Dns {
     resolver: OnceLock<Result<Resolver, String>>,
 }
 
+impl std::fmt::Debug for Dns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dns")
+            .field("servers", &self.servers)
+            .finish()
+    }
+}
+
 struct Resolver {
     servers: Arc<Servers>,
     anchors: Option<Arc<TrustAnchors>>,

@@ -11,7 +11,7 @@ use super::{Folder, Spool, cannot, sync_names};
 use crate::error::Result;
 use crate::host::durable;
 use crate::proto::data::Meter;
-use crate::proto::envelope::{Envelope, Facts, Progress};
+use crate::proto::envelope::{self, Envelope, Facts, Progress};
 
 /// A message on its way into the spool.
 #[derive(Debug)]
@@ -24,6 +24,10 @@ pub struct Draft {
     pub(super) message_at: u64,
     pub(super) buffer: Vec<u8>,
     pub(super) meter: Meter,
+    /// Octets that are left free behind the blank line, for what is to stand before the message.
+    pub(super) gap: usize,
+    /// What is to stand there.
+    pub(super) front: Vec<u8>,
     /// Octets that are held before they are written.
     pub(super) room: usize,
     /// Its file in tmp/ and the path of it, once there is one.
@@ -48,6 +52,23 @@ impl Draft {
     /// Holds so many octets before it begins to write.
     pub fn hold(&mut self, room: usize) {
         self.room = room;
+    }
+
+    /// Leaves so many octets for what will stand before the message, and is known only when it has ended. To be
+    /// called before anything is written.
+    pub fn leave_room(&mut self, octets: usize) {
+        self.gap = octets;
+        self.buffer.resize(self.buffer.len() + octets, b' ');
+    }
+
+    /// Puts whole lines before the message. Returned is whether there is room for them.
+    pub fn put_in_front(&mut self, front: &[u8]) -> bool {
+        let fits = front.len() + envelope::MIN_ROOM <= self.gap;
+        if fits {
+            self.meter.put_in_front(front);
+            self.front = front.to_vec();
+        }
+        fits
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -84,20 +105,26 @@ impl Draft {
     /// As for every write; nothing then stays behind.
     pub fn keep(mut self) -> Result<Claim> {
         let facts = self.meter.facts();
-        let line = facts.line();
+        let mut lines = facts.line().into_bytes();
+        if self.gap > 0 {
+            // What is not needed of the room stands before the message line.
+            let unused = envelope::room(self.gap - self.front.len());
+            self.message_at = (self.facts_at + unused.len() + Facts::WIDTH + 1) as u64;
+            lines = [unused.as_bytes(), &lines, b"\n", &self.front].concat();
+        }
         if self.file.is_none() {
             // The commonest case: one write, with the message line already filled in.
             let place = self
                 .buffer
-                .get_mut(self.facts_at..self.facts_at + Facts::WIDTH);
+                .get_mut(self.facts_at..self.facts_at + lines.len());
             if let Some(place) = place {
-                place.copy_from_slice(line.as_bytes());
+                place.copy_from_slice(&lines);
             }
         } else {
             self.flush()?;
         }
         if let Some((file, tmp)) = &self.file {
-            let written = durable::write_at(file, line.as_bytes(), self.facts_at as u64);
+            let written = durable::write_at(file, &lines, self.facts_at as u64);
             written.map_err(|e| cannot("write the queue file", tmp, &e))?;
         }
         let recipients = self.envelope.recipients.len();

@@ -81,7 +81,6 @@ pub struct Found {
     pub signature: Option<Signature>,
 }
 
-#[allow(dead_code)] // until what strangers send is judged
 impl Found {
     /// The domain that answers for the message, if it is proved.
     pub fn proved(&self) -> Option<&Domain> {

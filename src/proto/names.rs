@@ -1,0 +1,119 @@
+//! What is asked of DNS about who sends a message; [`Names`] answers.
+
+use std::net::IpAddr;
+
+use super::mx::{Exchanger, NoAnswer};
+
+/// Answers from DNS. What a name server says is a stranger's word: whoever answers bounds how much of it there is and
+/// how long it takes.
+pub trait Names {
+    /// The text records of a name, each in one piece.
+    fn txt(&mut self, name: &str) -> Result<Vec<String>, NoAnswer>;
+    /// The addresses of a name, of IPv6 or of IPv4.
+    fn addresses(&mut self, name: &str, v6: bool) -> Result<Vec<IpAddr>, NoAnswer>;
+    /// The mail exchangers of a domain.
+    fn mx(&mut self, domain: &str) -> Result<Vec<Exchanger>, NoAnswer>;
+    /// The names of an address.
+    fn pointer(&mut self, address: IpAddr) -> Result<Vec<String>, NoAnswer>;
+}
+
+/// The most names of an address that are looked at (RFC 7208 5.5).
+pub const MAX_POINTERS: usize = 10;
+
+/// The names of an address that are its own: each leads back to it (RFC 8601 3: iprev).
+///
+/// # Errors
+/// Why its names cannot be told.
+pub fn confirmed(names: &mut dyn Names, address: IpAddr) -> Result<Vec<String>, NoAnswer> {
+    let address = address.to_canonical();
+    let mut found = names.pointer(address)?;
+    found.truncate(MAX_POINTERS);
+    let mut trouble = None;
+    found.retain(|name| match names.addresses(name, address.is_ipv6()) {
+        Ok(addresses) => addresses.contains(&address),
+        Err(why @ NoAnswer::Temporary(_)) => {
+            trouble = Some(why);
+            false
+        }
+        Err(_) => false,
+    });
+    match trouble {
+        Some(why) if found.is_empty() => Err(why),
+        _ => Ok(found),
+    }
+}
+
+/// Zones as a text, a record a line, for tests: `name TYPE value`; `name ! TEMP` answers nothing.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub struct Zone {
+    lines: Vec<(String, String, String)>,
+    /// The questions so far.
+    pub asked: Vec<String>,
+}
+
+#[cfg(test)]
+impl Zone {
+    /// Reads the lines.
+    pub fn new(text: &str) -> Self {
+        let line = |line: &str| {
+            let (name, rest) = line.trim().split_once(' ')?;
+            let (kind, value) = rest.trim().split_once(' ')?;
+            Some((
+                name.to_lowercase(),
+                kind.to_owned(),
+                value.trim().to_owned(),
+            ))
+        };
+        Self {
+            lines: text.lines().filter_map(line).collect(),
+            asked: Vec::new(),
+        }
+    }
+
+    fn find(&mut self, name: &str, kind: &str) -> Result<Vec<String>, NoAnswer> {
+        self.asked.push(format!("{kind} {name}"));
+        let name = name.to_lowercase();
+        let here: Vec<_> = self.lines.iter().filter(|(n, ..)| *n == name).collect();
+        if here.iter().any(|(_, k, _)| k == "!") {
+            return Err(NoAnswer::Temporary("silence".to_owned()));
+        }
+        let values: Vec<String> = here
+            .iter()
+            .filter(|(_, k, _)| k == kind)
+            .map(|(.., value)| value.clone())
+            .collect();
+        match (here.is_empty(), values.is_empty()) {
+            (true, _) => Err(NoAnswer::NoSuchDomain),
+            (_, true) => Err(NoAnswer::NoData),
+            _ => Ok(values),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Names for Zone {
+    fn txt(&mut self, name: &str) -> Result<Vec<String>, NoAnswer> {
+        self.find(name, "TXT")
+    }
+
+    fn addresses(&mut self, name: &str, v6: bool) -> Result<Vec<IpAddr>, NoAnswer> {
+        let found = self.find(name, if v6 { "AAAA" } else { "A" })?;
+        Ok(found.iter().map(|a| a.parse().unwrap()).collect())
+    }
+
+    fn mx(&mut self, domain: &str) -> Result<Vec<Exchanger>, NoAnswer> {
+        let exchanger = |value: &String| {
+            let (preference, name) = value.split_once(' ').unwrap();
+            Exchanger {
+                preference: preference.parse().unwrap(),
+                name: name.trim_end_matches('.').to_owned(),
+            }
+        };
+        Ok(self.find(domain, "MX")?.iter().map(exchanger).collect())
+    }
+
+    fn pointer(&mut self, address: IpAddr) -> Result<Vec<String>, NoAnswer> {
+        self.find(&address.to_string(), "PTR")
+    }
+}

@@ -1,0 +1,880 @@
+//! SPF (RFC 7208): whether a domain lets this address send mail in its name.
+//!
+//! A record is read whole before anything in it counts, so that a broken one never half-works. Whatever it leads to is
+//! bounded: ten terms that ask DNS, two answers of nothing, ten names of an address or of exchangers.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+
+use super::mx::NoAnswer;
+use super::names::{Names, confirmed};
+use super::results::Word;
+
+/// Terms that ask DNS (RFC 7208 4.6.4).
+const MAX_LOOKUPS: usize = 10;
+/// Answers without a record.
+const MAX_VOID: usize = 2;
+/// Exchangers of one domain.
+const MAX_EXCHANGERS: usize = 10;
+/// The longest record that is read. A thousand terms lead nowhere honest.
+const MAX_RECORD: usize = 8 * 1024;
+/// The longest name.
+const MAX_NAME: usize = 253;
+
+/// Who sends.
+#[derive(Debug, Clone, Copy)]
+pub struct Client<'a> {
+    /// From where.
+    pub address: IpAddr,
+    /// What it called itself.
+    pub helo: &'a str,
+    /// The local part of the sender; `postmaster` where there is none.
+    pub local: &'a str,
+    /// The domain of the sender.
+    pub domain: &'a str,
+}
+
+/// What a domain says of a client, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The result.
+    pub word: Word,
+    /// The term that decided, or what is wrong.
+    pub why: String,
+}
+
+/// Whether the sender's domain lets the client send (RFC 7208 4).
+pub fn check(client: Client<'_>, names: &mut dyn Names) -> Answer {
+    let client = Client {
+        address: client.address.to_canonical(),
+        ..client
+    };
+    let mut check = Check {
+        client,
+        names,
+        lookups: 0,
+        voids: 0,
+    };
+    match check.host(client.domain) {
+        Ok(answer) => answer,
+        Err(Stop(word, why)) => Answer { word, why },
+    }
+}
+
+/// What ends a check at once.
+struct Stop(Word, String);
+
+fn broken(why: impl Into<String>) -> Stop {
+    Stop(Word::Permerror, why.into())
+}
+
+struct Check<'c, 'n> {
+    client: Client<'c>,
+    names: &'n mut dyn Names,
+    lookups: usize,
+    voids: usize,
+}
+
+impl Check<'_, '_> {
+    fn host(&mut self, domain: &str) -> Result<Answer, Stop> {
+        let none = |why: &str| Answer {
+            word: Word::None,
+            why: why.to_owned(),
+        };
+        if !is_name(domain) {
+            return Ok(none("there is no such domain"));
+        }
+        let records = match self.names.txt(domain) {
+            Ok(records) => records,
+            Err(NoAnswer::Temporary(why)) => return Err(Stop(Word::Temperror, why)),
+            Err(_) => Vec::new(),
+        };
+        let mut records = records.iter().filter_map(|r| version(r));
+        let Some(text) = records.next() else {
+            return Ok(none("the domain has no record"));
+        };
+        if records.next().is_some() {
+            return Err(broken(format!("{domain} has two records")));
+        }
+        let record = Record::parse(text).map_err(broken)?;
+        for directive in &record.directives {
+            if self.matches(&directive.mechanism, domain)? {
+                return Ok(Answer {
+                    word: directive.result,
+                    why: format!("{domain}: {}", directive.text),
+                });
+            }
+        }
+        let Some(redirect) = &record.redirect else {
+            return Ok(Answer {
+                word: Word::Neutral,
+                why: format!("{domain} says nothing about this address"),
+            });
+        };
+        self.count()?;
+        let target = self.expand(redirect, domain)?;
+        let answer = self.host(&target)?;
+        match answer.word {
+            Word::None => Err(broken(format!(
+                "{domain} leads to {target}, which has no record"
+            ))),
+            _ => Ok(answer),
+        }
+    }
+
+    fn matches(&mut self, mechanism: &Mechanism, domain: &str) -> Result<bool, Stop> {
+        let address = self.client.address;
+        Ok(match mechanism {
+            Mechanism::All => true,
+            Mechanism::Net(net, bits) => covers(*net, *bits, *bits, address),
+            Mechanism::Include(spec) => {
+                self.count()?;
+                let target = self.expand(spec, domain)?;
+                match self.host(&target)?.word {
+                    Word::Pass => true,
+                    Word::None => {
+                        return Err(broken(format!("{target} is included, and has no record")));
+                    }
+                    _ => false,
+                }
+            }
+            Mechanism::A(spec, v4, v6) => {
+                self.count()?;
+                let target = self.target(spec.as_deref(), domain)?;
+                let found = self.addresses(&target, address.is_ipv6())?;
+                found.iter().any(|a| covers(*a, *v4, *v6, address))
+            }
+            Mechanism::Mx(spec, v4, v6) => {
+                self.count()?;
+                let target = self.target(spec.as_deref(), domain)?;
+                let answer = self.names.mx(&target);
+                let found = self.or_void(answer)?;
+                if found.len() > MAX_EXCHANGERS {
+                    return Err(broken(format!(
+                        "{target} has more than {MAX_EXCHANGERS} exchangers"
+                    )));
+                }
+                for exchanger in found.iter().filter(|e| !e.name.is_empty()) {
+                    let found = self.addresses(&exchanger.name, address.is_ipv6())?;
+                    if found.iter().any(|a| covers(*a, *v4, *v6, address)) {
+                        return Ok(true);
+                    }
+                }
+                false
+            }
+            Mechanism::Ptr(spec) => {
+                self.count()?;
+                let target = self.target(spec.as_deref(), domain)?.to_ascii_lowercase();
+                // Whatever is wrong with somebody's names, it is no match (RFC 7208 5.5).
+                let found = confirmed(self.names, address).unwrap_or_default();
+                found.iter().any(|name| is_below(name, &target))
+            }
+            Mechanism::Exists(spec) => {
+                self.count()?;
+                let target = self.expand(spec, domain)?;
+                !self.addresses(&target, false)?.is_empty()
+            }
+        })
+    }
+
+    fn count(&mut self) -> Result<(), Stop> {
+        self.lookups += 1;
+        if self.lookups > MAX_LOOKUPS {
+            return Err(broken(format!(
+                "more than {MAX_LOOKUPS} look-ups are asked for"
+            )));
+        }
+        Ok(())
+    }
+
+    fn addresses(&mut self, name: &str, v6: bool) -> Result<Vec<IpAddr>, Stop> {
+        let answer = if is_name(name) {
+            self.names.addresses(name, v6)
+        } else {
+            Err(NoAnswer::NoSuchDomain)
+        };
+        self.or_void(answer)
+    }
+
+    /// The records of an answer. That there are none is allowed twice (RFC 7208 4.6.4).
+    fn or_void<T>(&mut self, answer: Result<Vec<T>, NoAnswer>) -> Result<Vec<T>, Stop> {
+        match answer {
+            Ok(found) => Ok(found),
+            Err(NoAnswer::Temporary(why)) => Err(Stop(Word::Temperror, why)),
+            Err(_) => {
+                self.voids += 1;
+                if self.voids > MAX_VOID {
+                    return Err(broken(format!("more than {MAX_VOID} names lead nowhere")));
+                }
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn target(&mut self, spec: Option<&[Part]>, domain: &str) -> Result<String, Stop> {
+        spec.map_or(Ok(domain.to_owned()), |spec| self.expand(spec, domain))
+    }
+
+    /// The name that a domain-spec means (RFC 7208 7).
+    fn expand(&mut self, spec: &[Part], domain: &str) -> Result<String, Stop> {
+        let mut out = String::new();
+        for part in spec {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Macro(macro_) => {
+                    let value = self.value(macro_.letter, domain);
+                    let value = macro_.transform(&value);
+                    out.push_str(&if macro_.escaped {
+                        escaped(&value)
+                    } else {
+                        value
+                    });
+                }
+            }
+            if out.len() > MAX_RECORD {
+                return Err(broken("a name is too long"));
+            }
+        }
+        let mut name = out.strip_suffix('.').unwrap_or(&out);
+        // Of a name that is too long, the beginning goes, label by label (RFC 7208 7.3).
+        while name.len() > MAX_NAME {
+            match name.split_once('.') {
+                Some((_, rest)) => name = rest,
+                None => return Err(broken("a name is too long")),
+            }
+        }
+        Ok(name.to_owned())
+    }
+
+    fn value(&mut self, letter: char, domain: &str) -> String {
+        let client = self.client;
+        match letter {
+            's' => format!("{}@{}", client.local, client.domain),
+            'l' => client.local.to_owned(),
+            'o' => client.domain.to_owned(),
+            'd' => domain.to_owned(),
+            'i' => dotted(client.address),
+            'h' => client.helo.to_owned(),
+            'v' if client.address.is_ipv6() => "ip6".to_owned(),
+            'v' => "in-addr".to_owned(),
+            'p' => {
+                let found = confirmed(self.names, client.address).unwrap_or_default();
+                let own = found.iter().find(|name| is_below(name, domain));
+                own.or(found.first())
+                    .cloned()
+                    .unwrap_or_else(|| "unknown".to_owned())
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+/// The text behind `v=spf1`.
+fn version(record: &str) -> Option<&str> {
+    let (version, rest) = record.split_at_checked(6)?;
+    let ends = rest.is_empty() || rest.starts_with(' ');
+    (version.eq_ignore_ascii_case("v=spf1") && ends).then_some(rest)
+}
+
+/// A record, read.
+#[derive(Debug, Default)]
+struct Record {
+    directives: Vec<Directive>,
+    redirect: Option<Vec<Part>>,
+}
+
+#[derive(Debug)]
+struct Directive {
+    result: Word,
+    mechanism: Mechanism,
+    /// As it stands in the record.
+    text: String,
+}
+
+#[derive(Debug, PartialEq)]
+enum Mechanism {
+    All,
+    Include(Vec<Part>),
+    A(Option<Vec<Part>>, u8, u8),
+    Mx(Option<Vec<Part>>, u8, u8),
+    Ptr(Option<Vec<Part>>),
+    Net(IpAddr, u8),
+    Exists(Vec<Part>),
+}
+
+#[derive(Debug, PartialEq)]
+enum Part {
+    Text(String),
+    Macro(Macro),
+}
+
+#[derive(Debug, PartialEq)]
+struct Macro {
+    letter: char,
+    /// Written as a capital: the value is to stand in a URL.
+    escaped: bool,
+    /// How many parts on the right are kept; 0: all.
+    keep: usize,
+    reverse: bool,
+    delimiters: String,
+}
+
+impl Record {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.len() > MAX_RECORD || !text.is_ascii() {
+            return Err("the record is too long, or not ASCII".to_owned());
+        }
+        let mut record = Self::default();
+        let mut explained = false;
+        for term in text.split(' ').filter(|term| !term.is_empty()) {
+            let bad = || format!("{term} cannot be read");
+            let name_end = term.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)));
+            let (name, rest) = term.split_at(name_end.unwrap_or(term.len()));
+            if let Some(value) = rest.strip_prefix('=') {
+                if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+                    return Err(bad());
+                }
+                match name.to_ascii_lowercase().as_str() {
+                    "redirect" if record.redirect.is_none() => {
+                        record.redirect = Some(domain_spec(value).ok_or_else(bad)?);
+                    }
+                    "exp" if !explained => {
+                        domain_spec(value).ok_or_else(bad)?;
+                        explained = true;
+                    }
+                    "redirect" | "exp" => return Err(format!("{name} is there twice")),
+                    // What is not known is passed over, but has a grammar (RFC 7208 6).
+                    _ => drop(macros(value, true).ok_or_else(bad)?),
+                }
+                continue;
+            }
+            record
+                .directives
+                .push(Directive::parse(term).ok_or_else(bad)?);
+        }
+        if record
+            .directives
+            .iter()
+            .any(|d| d.mechanism == Mechanism::All)
+        {
+            record.redirect = None;
+        }
+        Ok(record)
+    }
+}
+
+impl Directive {
+    fn parse(term: &str) -> Option<Self> {
+        let (result, rest) = match term.split_at_checked(1)? {
+            ("+", rest) => (Word::Pass, rest),
+            ("-", rest) => (Word::Fail, rest),
+            ("~", rest) => (Word::Softfail, rest),
+            ("?", rest) => (Word::Neutral, rest),
+            _ => (Word::Pass, term),
+        };
+        let end = rest.find([':', '/']).unwrap_or(rest.len());
+        let (name, value) = rest.split_at(end);
+        Some(Self {
+            result,
+            mechanism: mechanism(&name.to_ascii_lowercase(), value)?,
+            text: term.to_owned(),
+        })
+    }
+}
+
+fn mechanism(name: &str, value: &str) -> Option<Mechanism> {
+    let spec = value.strip_prefix(':');
+    Some(match name {
+        "all" if value.is_empty() => Mechanism::All,
+        "include" => Mechanism::Include(domain_spec(spec?)?),
+        "exists" => Mechanism::Exists(domain_spec(spec?)?),
+        "ptr" if value.is_empty() => Mechanism::Ptr(None),
+        "ptr" => Mechanism::Ptr(Some(domain_spec(spec?)?)),
+        "a" | "mx" => {
+            let (spec, v4, v6) = with_prefixes(value)?;
+            let spec = match spec {
+                "" => None,
+                spec => Some(domain_spec(spec.strip_prefix(':')?)?),
+            };
+            match name {
+                "a" => Mechanism::A(spec, v4, v6),
+                _ => Mechanism::Mx(spec, v4, v6),
+            }
+        }
+        "ip4" => {
+            let (net, bits) = network(spec?, 32)?;
+            Mechanism::Net(IpAddr::V4(net.parse::<Ipv4Addr>().ok()?), bits)
+        }
+        "ip6" => {
+            let (net, bits) = network(spec?, 128)?;
+            Mechanism::Net(IpAddr::V6(net.parse::<Ipv6Addr>().ok()?), bits)
+        }
+        _ => return None,
+    })
+}
+
+fn network(text: &str, all: u8) -> Option<(&str, u8)> {
+    match text.split_once('/') {
+        Some((net, bits)) => Some((net, prefix(bits, all)?)),
+        None => Some((text, all)),
+    }
+}
+
+/// A prefix length, without needless zeros.
+fn prefix(text: &str, most: u8) -> Option<u8> {
+    let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let plain = text == "0" || !text.starts_with('0');
+    let bits: u8 = text.parse().ok().filter(|_| is_number && plain)?;
+    (bits <= most).then_some(bits)
+}
+
+/// `:spec/24//64` -> the part before the slashes, and both lengths. A slash may be a delimiter in a macro.
+fn with_prefixes(value: &str) -> Option<(&str, u8, u8)> {
+    let from = value.rfind('}').map_or(0, |at| at + 1);
+    let tail = value.get(from..)?;
+    let slash = tail.find('/').map(|at| from + at);
+    let (spec, lengths) = value.split_at(slash.unwrap_or(value.len()));
+    let (v4, v6) = match lengths.split_once("//") {
+        Some((v4, v6)) => (v4, Some(v6)),
+        None => (lengths, None),
+    };
+    let v4 = match v4 {
+        "" => 32,
+        v4 => prefix(v4.strip_prefix('/')?, 32)?,
+    };
+    let v6 = v6.map_or(Some(128), |v6| prefix(v6, 128))?;
+    Some((spec, v4, v6))
+}
+
+/// A domain-spec: macros and text that ends as a name does (RFC 7208 7.1).
+fn domain_spec(text: &str) -> Option<Vec<Part>> {
+    let parts = macros(text, false)?;
+    if let Some(Part::Text(last)) = parts.last() {
+        let last = last.strip_suffix('.').unwrap_or(last);
+        let (before, label) = last
+            .rsplit_once('.')
+            .map_or((None, last), |(b, l)| (Some(b), l));
+        let of_letters = !label.bytes().all(|b| b.is_ascii_digit());
+        let plain = label
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let edges = !label.starts_with('-') && !label.ends_with('-');
+        if label.is_empty() || !(of_letters && plain && edges) || before.is_none() {
+            return None;
+        }
+    }
+    (!parts.is_empty()).then_some(parts)
+}
+
+/// Text with macros in it; `more`: those of an explanation too.
+fn macros(text: &str, more: bool) -> Option<Vec<Part>> {
+    let mut parts = Vec::new();
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        rest = rest.get(c.len_utf8()..)?;
+        if c != '%' {
+            if !c.is_ascii_graphic() {
+                return None;
+            }
+            plain.push(c);
+            continue;
+        }
+        let next = rest.chars().next()?;
+        rest = rest.get(next.len_utf8()..)?;
+        match next {
+            '%' => plain.push('%'),
+            '_' => plain.push(' '),
+            '-' => plain.push_str("%20"),
+            '{' => {
+                let (inner, after) = rest.split_once('}')?;
+                rest = after;
+                if !plain.is_empty() {
+                    parts.push(Part::Text(std::mem::take(&mut plain)));
+                }
+                parts.push(Part::Macro(Macro::parse(inner, more)?));
+            }
+            _ => return None,
+        }
+    }
+    if !plain.is_empty() {
+        parts.push(Part::Text(plain));
+    }
+    Some(parts)
+}
+
+impl Macro {
+    fn parse(text: &str, more: bool) -> Option<Self> {
+        let letter = text.chars().next().filter(char::is_ascii)?;
+        let rest = text.get(1..)?;
+        let lower = letter.to_ascii_lowercase();
+        let known = if more { "slodiphvcrt" } else { "slodiphv" };
+        if !known.contains(lower) {
+            return None;
+        }
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, rest) = rest.split_at(digits);
+        let keep = match number {
+            "" => 0,
+            number => number.parse().ok().filter(|n| *n > 0)?,
+        };
+        let (reverse, delimiters) = match rest.strip_prefix(['r', 'R']) {
+            Some(rest) => (true, rest),
+            None => (false, rest),
+        };
+        delimiters
+            .chars()
+            .all(|c| ".-+,/_=".contains(c))
+            .then(|| Self {
+                letter: lower,
+                escaped: letter.is_ascii_uppercase(),
+                keep,
+                reverse,
+                delimiters: delimiters.to_owned(),
+            })
+    }
+
+    fn transform(&self, value: &str) -> String {
+        let delimiters = if self.delimiters.is_empty() {
+            "."
+        } else {
+            &self.delimiters
+        };
+        let mut parts: Vec<&str> = value.split(|c| delimiters.contains(c)).collect();
+        if self.reverse {
+            parts.reverse();
+        }
+        let from = if self.keep == 0 {
+            0
+        } else {
+            parts.len().saturating_sub(self.keep)
+        };
+        parts.get(from..).unwrap_or_default().join(".")
+    }
+}
+
+/// Everything but what a URL has without an escape (RFC 3986 2.3).
+fn escaped(value: &str) -> String {
+    let mut out = String::new();
+    for octet in value.bytes() {
+        if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) {
+            out.push(char::from(octet));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{octet:02X}");
+        }
+    }
+    out
+}
+
+/// An address as `i` has it: of IPv6 each digit is a label.
+fn dotted(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => {
+            let digits = v6
+                .octets()
+                .map(|octet| format!("{:x}.{:x}", octet >> 4, octet & 15));
+            digits.join(".")
+        }
+    }
+}
+
+fn is_below(name: &str, domain: &str) -> bool {
+    let rest = name.strip_suffix(domain);
+    rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// Whether a name can be asked for, and is a whole one.
+fn is_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let odd = |c: char| c.is_control() || c.is_whitespace();
+        (1..=63).contains(&label.len()) && !label.contains(odd)
+    };
+    name.len() <= MAX_NAME && name.contains('.') && name.split('.').all(is_label)
+}
+
+/// Whether a network has an address in it; the other kind of address never.
+fn covers(net: IpAddr, v4: u8, v6: u8, address: IpAddr) -> bool {
+    match (net, address) {
+        (IpAddr::V4(net), IpAddr::V4(address)) => {
+            let mask = u32::MAX
+                .checked_shl(32 - u32::from(v4.min(32)))
+                .unwrap_or(0);
+            net.to_bits() & mask == address.to_bits() & mask
+        }
+        (IpAddr::V6(net), IpAddr::V6(address)) => {
+            let mask = u128::MAX
+                .checked_shl(128 - u32::from(v6.min(128)))
+                .unwrap_or(0);
+            net.to_bits() & mask == address.to_bits() & mask
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::names::Zone;
+
+    /// RFC 7208 A.
+    const ZONE: &str = "
+        example.com MX 10 mail-a.example.com.
+        example.com MX 20 mail-b.example.com.
+        example.com A 192.0.2.10
+        example.com A 192.0.2.11
+        amy.example.com A 192.0.2.65
+        bob.example.com A 192.0.2.66
+        mail-a.example.com A 192.0.2.129
+        mail-b.example.com A 192.0.2.130
+        example.org MX 10 mail-c.example.org.
+        mail-c.example.org A 192.0.2.140
+        192.0.2.10 PTR example.com
+        192.0.2.11 PTR example.com
+        192.0.2.65 PTR amy.example.com
+        192.0.2.66 PTR bob.example.com
+        192.0.2.129 PTR mail-a.example.com
+        192.0.2.130 PTR mail-b.example.com
+        192.0.2.140 PTR mail-c.example.org
+        10.0.0.4 PTR bob.example.com
+        down.example ! TEMP
+        fails.example TXT v=spf1 -all
+        passes.example TXT v=spf1 +all
+        soft.example TXT v=spf1 ~all
+        bad.example TXT v=spf1 what
+        twice.example TXT v=spf1 -all
+        twice.example TXT v=spf1 +all
+        other.example TXT something else
+        circle.example TXT v=spf1 include:circle.example -all
+        v6.example AAAA 2001:db8::5
+        mary.exists.example A 127.0.0.2
+        user.example TXT v=spf1 exists:%{l}.exists.example -all
+    ";
+
+    fn ask(record: &str, address: &str, more: &str) -> String {
+        let mut zone = Zone::new(&format!("{ZONE}\nexample.com TXT {record}\n{more}"));
+        let client = Client {
+            address: address.parse().unwrap(),
+            helo: "helo.example",
+            local: "mary",
+            domain: "example.com",
+        };
+        let answer = check(client, &mut zone);
+        assert!(zone.asked.len() < 130, "{}", zone.asked.len());
+        answer.word.to_string()
+    }
+
+    #[test]
+    fn records_mean_what_the_rfc_says() {
+        // A record, an address, the result.
+        let rows = [
+            // RFC 7208 A.1, A.2
+            ("v=spf1 +all", "10.1.1.1", "pass"),
+            ("v=spf1 a -all", "192.0.2.10", "pass"),
+            ("v=spf1 a -all", "192.0.2.65", "fail"),
+            ("v=spf1 a:example.org -all", "192.0.2.10", "fail"),
+            ("v=spf1 mx -all", "192.0.2.129", "pass"),
+            ("v=spf1 mx -all", "192.0.2.10", "fail"),
+            ("v=spf1 mx:example.org -all", "192.0.2.140", "pass"),
+            ("v=spf1 mx mx:example.org -all", "192.0.2.130", "pass"),
+            ("v=spf1 mx/30 mx:example.org/30 -all", "192.0.2.131", "pass"),
+            ("v=spf1 mx/30 mx:example.org/30 -all", "192.0.2.143", "pass"),
+            ("v=spf1 mx/30 mx:example.org/30 -all", "192.0.2.144", "fail"),
+            ("v=spf1 ptr -all", "192.0.2.65", "pass"),
+            ("v=spf1 ptr -all", "192.0.2.140", "fail"),
+            ("v=spf1 ptr -all", "10.0.0.4", "fail"),
+            ("v=spf1 ptr:example.org -all", "192.0.2.140", "pass"),
+            ("v=spf1 ip4:192.0.2.128/28 -all", "192.0.2.65", "fail"),
+            ("v=spf1 ip4:192.0.2.128/28 -all", "192.0.2.129", "pass"),
+            // qualifiers, and what is left open
+            ("v=spf1 ~all", "10.1.1.1", "softfail"),
+            ("v=spf1 ?all", "10.1.1.1", "neutral"),
+            ("v=spf1", "10.1.1.1", "neutral"),
+            ("V=SPF1 A -ALL", "192.0.2.10", "pass"),
+            ("v=spf1  -ip4:192.0.2.10  +all ", "192.0.2.10", "fail"),
+            ("v=spf10 -all", "10.1.1.1", "none"),
+            ("v=spf2.0/pra -all", "10.1.1.1", "none"),
+            // addresses of IPv6, mapped ones and networks of all
+            ("v=spf1 ip6:2001:db8::/32 -all", "2001:db8:1::1", "pass"),
+            ("v=spf1 ip6:2001:db8::/32 -all", "2001:db9::1", "fail"),
+            ("v=spf1 a:v6.example/1//64 -all", "2001:db8::99", "pass"),
+            ("v=spf1 a:v6.example//128 -all", "2001:db8::99", "fail"),
+            ("v=spf1 ip4:192.0.2.10 -all", "::ffff:192.0.2.10", "pass"),
+            ("v=spf1 ip4:0.0.0.0/0 -all", "10.1.1.1", "pass"),
+            ("v=spf1 ip4:0.0.0.0/0 -all", "2001:db8::1", "fail"),
+            ("v=spf1 ip6:::/0 -all", "2001:db8::1", "pass"),
+            // include and redirect
+            ("v=spf1 include:passes.example -all", "10.1.1.1", "pass"),
+            ("v=spf1 include:fails.example ~all", "10.1.1.1", "softfail"),
+            ("v=spf1 include:soft.example ?all", "10.1.1.1", "neutral"),
+            ("v=spf1 include:other.example -all", "10.1.1.1", "permerror"),
+            ("v=spf1 include:bad.example -all", "10.1.1.1", "permerror"),
+            ("v=spf1 include:down.example -all", "10.1.1.1", "temperror"),
+            ("v=spf1 redirect=fails.example", "10.1.1.1", "fail"),
+            ("v=spf1 redirect=soft.example", "10.1.1.1", "softfail"),
+            ("v=spf1 redirect=other.example", "10.1.1.1", "permerror"),
+            ("v=spf1 redirect=fails.example ?all", "10.1.1.1", "neutral"),
+            ("v=spf1 a redirect=fails.example", "192.0.2.10", "pass"),
+            ("v=spf1 include:twice.example -all", "10.1.1.1", "permerror"),
+            // macros
+            ("v=spf1 exists:%{l}.exists.example -all", "10.1.1.1", "pass"),
+            ("v=spf1 exists:%{o}.exists.example -all", "10.1.1.1", "fail"),
+            ("v=spf1 include:user.example -all", "10.1.1.1", "pass"),
+            ("v=spf1 exists:%(l}.x.example -all", "10.1.1.1", "permerror"),
+            ("v=spf1 exists:%{c}.x.example -all", "10.1.1.1", "permerror"),
+            (
+                "v=spf1 exists:%{l0}.x.example -all",
+                "10.1.1.1",
+                "permerror",
+            ),
+            // what cannot be read spoils all, wherever it stands
+            ("v=spf1 +all what", "10.1.1.1", "permerror"),
+            ("v=spf1 +all a:", "10.1.1.1", "permerror"),
+            ("v=spf1 +all a:localhost", "10.1.1.1", "permerror"),
+            ("v=spf1 +all a:x.123", "10.1.1.1", "permerror"),
+            ("v=spf1 +all a/33", "10.1.1.1", "permerror"),
+            ("v=spf1 +all a/08", "10.1.1.1", "permerror"),
+            ("v=spf1 +all ip4:192.0.2", "10.1.1.1", "permerror"),
+            ("v=spf1 +all ip4:192.0.2.0/", "10.1.1.1", "permerror"),
+            ("v=spf1 +all ip6:192.0.2.0", "10.1.1.1", "permerror"),
+            ("v=spf1 +all all:x.example", "10.1.1.1", "permerror"),
+            ("v=spf1 +all include", "10.1.1.1", "permerror"),
+            (
+                "v=spf1 +all redirect=x.example redirect=y.example",
+                "10.1.1.1",
+                "permerror",
+            ),
+            ("v=spf1 +all redirect=", "10.1.1.1", "permerror"),
+            ("v=spf1 +all 1x=y", "10.1.1.1", "permerror"),
+            ("v=spf1 +all unknown=%{c}y", "10.1.1.1", "pass"),
+            ("v=spf1 +all exp=why.%{d}", "10.1.1.1", "pass"),
+            // bounds: look-ups, circles, answers of nothing, exchangers
+            (
+                "v=spf1 include:circle.example -all",
+                "10.1.1.1",
+                "permerror",
+            ),
+            ("v=spf1 redirect=example.com", "10.1.1.1", "permerror"),
+            ("v=spf1 a a a a a a a a a a -all", "10.1.1.1", "fail"),
+            ("v=spf1 a a a a a a a a a a a -all", "10.1.1.1", "permerror"),
+            (
+                "v=spf1 a:a.gone.example a:b.gone.example -all",
+                "10.1.1.1",
+                "fail",
+            ),
+            (
+                "v=spf1 a:a.gone.example a:b.gone.example a:c.gone.example -all",
+                "10.1.1.1",
+                "permerror",
+            ),
+            ("v=spf1 a:down.example +all", "10.1.1.1", "temperror"),
+        ];
+        for (record, address, expected) in rows {
+            assert_eq!(ask(record, address, ""), expected, "{record} for {address}");
+        }
+        let exchangers: String = (0..11)
+            .map(|n| format!("big.example MX {n} m.example.org\n"))
+            .collect();
+        assert_eq!(
+            ask("v=spf1 mx:big.example -all", "10.1.1.1", &exchangers),
+            "permerror"
+        );
+        assert_eq!(
+            ask("v=spf1 -all", "10.1.1.1", "example.com TXT v=spf1 +all"),
+            "permerror"
+        );
+        let long = format!("v=spf1 {} -all", "a ".repeat(5000));
+        assert_eq!(ask(&long, "10.1.1.1", ""), "permerror");
+    }
+
+    #[test]
+    fn domains_without_an_answer() {
+        for (domain, expected) in [
+            ("gone.example", "none"),
+            ("other.example", "none"),
+            ("down.example", "temperror"),
+            ("localhost", "none"),
+            ("a..example", "none"),
+            ("[192.0.2.1]", "none"),
+        ] {
+            let client = Client {
+                address: "192.0.2.1".parse().unwrap(),
+                helo: "x",
+                local: "postmaster",
+                domain,
+            };
+            assert_eq!(
+                check(client, &mut Zone::new(ZONE)).word.to_string(),
+                expected,
+                "{domain}"
+            );
+        }
+    }
+
+    #[test]
+    fn macros_become_what_the_rfc_says() {
+        // RFC 7208 7.4
+        let v6 =
+            "1.0.b.c.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6._spf.example.com";
+        let rows = [
+            ("%{s}", "192.0.2.3", "strong-bad@email.example.com"),
+            ("%{o}", "192.0.2.3", "email.example.com"),
+            ("%{d}", "192.0.2.3", "email.example.com"),
+            ("%{d4}", "192.0.2.3", "email.example.com"),
+            ("%{d3}", "192.0.2.3", "email.example.com"),
+            ("%{d2}", "192.0.2.3", "example.com"),
+            ("%{d1}", "192.0.2.3", "com"),
+            ("%{dr}", "192.0.2.3", "com.example.email"),
+            ("%{d2r}", "192.0.2.3", "example.email"),
+            ("%{l}", "192.0.2.3", "strong-bad"),
+            ("%{l-}", "192.0.2.3", "strong.bad"),
+            ("%{lr}", "192.0.2.3", "strong-bad"),
+            ("%{lr-}", "192.0.2.3", "bad.strong"),
+            ("%{l1r-}", "192.0.2.3", "strong"),
+            (
+                "%{ir}.%{v}._spf.%{d2}",
+                "192.0.2.3",
+                "3.2.0.192.in-addr._spf.example.com",
+            ),
+            (
+                "%{lr-}.lp._spf.%{d2}",
+                "192.0.2.3",
+                "bad.strong.lp._spf.example.com",
+            ),
+            (
+                "%{lr-}.lp.%{ir}.%{v}._spf.%{d2}",
+                "192.0.2.3",
+                "bad.strong.lp.3.2.0.192.in-addr._spf.example.com",
+            ),
+            (
+                "%{d2}.trusted-domains.example.net",
+                "192.0.2.3",
+                "example.com.trusted-domains.example.net",
+            ),
+            ("%{ir}.%{v}._spf.%{d2}", "2001:db8::cb01", v6),
+            ("%{S}", "192.0.2.3", "strong-bad%40email.example.com"),
+            ("%{h}.%{p}", "192.0.2.3", "helo.example.unknown"),
+        ];
+        for (text, address, expected) in rows {
+            let client = Client {
+                address: address.parse().unwrap(),
+                helo: "helo.example",
+                local: "strong-bad",
+                domain: "email.example.com",
+            };
+            let mut zone = Zone::default();
+            let mut check = Check {
+                client,
+                names: &mut zone,
+                lookups: 0,
+                voids: 0,
+            };
+            let parts = macros(text, false).unwrap();
+            let found = check.expand(&parts, client.domain);
+            assert_eq!(found.ok().unwrap(), expected, "{text}");
+        }
+    }
+}
