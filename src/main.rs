@@ -23,7 +23,8 @@ use config::{Config, System};
 use error::{Error, Result};
 use flow::helpers::Keeper;
 use flow::{
-    Context, admin, check, daemon, dkim_key, helper, import, parent, password, queue, stdio, submit,
+    Context, admin, check, daemon, dkim_key, helper, import, parent, password, probe, queue, stdio,
+    submit,
 };
 use host::channel::Channel;
 use host::{accounts, logging, privilege};
@@ -167,7 +168,7 @@ fn run(program: &str) -> Result<ExitCode> {
         Mode::Release => admin::release(&context, &call.arguments)?,
         Mode::DkimKey(domain) => dkim_key::run(&context, domain)?,
         Mode::Check => return check::run(&context, &call),
-        Mode::Test(address) => check::test(&context, address)?,
+        Mode::Test(address) => probe::test(&context, address)?,
         Mode::Aliases => {
             say("there is no alias file in this version, so there is nothing to check\n")
         }

@@ -280,6 +280,145 @@ fn a_host_gets_few_connections_at_once() {
     assert!(remotes[0].sessions().len() <= 12);
 }
 
+/// K34: a mail server that has an address at which this system listens is this system.
+#[test]
+fn own_listening_addresses_are_nobody_elses() {
+    let remotes = Remote::several(&[Script::new()]);
+    let dns = Dns::start(&format!(
+        "{HOSTS}a.example MX 10 one.example\nb.example MX 10 two.example\nb.example MX 20 one.example"
+    ));
+    // Where this system listens, with the port of the servers or another one.
+    let rows = [
+        ("127.0.0.2", true, "x@a.example", Failed("5.4.6")),
+        ("127.0.0.3", true, "x@b.example", Failed("5.4.6")),
+        ("127.0.0.2", true, "x@b.example", At(&[1])),
+        ("127.0.0.2", false, "x@a.example", At(&[0])),
+    ];
+    for (ip, same, to, fate) in rows {
+        let remotes = Remote::several(&[Script::new(), Script::new()]);
+        let port = remotes[0].address.port() ^ u16::from(!same);
+        let system = System::direct("own", &dns, &remotes[0])
+            .with("listen", &format!("smtp = [\"{ip}:{port}\"]"));
+        one_message(&system, to);
+        check(&system, &remotes, fate, to);
+    }
+    // At every address of this machine: the one that all of them have is found.
+    let dns = Dns::start("a.example A 127.0.0.1");
+    let system = System::direct("own", &dns, &remotes[0]).with(
+        "listen",
+        &format!("smtp = [\"0.0.0.0:{}\"]", remotes[0].address.port()),
+    );
+    one_message(&system, "x@a.example");
+    check(&system, &[], Failed("5.4.6"), "everywhere");
+}
+
+/// Hosts share addresses: where nobody answers is tried once a run.
+#[test]
+fn a_dead_address_is_tried_once() {
+    let dns = Dns::start(&format!(
+        "{HOSTS}other.example A 127.0.0.99\na.example MX 10 dead.example\nb.example MX 10 other.example"
+    ));
+    let remotes = Remote::several(&[Script::new()]);
+    let system = System::direct("buried", &dns, &remotes[0]).with("queue", "workers = 1");
+    for to in ["x@a.example", "x@b.example"] {
+        one_message(&system, to);
+    }
+    let ran = system.run(&["-q", "-v"], "");
+    assert_eq!(ran.stderr.matches("connecting to").count(), 1, "{ran:?}");
+    for queued in system.queue() {
+        let last = queued.journal.last().unwrap();
+        assert!(last.contains("cannot connect to 127.0.0.99"), "{last}");
+    }
+}
+
+/// Name servers of which none answers are not asked again for each of the domains of a run.
+#[test]
+fn a_dead_name_server_is_given_up() {
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    nobody.set_nonblocking(true).unwrap();
+    let keys = format!(
+        "servers = [\"{}\"]\ntimeout = \"1s\"",
+        nobody.local_addr().unwrap()
+    );
+    let system = System::new("deaf")
+        .with("dns", &keys)
+        .with("queue", "workers = 1");
+    for n in 0..10 {
+        one_message(&system, &format!("x@d{n}.example"));
+    }
+    let start = Instant::now();
+    system.accept(&["-q"], "");
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
+    let mut questions = 0;
+    while nobody.recv(&mut [0; 512]).is_ok() {
+        questions += 1;
+    }
+    assert!(questions <= 8, "{questions}");
+    for queued in system.queue() {
+        let last = queued.journal.last().unwrap();
+        assert!(last.contains("no name server answers"), "{last}");
+    }
+}
+
+/// RFC 6531 3.2: a server without SMTPUTF8 is told the A-labels of a domain; a local part beyond ASCII has none.
+#[test]
+fn domains_beyond_ascii_are_told_as_a_labels() {
+    let dns = Dns::start(&format!("{HOSTS}xn--exmple-cua.example MX 10 one.example"));
+    let rows = [
+        (
+            "PIPELINING",
+            "x@exämple.example",
+            Some("RCPT TO:<x@xn--exmple-cua.example>"),
+        ),
+        (
+            "SMTPUTF8,8BITMIME",
+            "x@exämple.example",
+            Some("RCPT TO:<x@exämple.example>"),
+        ),
+        ("PIPELINING", "ü@exämple.example", None),
+    ];
+    for (offers, to, told) in rows {
+        let remotes = Remote::several(&[Script::new().offers(offers)]);
+        let system = System::direct("a-label", &dns, &remotes[0]);
+        one_message(&system, to);
+        match told {
+            Some(told) => {
+                check(&system, &remotes, At(&[0]), to);
+                assert_eq!(remotes[0].received()[0].to, [told]);
+            }
+            None => check(&system, &remotes, Failed("5.6.7"), to),
+        }
+    }
+}
+
+/// A server that greylists is asked again within minutes, however slowly the schedule begins.
+#[test]
+fn greylisted_mail_is_tried_soon() {
+    let dns = Dns::start(&format!("{HOSTS}a.example MX 10 one.example"));
+    let rows = [
+        ("450 4.2.0 Greylisted, come back later", 300..600),
+        ("451 4.3.0 our disk is full", 3000..4000),
+    ];
+    for (answer, range) in rows {
+        let remotes = Remote::several(&[Script::new().on("RCPT", answer)]);
+        let system =
+            System::direct("grey", &dns, &remotes[0]).with("queue", "retry_first = \"1h\"");
+        one_message(&system, "x@a.example");
+        system.accept(&["-q"], "");
+        let waits = std::fs::read_dir(system.path("spool/cur")).unwrap();
+        let due = waits.map(|entry| entry.unwrap().metadata().unwrap().modified().unwrap());
+        let due = due
+            .max()
+            .unwrap()
+            .duration_since(std::time::SystemTime::now());
+        assert!(range.contains(&due.unwrap().as_secs()), "{answer}");
+    }
+}
+
 /// A server that is down is tried once a run, not once a message.
 #[test]
 fn a_dead_server_is_tried_once() {

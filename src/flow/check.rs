@@ -1,26 +1,20 @@
-//! `--check` and `--test`: why mail would not flow, found before it does not. Nothing is changed, nothing is sent.
+//! `--check`: why mail would not flow, found before it does not. Nothing is changed, nothing is sent.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::admin::{destination, place};
 use super::ends::Place;
-use super::exchange::own_domains;
-use super::links::{Shared, Station};
-use super::queue::hop_from;
+use super::links::Shared;
 use super::send::Connection;
 use super::{Context, deliver, exchange, parent};
 use crate::cli::{Invocation, say};
 use crate::config::{Password, Smarthost};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::host::spool::Folder;
 use crate::host::{accounts, clock, privilege, words};
 use crate::json::Json;
-use crate::proto::address::Mailbox;
-use crate::proto::envelope::Outcome;
-use crate::proto::reply::Enhanced;
-use crate::proto::route::{Hop, Via};
+use crate::proto::route::Via;
 
 mod guests;
 mod trust;
@@ -319,80 +313,4 @@ fn secret(smarthost: &Smarthost, findings: &mut Vec<Finding>) {
         Ok(_) => add(findings, Grade::Ok, thing, "closed to others"),
         Err(e) => add(findings, Grade::Error, thing, words(&e)),
     }
-}
-
-/// Whom others see as the sender.
-fn leaving(context: &Context, from: Option<&Mailbox>, sender: Option<&Mailbox>) -> Option<Mailbox> {
-    let (rewriting, own) = (
-        &context.config.rewrite.leaving,
-        own_domains(&context.config),
-    );
-    let rewritten = sender.and_then(|s| rewriting.address(s, &own));
-    from.cloned().or(rewritten).or_else(|| sender.cloned())
-}
-
-/// `--test ADDRESS`: goes the way of a message up to the recipient, says what it meets, and sends nothing.
-///
-/// # Errors
-/// What would keep a message to this address from being delivered now.
-pub fn test(context: &Context, text: &str) -> Result<()> {
-    let (route, fault) = destination(context, text);
-    if let Some(fault) = fault {
-        return Err(fault);
-    }
-    say(&format!("{text}\n  goes to {route}\n"));
-    let address = Mailbox::qualify(text, &context.config.hostname)
-        .map_err(|why| Error::Data(why.to_string()))?;
-    let sender = Mailbox::new(accounts::caller().name, context.config.hostname.clone()).ok();
-    let shared = Shared::new(context);
-    let outgoing = shared.outgoing();
-    let hop = hop_from(context, sender.as_ref(), &address);
-    let hosts = match &hop {
-        Hop::Mx(domain, _) => shared.hosts(domain).unwrap_or_default(),
-        _ => Vec::new(),
-    };
-    let stations = shared.stations(&hop, &hosts);
-    if stations.is_empty() {
-        return Ok(());
-    }
-    let mut last = None;
-    for mut station in stations {
-        let host = station.target.host.to_string();
-        say(&format!("  {}\n", place(&host, station.target.port)));
-        let demanded = shared.demand(&mut station);
-        let Station { target, from, .. } = station;
-        match demanded.and_then(|()| Connection::open(target, &outgoing)) {
-            Ok(mut connection) => {
-                say(&format!("    {}\n", connection.protection()));
-                let seen = leaving(context, from, sender.as_ref());
-                let answer = connection.ask(seen.as_ref(), &address);
-                connection.close();
-                return match answer {
-                    Ok(said) => {
-                        say(&format!("    takes mail for {address}: {said}\n"));
-                        Ok(())
-                    }
-                    Err(said) => Err(Error::Unavailable(format!(
-                        "{host} does not take it: {said}"
-                    ))),
-                };
-            }
-            Err(outcome) => {
-                say(&format!("    {}\n", outcome.words()));
-                last = Some(outcome);
-            }
-        }
-    }
-    let why = last.as_ref().map(Outcome::words).unwrap_or_default();
-    let what = if hop == Hop::Smarthost {
-        "smarthost"
-    } else {
-        "mail server"
-    };
-    let sentence = format!("no {what} can be used now; the last one: {why}");
-    Err(match last.map(|o| o.enhanced) {
-        // Its address cannot be found.
-        Some(Enhanced(4, 4, 3)) => Error::NoHost(sentence),
-        _ => Error::TempFail(sentence),
-    })
 }

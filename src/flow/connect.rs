@@ -68,6 +68,29 @@ pub enum Proof {
     Sts(Option<PathBuf>),
 }
 
+impl Proof {
+    /// What it has to prove, and who says so.
+    pub fn words(&self, domain: &str) -> Option<String> {
+        match self {
+            Self::Nothing => None,
+            Self::Encryption => Some(
+                "must encrypt: it has TLSA records, and none of them can be used (DANE)".to_owned(),
+            ),
+            Self::Dane(dane) => {
+                let (count, name) = (dane.records.len(), dane.names.first()?);
+                let plural = if count == 1 { "" } else { "s" };
+                Some(format!(
+                    "must have a certificate of the {count} TLSA record{plural} of {name} (DANE)"
+                ))
+            }
+            Self::Name => Some("must have a good certificate of its name (REQUIRETLS)".to_owned()),
+            Self::Sts(_) => Some(format!(
+                "must have a good certificate of its name: {domain} says so (MTA-STS)"
+            )),
+        }
+    }
+}
+
 impl<'a> From<&'a Smarthost> for Target<'a> {
     fn from(smarthost: &'a Smarthost) -> Self {
         Self {
@@ -281,12 +304,16 @@ fn dial(
     outgoing: &Outgoing<'_>,
     address: &SocketAddr,
 ) -> Result<Wire, Outcome> {
+    if let Some(why) = outgoing.dead.why(address) {
+        return Err(target.deferred(NO_ANSWER, &why));
+    }
     outgoing.trace(&format!("= connecting to {} ({address})", target.host));
     let same_family = |ip: &&IpAddr| ip.is_ipv6() == address.is_ipv6();
     let from = target.bind.iter().find(same_family).copied();
     Wire::connect(address, from, outgoing.timeouts.connect).map_err(|e| {
         let (ip, port) = (address.ip(), address.port());
         let text = format!("cannot connect to {ip} port {port}: {}", words(&e));
+        outgoing.dead.bury(*address, &text);
         target.deferred(NO_ANSWER, &text)
     })
 }

@@ -1,7 +1,10 @@
 //! The two sides of an SMTP connection, taking turns: what is said, what is heard, how long that may take, and what
 //! `-v` shows of it.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::host::tls;
@@ -224,6 +227,27 @@ impl Timeouts {
     }
 }
 
+/// Addresses at which nobody answered in this run, and why: each try may cost the time of a connection, and hosts share
+/// addresses.
+#[derive(Debug, Default)]
+pub struct Dead(Mutex<BTreeMap<SocketAddr, String>>);
+
+impl Dead {
+    /// Why it is not tried again.
+    pub fn why(&self, address: &SocketAddr) -> Option<String> {
+        self.lock().get(address).cloned()
+    }
+
+    /// Nobody answers there.
+    pub fn bury(&self, address: SocketAddr, why: &str) {
+        self.lock().insert(address, why.to_owned());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What all connections of a run share.
 #[derive(Clone, Copy)]
 pub struct Outgoing<'a> {
@@ -233,6 +257,8 @@ pub struct Outgoing<'a> {
     pub timeouts: Timeouts,
     /// What TLS needs, made when it is needed.
     pub tls: &'a tls::Clients,
+    /// Addresses at which nobody answered.
+    pub dead: &'a Dead,
     /// Is shown each line of the dialogue, without passwords (`-v`).
     pub trace: Option<&'a (dyn Fn(&str) + Sync)>,
 }

@@ -1,8 +1,10 @@
 //! From a domain to the hosts that take its mail: what is asked of DNS, and what this machine is known as.
 
-use crate::config::{Config, Ip};
-use crate::host::clock;
+use std::net::IpAddr;
+
+use crate::config::{Config, Endpoint, Ip};
 use crate::host::dns::{Anchor, Dns, Family};
+use crate::host::{clock, interfaces};
 use crate::proto::address::Domain;
 use crate::proto::envelope::Outcome;
 use crate::proto::mx::{self, Exchanger, Host, Own};
@@ -25,10 +27,10 @@ pub fn resolver(config: &Config) -> Dns {
 /// # Errors
 /// What becomes of mail to the domain when there are none, or none can be found now.
 pub fn hosts(dns: &Dns, config: &Config, domain: &Domain) -> Result<Vec<Host>, Outcome> {
-    let names = own_domains(config);
+    let (names, addresses) = (own_domains(config), own_addresses(config));
     let own = Own {
         names: &names,
-        addresses: &[],
+        addresses: &addresses,
         loopback: config.remote.port == SMTP,
     };
     if let Some(ip) = mx::literal(domain) {
@@ -50,6 +52,21 @@ pub fn hosts(dns: &Dns, config: &Config, domain: &Domain) -> Result<Vec<Host>, O
     };
     let answers = dns.find_addresses(&names, family, secure);
     mx::hosts(domain, &exchangers, answers, &own)
+}
+
+/// Where this system takes mail itself, at the port at which others do.
+fn own_addresses(config: &Config) -> Vec<IpAddr> {
+    let mut own = Vec::new();
+    for place in &config.listen.smtp {
+        match place {
+            Endpoint::Tcp(at) if at.port() != config.remote.port => {}
+            // All of this machine's.
+            Endpoint::Tcp(at) if at.ip().is_unspecified() => own.extend(interfaces()),
+            Endpoint::Tcp(at) => own.push(at.ip().to_canonical()),
+            Endpoint::Unix(_) => {}
+        }
+    }
+    own
 }
 
 /// The names and mail domains of this system.

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::connect::{Proof, Target, UNPROVEN};
-use super::dialogue::{Outgoing, Timeouts};
+use super::dialogue::{Dead, Outgoing, Timeouts};
 use super::exchange::{self, own_domains};
 use super::policies::Policies;
 use super::send::{Connection, Seal};
@@ -37,6 +37,7 @@ use crate::proto::sts::Mode;
 pub struct Shared<'a> {
     context: &'a Context,
     tls: tls::Clients,
+    dead: Dead,
     dns: Dns,
     signers: Signers,
     trace: Box<dyn Fn(&str) + Sync + 'a>,
@@ -59,6 +60,7 @@ impl<'a> Shared<'a> {
         Self {
             context,
             tls: tls::Clients::new(),
+            dead: Dead::default(),
             dns: exchange::resolver(&context.config),
             signers: Signers::default(),
             trace,
@@ -77,6 +79,7 @@ impl<'a> Shared<'a> {
             hostname: &self.context.config.hostname,
             timeouts: Timeouts::default().capped(limits.command_timeout, limits.data_timeout),
             tls: &self.tls,
+            dead: &self.dead,
             trace: self.context.verbose.then_some(&*self.trace),
         }
     }

@@ -36,6 +36,7 @@ pub mod links;
 pub mod parent;
 pub mod password;
 pub mod policies;
+pub mod probe;
 pub mod queue;
 pub mod receive;
 pub mod runner;

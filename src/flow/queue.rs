@@ -589,9 +589,10 @@ impl<'a> Run<'a> {
     fn due(&self, claim: &Claim, progress: &Progress) -> Option<i64> {
         let jitter = u32::try_from(clock::random() >> 32).unwrap_or_default();
         let waiting = progress.standings.iter().filter(|s| s.is_waiting());
-        let due = |(at, attempts)| {
+        let received_at = claim.envelope().received_at;
+        let due = |(at, attempts, soon)| {
             let policy = policy(self.context);
-            match retry::next_attempt(&policy, claim.envelope().received_at, attempts, at, jitter) {
+            match retry::next_attempt(&policy, received_at, attempts, at, soon, jitter) {
                 Next::At(due) => due,
                 // It fails at the next attempt: a run must come.
                 Next::GiveUp => at,
@@ -599,7 +600,8 @@ impl<'a> Run<'a> {
         };
         let tried = waiting
             .clone()
-            .filter_map(|s| s.last.as_ref().map(|(at, _)| (*at, s.attempts)));
+            .filter_map(|s| s.last.as_ref().map(|(at, last)| (*at, s.attempts, last)))
+            .map(|(at, attempts, last)| (at, attempts, retry::is_greylisted(last)));
         let next = tried.map(due).min();
         // A recipient who was not tried yet (his hop was busy) keeps the message due.
         next.map(|next| {

@@ -27,6 +27,7 @@ use crate::proto::envelope::Outcome;
 use crate::proto::letter::{Capabilities, Letter};
 use crate::proto::mime::{self, Converter, Plan, Survey};
 use crate::proto::reply::Enhanced;
+use crate::proto::x509;
 
 /// A message that can be read more than once: hands it out in chunks to the function it is given, from its first
 /// octet to its last, and stops with the error that function returns.
@@ -125,6 +126,11 @@ impl<'a> Connection<'a> {
             },
             None => "connected without TLS".to_owned(),
         }
+    }
+
+    /// What its certificate says of itself.
+    pub fn certificate(&self) -> Option<x509::Words> {
+        self.dialogue.wire.certificate().and_then(x509::words)
     }
 
     /// Asks whether the server would take mail from `sender` to `recipient`, and sends none.
@@ -432,6 +438,7 @@ fn convert(
 #[cfg(test)]
 mod tests {
     use super::super::connect::Proof;
+    use super::super::dialogue::Dead;
     use super::*;
     use crate::config::{Login, Password, Tls};
     use crate::host::tls::Clients;
@@ -554,6 +561,7 @@ mod tests {
             let (port, thread) = serve(scripts, self.server.clone());
             let hostname = Domain::parse(self.hostname).unwrap();
             let (clients, trace) = (Clients::new(), Mutex::new(String::new()));
+            let dead = Dead::default();
             let show = |line: &str| {
                 let mut trace = trace.lock().unwrap();
                 trace.push_str(line);
@@ -563,6 +571,7 @@ mod tests {
                 hostname: &hostname,
                 timeouts: self.timeouts,
                 tls: &clients,
+                dead: &dead,
                 trace: Some(&show),
             };
             let target = Target {
@@ -900,11 +909,12 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let hostname = Domain::parse("pi.example").unwrap();
-        let clients = Clients::new();
+        let (clients, dead) = (Clients::new(), Dead::default());
         let outgoing = Outgoing {
             hostname: &hostname,
             timeouts: Timeouts::default(),
             tls: &clients,
+            dead: &dead,
             trace: None,
         };
         for (host, enhanced, words) in [

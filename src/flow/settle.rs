@@ -83,8 +83,14 @@ impl Settlement<'_> {
                 .get(*index)
                 .map_or(0, |s| s.attempts)
                 .saturating_add(1);
-            let next =
-                retry::next_attempt(&policy, self.envelope.received_at, attempts, self.now, 0);
+            let next = retry::next_attempt(
+                &policy,
+                self.envelope.received_at,
+                attempts,
+                self.now,
+                false,
+                0,
+            );
             if outcome.verdict == Verdict::Deferred && next == Next::GiveUp {
                 let hours = self.now.saturating_sub(self.envelope.received_at) / 3600;
                 let text = format!(

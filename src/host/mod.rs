@@ -5,6 +5,7 @@ pub use crate::error::words;
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::path::Path;
 
 pub mod accounts;
@@ -33,6 +34,21 @@ pub mod terminal;
 pub mod tls;
 pub mod users;
 pub mod wire;
+
+/// The addresses of this machine. None, when the system does not tell: what is cut by them is found in other ways, too.
+pub fn interfaces() -> Vec<IpAddr> {
+    let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let addresses = all.filter_map(|interface| interface.address);
+    addresses
+        .filter_map(
+            |address| match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+                (Some(v4), _) => Some(IpAddr::V4(v4.ip())),
+                (_, Some(v6)) => Some(IpAddr::V6(v6.ip())),
+                _ => None,
+            },
+        )
+        .collect()
+}
 
 /// Reads a file of at most `most` octets; a longer one is cut there. A read of a file that brings less than was
 /// asked for has met its end, so a small file costs one.

@@ -201,6 +201,11 @@ impl Wire {
         self.tls.as_ref().map(|session| session.words())
     }
 
+    /// The other side's certificate, in DER, when all is encrypted.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        self.tls.as_ref().and_then(|session| session.certificate())
+    }
+
     /// The address of this end.
     pub fn local_address(&self) -> Option<SocketAddr> {
         match &*self.channel.socket {

@@ -4,6 +4,7 @@
 //! that is not UTF-8, and a length that fits every buffer of the protocol. Nothing past this file looks at the
 //! syntax of an address again.
 
+use super::idna;
 use std::fmt;
 
 /// The longest path, brackets included (RFC 5321 4.5.3.1.3).
@@ -154,9 +155,17 @@ impl Mailbox {
         &self.domain
     }
 
-    /// Whether a server without SMTPUTF8 (RFC 6531) can be told this address.
+    /// Whether it has nothing beyond ASCII.
     pub fn is_ascii(&self) -> bool {
         self.local.is_ascii() && self.domain.0.is_ascii()
+    }
+
+    /// The address as a server without SMTPUTF8 (RFC 6531) can be told it, its domain in A-labels. `None`: there is no
+    /// such form, as its local part is beyond ASCII and only its own system may change that.
+    pub fn to_ascii(&self) -> Option<Self> {
+        let local = Some(self.local.clone()).filter(|local| local.is_ascii())?;
+        let domain = Domain::parse(&idna::to_ascii(self.domain.as_str())?).ok()?;
+        Self::new(local, domain).ok()
     }
 }
 

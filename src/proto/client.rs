@@ -178,7 +178,7 @@ impl<'a> Transaction<'a> {
         let outcome = self.own(Verdict::Failed, Enhanced(5, 6, 7), text);
         let whole = self.letter.needs_smtputf8();
         for (standing, recipient) in self.standings.iter_mut().zip(self.letter.recipients) {
-            if *standing == Standing::Open && (whole || !recipient.address.is_ascii()) {
+            if *standing == Standing::Open && (whole || recipient.address.to_ascii().is_none()) {
                 *standing = Standing::Settled(Settled::Now(outcome.clone()));
             }
         }
@@ -778,10 +778,21 @@ mod tests {
                 [false, true],
             ),
             (
-                ["a@\u{e9}.example", "b@c.example", "c@d.example"],
+                ["jos\u{e9}@a.example", "b@c.example", "c@d.example"],
                 false,
                 false,
                 [true, true],
+            ),
+            // A domain has a form in ASCII.
+            (
+                [
+                    "a@\u{e9}.example",
+                    "b@\u{e9}.example",
+                    "jos\u{e9}@\u{e9}.example",
+                ],
+                false,
+                false,
+                [false, true],
             ),
         ];
         for ([from, one, two], smtputf8, eight_bit, failing) in rows {

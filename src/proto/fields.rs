@@ -52,7 +52,9 @@ pub enum Origin<'a> {
 /// The Received field with its line end.
 pub fn received(trace: &Trace<'_>) -> Vec<u8> {
     let (by, id, date) = (trace.by, safe(trace.id), trace.date.rfc5322());
-    let recipient = trace.only_recipient.map(|r| format!(" for <{r}>"));
+    // Nothing of ours may make a message one that only some servers take (RFC 6531 3.7.3).
+    let recipient = trace.only_recipient.and_then(Mailbox::to_ascii);
+    let recipient = recipient.map(|r| format!(" for <{r}>"));
     let recipient = recipient.unwrap_or_default();
     let text = match trace.origin {
         Origin::Local { uid, user } => {
@@ -169,6 +171,21 @@ mod tests {
             date: Stamp::utc(0),
         };
         String::from_utf8(received(&trace)).unwrap()
+    }
+
+    #[test]
+    fn a_recipient_beyond_ascii_is_named_if_he_can_be() {
+        let rows = [
+            ("bob@\u{e9}.example", Some(" for <bob@xn--9ca.example>;")),
+            ("b\u{f6}b@x.example", None),
+        ];
+        for (address, expected) in rows {
+            let address = Mailbox::parse(address).unwrap();
+            let line = line(Origin::Local { uid: 7, user: None }, Some(&address));
+            assert!(line.is_ascii());
+            assert_eq!(line.contains(" for <"), expected.is_some());
+            assert!(expected.is_none_or(|text| line.contains(text)), "{line}");
+        }
     }
 
     #[test]

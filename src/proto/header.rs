@@ -264,7 +264,8 @@ impl Header {
         if self.get("To").is_none() && self.get("Cc").is_none() {
             let hidden = self.get("Bcc").is_some() || self.resent_block().is_some();
             let to = match made.recipients {
-                [only] if !hidden => only.to_string(),
+                // In ASCII if it can be, for servers that take nothing else.
+                [only] if !hidden => only.to_ascii().as_ref().unwrap_or(only).to_string(),
                 _ => "undisclosed-recipients:;".to_owned(),
             };
             self.append(Field::made("To", &to));

@@ -1,6 +1,6 @@
 //! A letter, and how a server is told of it: MAIL and RCPT, with the parameters that this server knows.
 
-use super::address::ReversePath;
+use super::address::{Mailbox, ReversePath};
 use super::envelope::{Facts, Recipient, Ret};
 use super::reply::Reply;
 
@@ -81,19 +81,27 @@ impl Letter<'_> {
     /// hold such addresses as soon as there is an octet beyond ASCII.
     pub fn needs_smtputf8(&self) -> bool {
         (self.smtputf8 && self.facts.eight_bit)
-            || self.sender.mailbox().is_some_and(|m| !m.is_ascii())
+            || self
+                .sender
+                .mailbox()
+                .is_some_and(|m| m.to_ascii().is_none())
     }
 
     /// The command MAIL (RFC 5321 4.1.1.2). `ascii`: all recipients that will be named are.
     pub fn mail(&self, offered: &Capabilities, ascii: bool) -> String {
-        let mut text = format!("MAIL FROM:{}", self.sender);
+        let path = match self.sender {
+            ReversePath::Mailbox(sender) => told(sender, offered),
+            ReversePath::Null => String::new(),
+        };
+        let mut text = format!("MAIL FROM:<{path}>");
         if offered.size.is_some() {
             text.push_str(&format!(" SIZE={}", self.facts.size));
         }
         if offered.eight_bit_mime && self.facts.eight_bit {
             text.push_str(" BODY=8BITMIME");
         }
-        if offered.smtputf8 && (self.smtputf8 || self.needs_smtputf8() || !ascii) {
+        let beyond = self.sender.mailbox().is_some_and(|m| !m.is_ascii());
+        if offered.smtputf8 && (self.smtputf8 || beyond || !ascii) {
             text.push_str(" SMTPUTF8");
         }
         if offered.requiretls && self.requiretls {
@@ -113,7 +121,7 @@ impl Letter<'_> {
 
 /// The command RCPT for one recipient (RFC 5321 4.1.1.3).
 pub fn rcpt(recipient: &Recipient, offered: &Capabilities) -> String {
-    let mut text = format!("RCPT TO:<{}>", recipient.address);
+    let mut text = format!("RCPT TO:<{}>", told(&recipient.address, offered));
     if offered.dsn {
         if let Some(notify) = recipient.notify {
             text.push_str(&format!(" NOTIFY={notify}"));
@@ -123,6 +131,15 @@ pub fn rcpt(recipient: &Recipient, offered: &Capabilities) -> String {
         }
     }
     text
+}
+
+/// An address in the form that the server understands.
+fn told(address: &Mailbox, offered: &Capabilities) -> String {
+    let ascii = match offered.smtputf8 {
+        true => None,
+        false => address.to_ascii(),
+    };
+    ascii.as_ref().unwrap_or(address).to_string()
 }
 
 /// Whether a text can stand as a parameter's value without becoming another one (RFC 5321 4.1.2 esmtp-value).

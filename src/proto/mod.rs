@@ -45,4 +45,5 @@ pub mod sts;
 pub mod tags;
 pub mod tally;
 pub mod transaction;
+pub mod x509;
 pub mod xtext;

@@ -8,6 +8,9 @@
 //! network is there. So age alone never ends a message: at least [`MIN_ATTEMPTS`] attempts must have failed.
 //! And no wait is longer than `max`, counted from now, whatever the times in the queue say.
 
+use super::envelope::{Outcome, Verdict};
+use super::reply::Enhanced;
+
 /// Attempts that must have failed before age counts. With the usual waits of 5, 10, 20 and 40 minutes they take
 /// more than an hour of real time, however far the clock jumped.
 pub const MIN_ATTEMPTS: u32 = 5;
@@ -34,20 +37,49 @@ pub enum Next {
     GiveUp,
 }
 
-/// What follows the last of `attempts` temporary failures of a recipient, at the time `now`. Any value of
-/// `jitter` will do: it spreads the attempts. Times are seconds since 1970.
+/// The longest wait for a server that greylists: most of them want to see five minutes go by.
+const GREYLISTED: u64 = 420;
+/// How many attempts may be so close to each other.
+const GREYLISTED_ATTEMPTS: u32 = 3;
+
+/// Whether a server says "not from a stranger, not yet", and takes the mail from whoever comes again soon: it says the
+/// word, or that a policy of its own is why (RFC 3463 3.8).
+pub fn is_greylisted(outcome: &Outcome) -> bool {
+    let text = outcome.text.to_ascii_lowercase();
+    let says_so = [
+        "greylist",
+        "graylist",
+        "grey-list",
+        "gray-list",
+        "grey list",
+    ]
+    .iter()
+    .any(|word| text.contains(word));
+    let policy = outcome.enhanced == Enhanced(4, 7, 1);
+    outcome.verdict == Verdict::Deferred
+        && matches!(outcome.code, Some(450 | 451))
+        && (says_so || policy)
+}
+
+/// What follows the last of `attempts` temporary failures of a recipient, at the time `now`. `soon`: the server
+/// [greylists](is_greylisted). Any value of `jitter` will do: it spreads the attempts. Times are seconds since 1970.
 pub fn next_attempt(
     policy: &Policy,
     received_at: i64,
     attempts: u32,
     now: i64,
+    soon: bool,
     jitter: u32,
 ) -> Next {
     if attempts >= MIN_ATTEMPTS && age(received_at, now) >= policy.give_up_after {
         return Next::GiveUp;
     }
     let doublings = attempts.saturating_sub(1).min(32);
-    let wait = policy.first.saturating_mul(1 << doublings).min(policy.max);
+    let longest = match soon && attempts <= GREYLISTED_ATTEMPTS {
+        true => policy.max.min(GREYLISTED),
+        false => policy.max,
+    };
+    let wait = policy.first.saturating_mul(1 << doublings).min(longest);
     let wait = spread(wait.max(1), jitter);
     // The last attempt is made when the message is about to be given up, not up to `max` later.
     let left = policy.give_up_after.saturating_sub(age(received_at, now));
@@ -132,7 +164,7 @@ mod tests {
             (u32::MAX, 12_960, 15_840),
         ];
         for (attempts, least, longest) in rows {
-            let wait = |jitter| match next_attempt(&POLICY, NOW, attempts, NOW, jitter) {
+            let wait = |jitter| match next_attempt(&POLICY, NOW, attempts, NOW, false, jitter) {
                 Next::At(at) => at - NOW,
                 Next::GiveUp => panic!("given up after {attempts}"),
             };
@@ -142,6 +174,46 @@ mod tests {
             for jitter in [1, 77, 1 << 20, u32::MAX] {
                 assert!((least..=longest).contains(&wait(jitter)), "{attempts}");
             }
+        }
+    }
+
+    #[test]
+    fn greylisting_is_smelt_and_asked_again_soon() {
+        let rows = [
+            (451, "4.7.1", "Greylisted, try again later", true),
+            (
+                450,
+                "4.2.0",
+                "<x>: Recipient address rejected: Greylisted for 300 s",
+                true,
+            ),
+            (451, "4.7.1", "please come back", true),
+            (451, "4.3.0", "temporarily GrayListed", true),
+            (450, "4.2.1", "mailbox busy", false),
+            (421, "4.7.1", "too many connections", false),
+            (452, "4.3.1", "greylist database is full", false),
+        ];
+        for (code, enhanced, text, expected) in rows {
+            let enhanced = Enhanced::parse(enhanced).unwrap();
+            let outcome = Outcome::new(Verdict::Deferred, Some(code), enhanced, "mx", text);
+            assert_eq!(is_greylisted(&outcome), expected, "{code} {text}");
+        }
+        let hourly = Policy {
+            first: 3600,
+            ..POLICY
+        };
+        // Policy, attempts, and the wait in seconds.
+        let rows = [
+            (&POLICY, 1, 270),
+            (&POLICY, 2, 378),
+            (&POLICY, 3, 378),
+            (&hourly, 1, 378),
+            (&hourly, 3, 378),
+            (&hourly, 4, 12_960), // it was something else
+        ];
+        for (policy, attempts, wait) in rows {
+            let next = next_attempt(policy, NOW, attempts, NOW, true, 0);
+            assert_eq!(next, Next::At(NOW + wait), "{attempts}");
         }
     }
 
@@ -164,7 +236,7 @@ mod tests {
             (NOW, 1, i64::MAX, Next::At(i64::MAX)),
         ];
         for (received_at, attempts, now, expected) in rows {
-            let next = next_attempt(&POLICY, received_at, attempts, now, 0);
+            let next = next_attempt(&POLICY, received_at, attempts, now, false, 0);
             assert_eq!(next, expected, "{received_at} {attempts} {now}");
         }
     }
@@ -182,17 +254,20 @@ mod tests {
                 max,
                 ..POLICY
             };
-            assert_eq!(next_attempt(&policy, NOW, 3, NOW, 0), Next::At(at));
+            assert_eq!(next_attempt(&policy, NOW, 3, NOW, false, 0), Next::At(at));
         }
         let impatient = Policy {
             give_up_after: 0,
             ..POLICY
         };
         assert_eq!(
-            next_attempt(&impatient, NOW, 4, NOW, 0),
+            next_attempt(&impatient, NOW, 4, NOW, false, 0),
             Next::At(NOW + 2160)
         );
-        assert_eq!(next_attempt(&impatient, NOW, 5, NOW, 0), Next::GiveUp);
+        assert_eq!(
+            next_attempt(&impatient, NOW, 5, NOW, false, 0),
+            Next::GiveUp
+        );
     }
 
     #[test]
@@ -222,7 +297,7 @@ mod tests {
     #[test]
     fn a_server_that_stays_away_is_tried_for_five_days() {
         let (mut attempts, mut now) = (1, NOW);
-        while let Next::At(at) = next_attempt(&POLICY, NOW, attempts, now, 720) {
+        while let Next::At(at) = next_attempt(&POLICY, NOW, attempts, now, false, 720) {
             assert!(at > now && at - now <= 15_840);
             (attempts, now) = (attempts + 1, at);
         }

@@ -45,6 +45,12 @@ impl Session {
             .join(" ")
     }
 
+    /// The other side's own certificate, in DER.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        let shown = self.connection.peer_certificates()?;
+        shown.first().map(|certificate| &**certificate)
+    }
+
     /// Reads what there is. 0: the other side has closed, politely or not; who needs to know whether something
     /// is missing sees it in what came.
     pub fn read(

@@ -1,0 +1,128 @@
+//! `--test ADDRESS`: why does my mail not go out? The way of a message, gone up to its recipient, and told.
+//!
+//! 1. as whom the sender leaves, and where the recipient's mail goes
+//! 2. each host in its order, until one answers: what it has to prove, every line that is said, TLS and certificate
+//! 3. the question whether it would take such mail; and goodbye
+//!
+//! Nothing is sent, and nothing is kept but a policy of MTA-STS that was fetched on the way.
+
+use super::Context;
+use super::admin::{destination, place};
+use super::dialogue::Outgoing;
+use super::exchange::own_domains;
+use super::links::{Shared, Station};
+use super::queue::hop_from;
+use super::send::Connection;
+use crate::cli::say;
+use crate::error::{Error, Result};
+use crate::host::accounts;
+use crate::proto::address::Mailbox;
+use crate::proto::envelope::Outcome;
+use crate::proto::reply::Enhanced;
+use crate::proto::route::Hop;
+
+/// Goes the way of a message up to the recipient, says what it meets, and sends nothing.
+///
+/// # Errors
+/// What would keep a message to this address from being delivered now.
+pub fn test(context: &Context, text: &str) -> Result<()> {
+    let (route, fault) = destination(context, text);
+    if let Some(fault) = fault {
+        return Err(fault);
+    }
+    say(&format!("{text}\n  goes to {route}\n"));
+    let address = Mailbox::qualify(text, &context.config.hostname)
+        .map_err(|why| Error::Data(why.to_string()))?;
+    let sender = Mailbox::new(accounts::caller().name, context.config.hostname.clone()).ok();
+    let shared = Shared::new(context);
+    let show = |line: &str| say(&format!("    {line}\n"));
+    let outgoing = Outgoing {
+        trace: Some(&show),
+        ..shared.outgoing()
+    };
+    let hop = hop_from(context, sender.as_ref(), &address);
+    let hosts = match &hop {
+        Hop::Mx(domain, _) => shared.hosts(domain).unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    let stations = shared.stations(&hop, &hosts);
+    if stations.is_empty() {
+        return Ok(());
+    }
+    let mut last = None;
+    for station in stations {
+        match try_one(context, &shared, &outgoing, station, &sender, &address) {
+            Ok(done) => return done,
+            Err(outcome) => {
+                show(&outcome.words());
+                last = Some(outcome);
+            }
+        }
+    }
+    let why = last.as_ref().map(Outcome::words).unwrap_or_default();
+    let what = if hop == Hop::Smarthost {
+        "smarthost"
+    } else {
+        "mail server"
+    };
+    let sentence = format!("no {what} can be used now; the last one: {why}");
+    Err(match last.map(|o| o.enhanced) {
+        // Its address cannot be found.
+        Some(Enhanced(4, 4, 3)) => Error::NoHost(sentence),
+        _ => Error::TempFail(sentence),
+    })
+}
+
+/// One host: what it said about the recipient, or why it cannot be asked.
+fn try_one<'a>(
+    context: &Context,
+    shared: &'a Shared<'a>,
+    outgoing: &'a Outgoing<'a>,
+    mut station: Station<'a>,
+    sender: &Option<Mailbox>,
+    address: &Mailbox,
+) -> std::result::Result<Result<()>, Outcome> {
+    let host = station.target.host.to_string();
+    say(&format!("  {}\n", place(&host, station.target.port)));
+    shared.demand(&mut station)?;
+    let domain = address.domain().as_str();
+    if let Some(words) = station.target.proof.words(domain) {
+        outgoing.trace(&words);
+    }
+    let Station { target, from, .. } = station;
+    let mut connection = Connection::open(target, outgoing)?;
+    outgoing.trace(&connection.protection());
+    if let Some(words) = connection.certificate() {
+        outgoing.trace(&format!(
+            "certificate of {}, signed by {}, good until {}",
+            words.subject, words.issuer, words.until
+        ));
+    }
+    let seen = leaving(context, from, sender.as_ref());
+    if let (Some(sender), Some(seen)) = (sender, &seen)
+        && sender != seen
+    {
+        outgoing.trace(&format!("mail of {sender} leaves as {seen}"));
+    }
+    let answer = connection.ask(seen.as_ref(), address);
+    connection.close();
+    Ok(match answer {
+        Ok(said) => {
+            outgoing.trace(&format!("takes mail for {address}: {said}"));
+            Ok(())
+        }
+        Err(said) => Err(Error::Unavailable(format!(
+            "{host} does not take it: {said}"
+        ))),
+    })
+}
+
+/// Whom others see as the sender.
+fn leaving(context: &Context, from: Option<&Mailbox>, sender: Option<&Mailbox>) -> Option<Mailbox> {
+    let (rewriting, own) = (
+        &context.config.rewrite.leaving,
+        own_domains(&context.config),
+    );
+    let rewritten = sender.and_then(|s| rewriting.address(s, &own));
+    from.cloned().or(rewritten).or_else(|| sender.cloned())
+}
