@@ -245,3 +245,101 @@ fn cannot_wait(error: &std::io::Error) -> Error {
         words(error)
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::cli;
+    use crate::config::{Config, System};
+
+    /// A household whose worker does nothing, and the worker's end of the line.
+    fn household(context: &Context) -> (Household<'_>, Channel) {
+        let (line, end) = Channel::pair().unwrap();
+        let household = Household {
+            context,
+            ear: Ear::new().unwrap(),
+            line,
+            worker: Command::new("sleep").arg("60").spawn().unwrap(),
+            helpers: Vec::new(),
+        };
+        (household, end)
+    }
+
+    fn context() -> Context {
+        let system = System {
+            hostname: &String::new,
+        };
+        let config = Config::parse(b"user = \"root\"", None, &system).unwrap();
+        Context::new(config, "minimta", &cli::parse(std::iter::empty()).unwrap())
+    }
+
+    #[test]
+    fn a_worker_that_sends_garbage_is_ended_and_nobody_else() {
+        let context = context();
+        let mut rows: Vec<Vec<u8>> = [
+            "",
+            "user ",
+            "user a b",
+            "root ",
+            "nobody\n",
+            "helper",
+            "user ../x",
+        ]
+        .iter()
+        .map(|text| text.as_bytes().to_vec())
+        .collect();
+        rows.remove(0);
+        let mut state = 4711_u64;
+        for length in [1, 7, 64, 500, 4000] {
+            let random = (0..length).map(|_| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                b'!' + (state >> 56) as u8 % 90
+            });
+            rows.push(random.collect());
+        }
+        for row in rows {
+            let (mut household, end) = household(&context);
+            end.send(&String::from_utf8_lossy(&row), None).unwrap();
+            assert!(!household.answer(), "{row:?}");
+            let status = household.worker.wait().unwrap();
+            assert_eq!(status.signal(), Some(9), "{row:?}");
+            assert!(household.helpers.is_empty());
+        }
+        // A good request with something in its hands is none.
+        let (mut household, end) = household(&context);
+        end.send("nobody", Some(end.as_fd())).unwrap();
+        assert!(!household.answer());
+        assert_eq!(household.worker.wait().unwrap().signal(), Some(9));
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_met_is_answered() {
+        let context = context();
+        let (mut household, end) = household(&context);
+        for (request, answer) in [
+            ("user no-such-user", "no there is no user no-such-user"),
+            (
+                "user root",
+                "no the account root is not a person's, so that nothing is delivered in its right",
+            ),
+            (
+                "user daemon",
+                "no the account daemon is not a person's, so that nothing is delivered in its right",
+            ),
+        ] {
+            end.send(request, None).unwrap();
+            assert!(household.answer());
+            let packet = end.receive().unwrap().unwrap();
+            assert!(packet.descriptor.is_none());
+            assert_eq!(packet.text, answer);
+        }
+        drop(end);
+        assert!(!household.answer());
+        household.worker.kill().unwrap();
+        household.worker.wait().unwrap();
+    }
+}
