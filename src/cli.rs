@@ -129,6 +129,16 @@ const LONGS: &[Long] = &[
         act: |i, _| to_mode(i, Mode::Import),
     },
     Long {
+        name: "status",
+        value: None,
+        act: |i, _| to_mode(i, Mode::Status),
+    },
+    Long {
+        name: "prometheus",
+        value: None,
+        act: |i, _| to(&mut i.prometheus, true),
+    },
+    Long {
         name: "scram",
         value: None,
         act: |i, _| to(&mut i.scram, true),
@@ -236,6 +246,8 @@ pub enum Mode {
     Password,
     /// `--import [FILE]`; the file is the argument.
     Import,
+    /// `--status`.
+    Status,
     /// `--show ID`.
     Show(String),
     /// `--remove ID...`; the ids are the arguments.
@@ -297,6 +309,8 @@ pub struct Invocation {
     pub verbose: bool,
     /// `--json`.
     pub json: bool,
+    /// `--prometheus`.
+    pub prometheus: bool,
     /// `--scram`.
     pub scram: bool,
     /// `--due`.
@@ -365,6 +379,7 @@ impl Invocation {
             envid: None,
             verbose: false,
             json: false,
+            prometheus: false,
             scram: false,
             due: false,
             select: Vec::new(),
@@ -622,6 +637,7 @@ minimta, a small and complete mail transfer agent
   minimta -bs             speak SMTP on standard input and output
   minimta -bv ADDRESS...  say where mail would go, deliver nothing
   mailq [--json]          list the queue
+  minimta --status [--json|--prometheus]  counts of the day, and what waits
   minimta --show ID | --remove ID...|ALL | --hold ID... | --release ID...
   minimta --check         look over the configuration and the system
   minimta --test ADDRESS  go the way to an address, send nothing
@@ -629,7 +645,6 @@ minimta, a small and complete mail transfer agent
   minimta --dkim-key DOMAIN | --password [--scram] [NAME]  make keys and logins
       -C FILE  another configuration          -v   say what is done
       --help   --version   other letters of sendmail are accepted
-
 Manual: minimta(8), minimta.toml(5), minimta-queue(5)
 Configuration: /etc/minimta/minimta.toml
 ";

@@ -23,8 +23,8 @@ use config::{Config, System};
 use error::{Error, Result};
 use flow::helpers::Keeper;
 use flow::{
-    Context, admin, check, daemon, dkim_key, helper, import, parent, password, probe, queue, stdio,
-    submit,
+    Context, admin, check, daemon, dkim_key, helper, import, parent, password, probe, queue, status,
+    stdio, submit,
 };
 use host::channel::Channel;
 use host::{accounts, logging, privilege};
@@ -135,7 +135,7 @@ fn run(program: &str) -> Result<ExitCode> {
         // Others look over what root has, or make what is root's.
         let is_mail = matches!(
             call.mode,
-            Mode::Submit | Mode::Smtp | Mode::List | Mode::Show(_)
+            Mode::Submit | Mode::Smtp | Mode::List | Mode::Status | Mode::Show(_)
         ) || matches!(
             call.mode,
             Mode::Remove | Mode::Hold | Mode::Release | Mode::Verify
@@ -160,6 +160,10 @@ fn run(program: &str) -> Result<ExitCode> {
             } else {
                 0
             }));
+        }
+        Mode::Status => {
+            let late = status::run(&context, &call)?;
+            return Ok(ExitCode::from(if late { 75 } else { 0 }));
         }
         Mode::Verify => admin::verify(&context, &call)?,
         Mode::Show(id) => admin::show(&context, id)?,

@@ -29,6 +29,7 @@ mod queue;
 mod root;
 mod send;
 mod soak;
+mod status;
 mod strangers;
 mod sts;
 mod submit;

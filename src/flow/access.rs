@@ -185,6 +185,7 @@ impl Guest<'_> {
     fn refuse(&self, reply: Reply, sender: &ReversePath, recipient: &dyn Display) -> Reply {
         let reason = format!("{reply}: {recipient}");
         events::rejected(&self.address(), sender, &reason);
+        self.context.ledger.count(|r| r.counts.rejected += 1);
         reply
     }
 
@@ -250,6 +251,7 @@ impl Policy for Guest<'_> {
     fn space(&mut self, octets: u64) -> Result<(), Reply> {
         self.context.spool.has_room(octets).map_err(|error| {
             events::rejected(&self.address(), &"", &error);
+            self.context.ledger.count(|r| r.counts.rejected += 1);
             replies::NO_SPACE
         })
     }
@@ -387,6 +389,7 @@ mod tests {
                 folder,
                 access: Access::new(&config),
                 context: Context {
+                    ledger: std::sync::Arc::new(crate::host::ledger::Ledger::new(spool.root())),
                     config,
                     spool,
                     program: "minimta".to_owned(),

@@ -7,7 +7,7 @@ use super::links::Shared;
 use super::queue::{self, said};
 use super::settle::policy;
 use super::{Context, deliver, intake};
-use crate::cli::{Invocation, complain, say};
+use crate::cli::{Invocation, Select, complain, say};
 use crate::error::{Error, Result};
 use crate::events;
 use crate::host::spool::{Folder, Item, is_id};
@@ -20,8 +20,9 @@ use crate::proto::reply::Enhanced;
 use crate::proto::route::Hop;
 
 /// A message of the queue, as a list shows it.
-struct Listed {
-    item: Item,
+pub struct Listed {
+    /// Its file.
+    pub item: Item,
     size: u64,
     envelope: Envelope,
     progress: Progress,
@@ -44,11 +45,33 @@ pub fn may_see(context: &Context, envelope: &Envelope) -> bool {
 /// Those of reading the spool.
 pub fn list(context: &Context, call: &Invocation) -> Result<bool> {
     let now = clock::now();
+    let Waiting { listed, unreadable } = waiting(context, &call.select)?;
+    say(&if call.json {
+        as_json(&listed, &unreadable)
+    } else {
+        as_text(&listed, &unreadable, now)
+    });
+    Ok(is_late(context, oldest(&listed, now)))
+}
+
+/// What is in the queue, by arrival.
+pub struct Waiting {
+    /// Messages.
+    pub listed: Vec<Listed>,
+    /// Files that are none.
+    pub unreadable: Vec<Item>,
+}
+
+/// Looks at all messages that are selected.
+///
+/// # Errors
+/// Those of reading the spool.
+pub fn waiting(context: &Context, select: &[Select]) -> Result<Waiting> {
     let mut listed = Vec::new();
     let mut unreadable = Vec::new();
     for folder in [Folder::New, Folder::Cur, Folder::Hold] {
         for item in context.spool.scan(folder)? {
-            if !queue::is_selected(context, &item, &call.select) {
+            if !queue::is_selected(context, &item, select) {
                 continue;
             }
             match context.spool.look(&item) {
@@ -72,19 +95,22 @@ pub fn list(context: &Context, call: &Invocation) -> Result<bool> {
         }
     }
     listed.sort_by(|a, b| a.item.id.cmp(&b.item.id));
-    say(&if call.json {
-        as_json(&listed, &unreadable)
-    } else {
-        as_text(&listed, &unreadable, now)
-    });
-    let waits = |l: &&Listed| l.item.folder != Folder::Hold;
-    let oldest = listed
-        .iter()
-        .filter(waits)
+    Ok(Waiting { listed, unreadable })
+}
+
+/// For how many seconds the oldest message has waited, those on hold aside.
+pub fn oldest(listed: &[Listed], now: i64) -> Option<i64> {
+    let waits = listed.iter().filter(|l| l.item.folder != Folder::Hold);
+    waits
         .map(|l| now.saturating_sub(l.envelope.received_at))
-        .max();
-    Ok(oldest
-        .is_some_and(|age| u64::try_from(age).is_ok_and(|age| age > policy(context).warn_after)))
+        .max()
+}
+
+/// Whether that is longer than `[queue] warn_after`: a monitor's question.
+pub fn is_late(context: &Context, oldest: Option<i64>) -> bool {
+    oldest
+        .and_then(|age| u64::try_from(age).ok())
+        .is_some_and(|age| age > policy(context).warn_after)
 }
 
 /// In the form people know, with the closing line that monitors of Postfix read.
@@ -464,7 +490,7 @@ fn octets(n: u64) -> String {
 }
 
 /// A time span for people: `40s`, `12m`, `3h`, `4d`.
-fn duration(seconds: i64) -> String {
+pub fn duration(seconds: i64) -> String {
     match seconds {
         ..60 => format!("{}s", seconds.max(0)),
         60..3600 => format!("{}m", seconds / 60),

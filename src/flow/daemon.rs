@@ -25,6 +25,7 @@ use crate::cli::Invocation;
 use crate::config::{Config, System};
 use crate::error::{Error, Result};
 use crate::events;
+use crate::host::ledger::Ledger;
 use crate::host::listen::{Event, Waker, Watch};
 use crate::host::pool::Pool;
 use crate::host::presence::Presence;
@@ -105,6 +106,7 @@ pub fn run(context: Context, call: &Invocation) -> Result<()> {
     events::daemon(&"started");
     let ended = daemon.work(&mut watch, handed_over && call.interval.is_none());
     events::daemon(&"stopped");
+    daemon.service.context.ledger.flush();
     ended.map_err(|e| cannot_wait(&e))
 }
 
@@ -286,11 +288,13 @@ impl Daemon<'_> {
         }
         let queue = &config.queue;
         let spool = Spool::new(&queue.spool, queue.min_free, queue.max_messages);
+        let ledger = Arc::new(Ledger::new(&queue.spool));
         self.pool.set_limit(config.listen.max_connections + PARKED);
         let old = &self.service.context;
         let context = Context {
             config,
             spool,
+            ledger,
             program: old.program.clone(),
             verbose: old.verbose,
             keeper: old.keeper.clone(),

@@ -487,6 +487,7 @@ impl<'a> Intake<'a> {
         };
         let envelope = claim.envelope();
         tell(&claim.id, &envelope, claim.facts.size, &message_id);
+        self.context.ledger.count(|r| r.counts.accepted += 1);
         let recipients = &envelope.recipients;
         let index = |text: &String| {
             recipients

@@ -8,6 +8,7 @@ use helpers::Keeper;
 use crate::cli::Invocation;
 use crate::config::Config;
 use crate::host::accounts::Account;
+use crate::host::ledger::Ledger;
 use crate::host::spool::Spool;
 use crate::proto::envelope::Outcome;
 
@@ -44,6 +45,7 @@ pub mod send;
 pub mod settle;
 pub mod signing;
 pub mod sink;
+pub mod status;
 pub mod stdio;
 pub mod submit;
 mod text;
@@ -55,6 +57,8 @@ pub struct Context {
     pub config: Config,
     /// The queue.
     pub spool: Spool,
+    /// The counts of the last day.
+    pub ledger: Arc<Ledger>,
     /// What this program was called as; it stands before every line to standard error.
     pub program: String,
     /// `-v`: say on standard error what is done.
@@ -71,6 +75,7 @@ impl Context {
         let queue = &config.queue;
         Self {
             spool: Spool::new(&queue.spool, queue.min_free, queue.max_messages),
+            ledger: Arc::new(Ledger::new(&queue.spool)),
             config,
             program: program.to_owned(),
             verbose: call.verbose,

@@ -76,6 +76,8 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     if talk {
         complain(&context.program, &tally.sentence(now));
     }
+    context.ledger.flush();
+    context.ledger.fold();
     if tally.tried > 0 {
         events::queue_run(tally.delivered, tally.deferred, tally.failed);
     }

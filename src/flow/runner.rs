@@ -189,6 +189,8 @@ impl Runner {
                 self.give_up(&run);
             });
             self.remember_due(&run);
+            service.context.ledger.flush();
+            service.context.ledger.fold();
             self.lock().running = false;
         }
         self.lock().ended = true;

@@ -54,6 +54,7 @@ pub fn settle(context: &Context, claim: &Claim, outcomes: Vec<(usize, Outcome)>)
                 outcome,
                 now.saturating_sub(settlement.envelope.received_at),
             );
+            count(context, outcome);
         }
     }
     if settlement.report_failures() {
@@ -62,6 +63,24 @@ pub fn settle(context: &Context, claim: &Claim, outcomes: Vec<(usize, Outcome)>)
         settlement.warn();
     }
     settlement.reports
+}
+
+/// Counts how it went, and that a smarthost took it.
+fn count(context: &Context, outcome: &Outcome) {
+    context.ledger.count(|record| {
+        let counts = &mut record.counts;
+        match outcome.verdict {
+            Verdict::Failed => counts.failed += 1,
+            Verdict::Deferred => counts.deferred += 1,
+            _ => counts.delivered += 1,
+        }
+        let smarthosts = &context.config.smarthosts;
+        if outcome.verdict == Verdict::Delivered
+            && smarthosts.iter().any(|s| s.host == outcome.host)
+        {
+            record.went_through(&outcome.host);
+        }
+    });
 }
 
 struct Settlement<'a> {

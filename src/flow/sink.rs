@@ -108,6 +108,7 @@ impl<'a> Sink<'a> {
         };
         let sender = envelope.map_or(String::new(), |e| e.sender.to_string());
         events::rejected(&self.client(), &sender, &error);
+        self.context.ledger.count(|r| r.counts.rejected += 1);
         refused.reply(matches!(self.speaker, Speaker::Own(_)))
     }
 }

@@ -17,6 +17,7 @@ pub mod durable;
 pub mod estate;
 pub mod hash;
 pub mod https;
+pub mod ledger;
 pub mod listen;
 pub mod logging;
 pub mod mailbox;

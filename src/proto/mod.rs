@@ -13,6 +13,7 @@ pub mod command;
 pub mod dane;
 pub mod data;
 pub mod date;
+pub mod day;
 pub mod dkim;
 pub mod dmarc;
 pub mod dsn;
