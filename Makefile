@@ -46,10 +46,12 @@ powercut: ## real power cuts on file systems in images, 20 of each kind; as root
 faults: ## a fault at each system call (strace), and disks that are full (root)
 	$(SOAK) faults::
 
-lint: ## format, clippy without a warning, manuals
+lint: ## format, clippy without a warning, manuals, units and scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	if command -v mandoc >/dev/null; then ! mandoc -T lint $(MANUALS) 2>&1 | grep -v "$(UNLINTED)"; fi
+	$(CARGO) build --locked
+	tests/packages/lint $(DEBUG)
 
 bench: ## figures of one message: time, memory, system calls, syncs; beside dma's where it is installed
 	tests/bench/run
