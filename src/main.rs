@@ -23,8 +23,8 @@ use config::{Config, System};
 use error::{Error, Result};
 use flow::helpers::Keeper;
 use flow::{
-    Context, admin, check, daemon, dkim_key, helper, import, parent, password, probe, queue, status,
-    stdio, submit,
+    Context, admin, check, daemon, dkim_key, helper, import, parent, password, probe, queue,
+    status, stdio, submit,
 };
 use host::channel::Channel;
 use host::{accounts, logging, privilege};
