@@ -111,6 +111,46 @@ fn the_message_comes_back_as_asked() {
     }
 }
 
+/// L6: what other programs must not answer is reported all the same: a report goes to the envelope's sender. L10: a
+/// boundary in the message is not the report's. L11: of a long message the header comes back.
+#[test]
+fn whatever_the_message_holds_is_reported() {
+    let long = "a line of a long message\n".repeat(100_000);
+    let rows: [(&str, &str, &[&str], bool); 4] = [
+        (
+            "Auto-Submitted: auto-generated\nList-Id: <x.example>\nPrecedence: bulk",
+            "small",
+            &[],
+            true,
+        ),
+        (
+            "Content-Type: multipart/mixed; boundary=\"=_1\"",
+            "--=_1\n\nsmall\n--=_1--",
+            &[],
+            true,
+        ),
+        ("X-Long: yes", &long, &[], false),
+        ("X-Long: yes", &long, &["-R", "full"], false),
+    ];
+    for (field, body, args, whole) in rows {
+        let remote = refusing();
+        let system = System::relaying("holds", &remote);
+        let message = format!("Subject: the subject\n{field}\n\n{body}\n");
+        let all = [&["-odq"][..], args, &["bad@example.net"]].concat();
+        system.accept(&all, message);
+        system.accept(&["-q"], "");
+        system.accept(&["-q"], "");
+        let told = system.mailbox();
+        assert_eq!(told.len(), 1, "{field}");
+        let parts = parts(&told[0]);
+        assert_eq!(parts.len(), 3, "{field}");
+        let last = parts[2].text();
+        assert!(last.contains(field), "{last:.500}");
+        assert_eq!(last.contains(body), whole, "{field}");
+        assert!(told[0].text().len() < 1_500_000);
+    }
+}
+
 /// RFC 3461 4.1: who asked for nothing hears nothing, and it ends there.
 #[test]
 fn only_what_was_asked_for_is_reported() {

@@ -345,3 +345,48 @@ fn a_bad_trust_anchor_is_told() {
         expect(&system, &remotes, Waits(why), why);
     }
 }
+
+/// `--test` tells what the server has to prove, every line that is said, and whose certificate it is.
+#[test]
+fn the_whole_way_is_shown() {
+    let server = Authority::new().certify(&["one.example"]);
+    let remotes = Remote::several(&[Script::new().starttls(server.clone())]);
+    let port = remotes[0].address.port();
+    let dns = Dns::signed(&format!(
+        "example.net MX 10 one.example\none.example A 127.0.0.2\n_{port}._tcp.one.example TLSA {}",
+        server.tlsa()
+    ));
+    let system = System::direct("way", &dns, &remotes[0])
+        .with("rewrite", "senders = { \"root\" = \"me@example.org\" }");
+    let ran = system.run(&["--test", "x@example.net"], "");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let lines = [
+        "x@example.net",
+        "  goes to mail server one.example (127.0.0.2)",
+        "  one.example:PORT",
+        "    must have a certificate of the 1 TLSA record of one.example (DANE)",
+        "    = connecting to one.example (127.0.0.2:PORT)",
+        "    < 220 remote.test.example ready",
+        "    > EHLO pi.test.example",
+        "    > STARTTLS",
+        "    < 220 2.0.0 go on",
+        "    = TLS begins",
+        "    TLSv1.3 TLS13_AES_256_GCM_SHA384, certificate verified (dane)",
+        "    certificate of CN=server of a test, signed by CN=rcgen self signed cert, good until 2100-01-01",
+        "    > RCPT TO:<x@example.net>",
+        "    < 250 2.1.5 recipient ok",
+        "    > QUIT",
+        "    takes mail for x@example.net: 250 recipient ok",
+    ];
+    let mut rest = ran.stdout.as_str();
+    for line in lines {
+        let line = line.replace("PORT", &port.to_string());
+        let at = rest.find(&format!("{line}\n"));
+        let at = at.unwrap_or_else(|| panic!("{line} is not in its place: {}", ran.stdout));
+        rest = &rest[at..];
+    }
+    if crate::harness::system::me().starts_with("root@") {
+        assert!(ran.stdout.contains("leaves as me@example.org"), "{ran:?}");
+    }
+    assert!(remotes[0].received().is_empty());
+}

@@ -271,3 +271,25 @@ impl Outgoing<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R97, K18: no step is given up before RFC 5321 4.5.3.2 allows it, and the keys of the configuration only shorten.
+    #[test]
+    fn each_step_has_its_time() {
+        let all = Timeouts::default();
+        let minutes = [all.greeting, all.command, all.data, all.block, all.dot];
+        assert_eq!(minutes.map(|limit| limit.as_secs() / 60), [5, 5, 2, 3, 10]);
+        let second = Duration::from_secs(1);
+        let short = all.capped(7 * second, 90 * second);
+        assert_eq!(
+            (short.greeting, short.command, short.data),
+            (7 * second, 7 * second, 7 * second)
+        );
+        assert_eq!((short.block, short.dot), (90 * second, 90 * second));
+        let week = Duration::from_secs(7 * 24 * 3600);
+        assert_eq!(all.capped(week, week), all);
+    }
+}
