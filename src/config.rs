@@ -19,6 +19,7 @@ use crate::proto::network::Network;
 use crate::proto::rewrite::Rewriting;
 use crate::proto::route::{Protection, Route};
 use crate::proto::sasl::Mechanism;
+use crate::proto::screen::List;
 
 mod dkim;
 mod document;
@@ -350,6 +351,18 @@ pub struct Access {
     pub relay_from: Vec<Network>,
     /// `relay_to`: domains whose mail is passed on for everybody.
     pub relay_to: Vec<Domain>,
+    /// `dnsbl`: lists of addresses, each with what it counts.
+    pub dnsbl: Vec<List>,
+    /// `dnsbl_score`: from which score on mail is refused.
+    pub dnsbl_score: u8,
+    /// `greylist`: whether strangers have to come twice.
+    pub greylist: bool,
+    /// `greylist_delay`: how long after the first time.
+    pub greylist_delay: Duration,
+    /// `helo`: what becomes of mail from a client that gives a name which cannot be its own.
+    pub helo: Judgement,
+    /// `greeting_delay`: how long a stranger has to wait for the greeting, and say nothing; zero: not at all.
+    pub greeting_delay: Duration,
     /// `spf`: what becomes of mail from an address that its sender's domain does not let send.
     pub spf: Judgement,
     /// `dmarc`: what becomes of mail that the domain in its From does not answer for, and asks to refuse.
@@ -482,6 +495,12 @@ pub struct Limits {
     pub command_timeout: Duration,
     /// `data_timeout`: for a whole message.
     pub data_timeout: Duration,
+    /// `connections_per_minute` of one stranger; 0: any number.
+    pub connections_per_minute: u32,
+    /// `client_messages_per_hour` of one stranger; 0: any number.
+    pub client_messages_per_hour: u32,
+    /// `user_messages_per_hour` of one user; 0: any number.
+    pub user_messages_per_hour: u32,
     /// `errors`: bad commands before 421.
     pub errors: u32,
 }

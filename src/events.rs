@@ -78,6 +78,11 @@ pub fn judged(id: &str, client: &str, sender: &dyn Display, found: &dyn Display)
     );
 }
 
+/// Something is odd about a client whose mail is taken all the same.
+pub fn odd_client(client: &str, what: &dyn Display) {
+    info!("- odd client={} what={}", quoted(&client), quoted(what));
+}
+
 /// A user has logged in.
 pub fn auth_ok(client: &str, user: &str) {
     info!(

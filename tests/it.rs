@@ -13,6 +13,7 @@ mod callers;
 mod cli;
 mod crash;
 mod dane;
+mod defence;
 mod deliver;
 mod direct;
 mod dkim;

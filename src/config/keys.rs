@@ -379,6 +379,66 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "access",
+        name: "dnsbl",
+        shown: Shown::Default(r#"[]"#),
+        doc: "Lists of addresses in DNS from which strangers' mail is refused, each with what it counts, 1 by default.",
+        set: |draft, v| {
+            draft.config.access.dnsbl = value::lists(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "access",
+        name: "dnsbl_score",
+        shown: Shown::Default(r#"1"#),
+        doc: "From which sum on a client is refused; a list that counts less than 0 speaks for it.",
+        set: |draft, v| {
+            draft.config.access.dnsbl_score = value::number(v, 1..=255)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "access",
+        name: "greylist",
+        shown: Shown::Default(r#"false"#),
+        doc: "Whether mail from strangers is taken only when they come again, unless SPF or a list speaks for them.",
+        set: |draft, v| {
+            draft.config.access.greylist = value::flag(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "access",
+        name: "greylist_delay",
+        shown: Shown::Default(r#""1m""#),
+        doc: "How long after the first time they may come again.",
+        set: |draft, v| {
+            draft.config.access.greylist_delay = value::duration(v, 0..=DAY)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "access",
+        name: "helo",
+        shown: Shown::Default(r#""mark""#),
+        doc: "What becomes of mail from strangers that give a name which cannot be theirs: off, mark (in the log) or refuse.",
+        set: |draft, v| {
+            draft.config.access.helo = value::choice(v, JUDGEMENT)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "access",
+        name: "greeting_delay",
+        shown: Shown::Default(r#""0s""#),
+        doc: "How long strangers must wait for the greeting; who speaks before it is sent away.",
+        set: |draft, v| {
+            draft.config.access.greeting_delay = value::duration(v, 0..=MINUTE)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "access",
         name: "spf",
         shown: Shown::Default(r#""mark""#),
         doc: "What becomes of mail from strangers whose address is not among those its sender allows: off, mark or refuse.",
@@ -684,6 +744,36 @@ pub const KEYS: &[Key] = &[
         doc: "How many bad commands a session may send before it is closed.",
         set: |draft, v| {
             draft.config.limits.errors = value::number(v, 1..=1000)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "limits",
+        name: "connections_per_minute",
+        shown: Shown::Default(r#"0"#),
+        doc: "How many connections one stranger may make in a minute; 0: any number.",
+        set: |draft, v| {
+            draft.config.limits.connections_per_minute = value::number(v, 0..=100_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "limits",
+        name: "client_messages_per_hour",
+        shown: Shown::Default(r#"0"#),
+        doc: "How many messages one stranger may send in an hour; 0: any number.",
+        set: |draft, v| {
+            draft.config.limits.client_messages_per_hour = value::number(v, 0..=1_000_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "limits",
+        name: "user_messages_per_hour",
+        shown: Shown::Default(r#"0"#),
+        doc: "How many messages one user who has logged in may send in an hour; 0: any number.",
+        set: |draft, v| {
+            draft.config.limits.user_messages_per_hour = value::number(v, 0..=1_000_000)?;
             Ok(())
         },
     },

@@ -10,6 +10,7 @@ use super::report::printable;
 use super::{Endpoint, LogTo};
 use crate::proto::address::{Domain, Mailbox};
 use crate::proto::network::Network;
+use crate::proto::screen::List;
 
 /// Why a value is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -278,6 +279,25 @@ pub fn selector(value: &Value) -> Result<String, Wrong> {
             .map_err(|invalid| wrong().because(invalid.0)),
         _ => Err(wrong()),
     }
+}
+
+/// Lists of addresses in DNS, each with what it counts.
+pub fn lists(value: &Value) -> Result<Vec<List>, Wrong> {
+    let wrong = |value| {
+        let expected = "lists such as [\"zen.spamhaus.org\", \"list.dnswl.org*-2\"]";
+        Wrong::new(expected, value)
+    };
+    let Value::List(items) = value else {
+        return Err(wrong(value));
+    };
+    let mut lists = Vec::new();
+    for (item, _) in items {
+        let Value::Text(text) = item else {
+            return Err(wrong(item));
+        };
+        lists.push(List::parse(text).map_err(|why| wrong(item).because(why))?);
+    }
+    Ok(lists)
 }
 
 /// A list of domains, each taken once.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::defence::{Defence, Screen};
 use super::judge::Judge;
 use super::{Context, deliver, exchange, queue};
 use crate::config::Config;
@@ -67,6 +68,7 @@ impl Kind {
 pub struct Access {
     users: Users,
     dns: Dns,
+    defence: Defence,
 }
 
 impl Access {
@@ -75,18 +77,28 @@ impl Access {
         Self {
             users: Users::new(&config.access.users_file),
             dns: exchange::resolver(config),
+            defence: Defence::new(config),
         }
     }
 
-    /// The judge of a client, if it is a stranger; users who log in are found out later.
+    /// Whether a client is a stranger; users who log in are found out later.
+    pub fn is_stranger(&self, config: &Config, kind: Kind, peer: IpAddr) -> bool {
+        kind == Kind::Smtp && !may_relay(config, kind, Some(peer))
+    }
+
+    /// What all sessions share against strangers.
+    pub fn defence(&self) -> &Defence {
+        &self.defence
+    }
+
+    /// The judge of a client, if it is a stranger.
     pub fn judge<'a>(
         &'a self,
         context: &'a Context,
         kind: Kind,
         peer: Option<IpAddr>,
     ) -> Option<Judge<'a>> {
-        let peer =
-            peer.filter(|_| kind == Kind::Smtp && !may_relay(&context.config, kind, peer))?;
+        let peer = peer.filter(|peer| self.is_stranger(&context.config, kind, *peer))?;
         Judge::new(context, &self.dns, peer)
     }
 
@@ -140,7 +152,10 @@ impl Access {
         peer: Option<IpAddr>,
         judge: Option<&'a Judge<'a>>,
     ) -> Guest<'a> {
+        let stranger = peer.filter(|peer| self.is_stranger(&context.config, kind, *peer));
         Guest {
+            screen: stranger.map(|peer| Screen::new(context, &self.dns, &self.defence, peer)),
+            defence: &self.defence,
             judge,
             context,
             users: &self.users,
@@ -169,6 +184,9 @@ pub struct Guest<'a> {
     peer: Option<IpAddr>,
     /// Who judges what it sends, as long as it has not logged in.
     judge: Option<&'a Judge<'a>>,
+    /// What is asked of it, as long as it has not logged in.
+    screen: Option<Screen<'a>>,
+    defence: &'a Defence,
     /// Failed logins.
     failures: u32,
     /// Waits.
@@ -257,8 +275,19 @@ impl Policy for Guest<'_> {
     }
 
     fn sender(&mut self, transaction: &Transaction) -> Result<(), Reply> {
-        if let (Some(judge), None) = (self.judge, &transaction.client.user) {
-            return judge.sender(transaction);
+        match &transaction.client.user {
+            Some(user) => {
+                let counted = self.defence.user_sends(user);
+                counted.map_err(|reply| self.refuse(reply, &transaction.sender, user))?;
+            }
+            None => {
+                if let Some(screen) = &self.screen {
+                    screen.sender(transaction)?;
+                }
+                if let Some(judge) = self.judge {
+                    judge.sender(transaction)?;
+                }
+            }
         }
         let (Some(user), ReversePath::Mailbox(sender)) =
             (&transaction.client.user, &transaction.sender)
@@ -284,7 +313,11 @@ impl Policy for Guest<'_> {
                 _ => Ok(()),
             }
         });
-        verdict.map_err(|reply| self.refuse(reply, &transaction.sender, address))
+        verdict.map_err(|reply| self.refuse(reply, &transaction.sender, address))?;
+        match (&self.screen, user) {
+            (Some(screen), None) => screen.recipient(transaction, address, self.judge),
+            _ => Ok(()),
+        }
     }
 
     fn authenticate(&mut self, credentials: &Credentials) -> Result<(), Reply> {

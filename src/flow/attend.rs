@@ -10,7 +10,7 @@
 
 use std::fmt::Display;
 use std::io::{self, BufRead, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -27,6 +27,7 @@ use crate::events;
 use crate::host::wire::Wire;
 use crate::host::{clock, tls, words};
 use crate::proto::proxy::{self, Source};
+use crate::proto::replies::{self, Reply};
 use crate::proto::session::Session;
 
 /// How long a handshake may take, or a PROXY header.
@@ -145,6 +146,15 @@ pub fn attend(
     };
     let client = name(peer);
     events::connected(&client, kind.name());
+    if let Some(peer) = peer
+        && service
+            .access
+            .is_stranger(service.config(), kind, peer.ip())
+        && let Err(reply) = door.let_in(service, peer.ip())
+    {
+        events::turned_away(&client, &reply);
+        return door.send_away(&reply);
+    }
     // Who has gone without a word, or cannot be heard any more, needs none from us.
     if let Ok(Ended::HungUp | Ended::TimedOut) =
         converse(service, &mut door, kind, peer, &client, leave)
@@ -280,6 +290,36 @@ impl Door<'_> {
             return Err(refuse(&reply));
         }
         Ok(Some(client))
+    }
+
+    /// A stranger waits for the greeting, if that is wanted, and comes no more often than he may.
+    fn let_in(&mut self, service: &Service, peer: IpAddr) -> Result<(), Reply> {
+        service.access.defence().connected(peer)?;
+        let wait = service.config().access.greeting_delay;
+        if wait.is_zero() {
+            return Ok(());
+        }
+        self.wire.set_limit(self.short(wait));
+        match self.wire.fill_buf() {
+            // Who has gone will be found to be gone.
+            Ok([]) | Err(_) => Ok(()),
+            Ok(_) => Err(replies::TOO_EARLY),
+        }
+    }
+
+    /// The last word to a client.
+    fn send_away(mut self, reply: &Reply) {
+        let mut octets = Vec::new();
+        reply.write_to(&mut octets);
+        self.wire.set_limit(PARTING);
+        let said = self
+            .wire
+            .write_all(&octets)
+            .and_then(|()| self.wire.flush());
+        match said {
+            Ok(()) => self.wire.part(PARTING),
+            Err(_) => self.wire.abandon(),
+        }
     }
 
     fn proxy_header(&mut self) -> io::Result<Source> {

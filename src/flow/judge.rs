@@ -113,6 +113,11 @@ impl<'a> Judge<'a> {
         (checked, name)
     }
 
+    /// Whether the sender's domain lets the client send.
+    pub fn lets_send(&self, transaction: &Transaction) -> bool {
+        self.sent(transaction).checked.word == Word::Pass
+    }
+
     /// At MAIL.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ pub mod check;
 pub mod connect;
 pub mod connections;
 pub mod daemon;
+pub mod defence;
 pub mod deliver;
 pub mod dialogue;
 pub mod direct;

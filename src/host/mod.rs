@@ -15,6 +15,7 @@ pub mod clock;
 pub mod dns;
 pub mod durable;
 pub mod estate;
+pub mod greylist;
 pub mod hash;
 pub mod https;
 pub mod ledger;

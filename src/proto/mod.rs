@@ -40,6 +40,7 @@ pub mod rewrite;
 pub mod route;
 pub mod sasl;
 pub mod scram;
+pub mod screen;
 pub mod session;
 pub mod spf;
 pub mod sts;

@@ -277,6 +277,34 @@ pub const AUTH_UNAVAILABLE: Reply = reply(
 
 /// A sender this client may not use.
 pub const SENDER_REFUSED: Reply = reply(550, Enhanced(5, 7, 1), "you may not send as that address");
+/// A client connects too often.
+pub const TOO_OFTEN: Reply = reply(
+    421,
+    Enhanced(4, 7, 28),
+    "too many connections; come again in a minute",
+);
+/// A client or a user sends too much.
+pub const TOO_MUCH_MAIL: Reply = reply(
+    450,
+    Enhanced(4, 7, 28),
+    "too many messages; come again in an hour",
+);
+/// A client has spoken before the greeting.
+pub const TOO_EARLY: Reply = reply(554, Enhanced(5, 5, 1), "wait for the greeting; closing");
+/// A client's name cannot be its own.
+pub const ODD_NAME: Reply = reply(
+    550,
+    Enhanced(5, 7, 1),
+    "the name in EHLO or HELO cannot be yours",
+);
+/// A client is on lists of those from whom no mail is taken.
+pub const LISTED: Reply = reply(550, Enhanced(5, 7, 1), "your address is listed");
+/// A client is to come again (RFC 6647).
+pub const GREYLISTED: Reply = reply(
+    451,
+    Enhanced(4, 7, 1),
+    "greylisted: come again in a few minutes",
+);
 /// SPF fails (RFC 7372 3.2).
 pub const SPF_FAILED: Reply = reply(
     550,

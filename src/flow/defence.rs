@@ -1,0 +1,263 @@
+//! Strangers at the door: what is asked of them before their mail is taken. Everything here is off or only told in
+//! the log unless the configuration wants more; whoever is at home here, or has logged in, is asked nothing.
+//!
+//! At RCPT, the cheapest first: how much comes from the client, the name it gave, the lists it is on, and whether it
+//! has come before (greylisting; not for whom SPF or a list speaks).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Context;
+use super::exchange::own_domains;
+use super::judge::Judge;
+use crate::config::{Config, Judgement};
+use crate::events;
+use crate::host::dns::{Dns, Family};
+use crate::host::greylist::Greylist;
+use crate::host::{clock, words};
+use crate::proto::address::Mailbox;
+use crate::proto::dkim::key::sha256;
+use crate::proto::replies::{self, Reply};
+use crate::proto::screen;
+use crate::proto::transaction::Transaction;
+
+/// Clients and users that are counted at once; beyond it, those of whom nothing was heard longest are forgotten.
+const MAX_COUNTED: usize = 2048;
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What all sessions of a process share.
+#[derive(Debug)]
+pub struct Defence {
+    connections: Rate,
+    messages: Rate,
+    users: Rate,
+    greylist: Greylist,
+}
+
+impl Defence {
+    /// For this configuration.
+    pub fn new(config: &Config) -> Self {
+        let limits = &config.limits;
+        Self {
+            connections: Rate::new(limits.connections_per_minute, MINUTE),
+            messages: Rate::new(limits.client_messages_per_hour, HOUR),
+            users: Rate::new(limits.user_messages_per_hour, HOUR),
+            greylist: Greylist::new(&config.queue.spool.join("greylist")),
+        }
+    }
+
+    /// A stranger has connected.
+    ///
+    /// # Errors
+    /// It comes too often.
+    pub fn connected(&self, address: IpAddr) -> Result<(), Reply> {
+        self.connections
+            .count(&client(address))
+            .map_err(|()| replies::TOO_OFTEN)
+    }
+
+    /// A user sends a message.
+    ///
+    /// # Errors
+    /// He sends too many.
+    pub fn user_sends(&self, user: &str) -> Result<(), Reply> {
+        self.users.count(user).map_err(|()| replies::TOO_MUCH_MAIL)
+    }
+}
+
+/// One client, or with IPv6 one household.
+fn client(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(_) => screen::network(address)
+            .iter()
+            .map(|o| format!("{o:02x}"))
+            .collect(),
+    }
+}
+
+/// How often somebody does something, in a window that begins when he does it first.
+#[derive(Debug)]
+struct Rate {
+    most: u32,
+    window: Duration,
+    counted: Mutex<HashMap<String, (Instant, u32)>>,
+}
+
+impl Rate {
+    fn new(most: u32, window: Duration) -> Self {
+        Self {
+            most,
+            window,
+            counted: Mutex::default(),
+        }
+    }
+
+    fn count(&self, who: &str) -> Result<(), ()> {
+        if self.most == 0 {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let is_over = |since: &Instant| now.duration_since(*since) >= self.window;
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if !counted.contains_key(who) && counted.len() >= MAX_COUNTED {
+            counted.retain(|_, (since, _)| !is_over(since));
+            let oldest = counted.iter().min_by_key(|(_, (since, _))| *since);
+            if let Some(oldest) = oldest
+                .map(|(who, _)| who.clone())
+                .filter(|_| counted.len() >= MAX_COUNTED)
+            {
+                counted.remove(&oldest);
+            }
+        }
+        let entry = counted.entry(who.to_owned()).or_insert((now, 0));
+        if is_over(&entry.0) {
+            *entry = (now, 0);
+        }
+        entry.1 = entry.1.saturating_add(1);
+        if entry.1 > self.most { Err(()) } else { Ok(()) }
+    }
+}
+
+/// The defence against one client.
+pub struct Screen<'a> {
+    context: &'a Context,
+    dns: &'a Dns,
+    defence: &'a Defence,
+    address: IpAddr,
+    /// What the lists say, once they were asked: the score, and which ones.
+    listed: RefCell<Option<(i64, Vec<String>)>>,
+}
+
+impl<'a> Screen<'a> {
+    /// For a stranger.
+    pub fn new(context: &'a Context, dns: &'a Dns, defence: &'a Defence, address: IpAddr) -> Self {
+        Self {
+            context,
+            dns,
+            defence,
+            address: address.to_canonical(),
+            listed: RefCell::default(),
+        }
+    }
+
+    /// At MAIL.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn sender(&self, transaction: &Transaction) -> Result<(), Reply> {
+        let counted = self.defence.messages.count(&client(self.address));
+        counted.map_err(|()| self.refuse(replies::TOO_MUCH_MAIL, transaction, &"it sends too much"))
+    }
+
+    /// At RCPT, for a recipient who is there.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn recipient(
+        &self,
+        transaction: &Transaction,
+        to: &Mailbox,
+        judge: Option<&Judge<'_>>,
+    ) -> Result<(), Reply> {
+        self.name(transaction)?;
+        self.lists(transaction)?;
+        self.greylist(transaction, to, judge)
+    }
+
+    fn name(&self, transaction: &Transaction) -> Result<(), Reply> {
+        let policy = self.context.config.access.helo;
+        let name = transaction.client.name.as_str();
+        let own = own_domains(&self.context.config);
+        if policy == Judgement::Off {
+            return Ok(());
+        }
+        let Some(odd) = screen::odd_name(name, self.address, &own) else {
+            return Ok(());
+        };
+        let text = format!("{odd} in EHLO or HELO");
+        if policy == Judgement::Refuse {
+            return Err(self.refuse(replies::ODD_NAME.with_text(text), transaction, &name));
+        }
+        events::odd_client(&self.address.to_string(), &format!("{text}: {name}"));
+        Ok(())
+    }
+
+    fn lists(&self, transaction: &Transaction) -> Result<(), Reply> {
+        let access = &self.context.config.access;
+        let (score, on) = self.listed();
+        if access.dnsbl.is_empty() || score < i64::from(access.dnsbl_score) {
+            return Ok(());
+        }
+        let on = on.join(", ");
+        let reply = replies::LISTED.with_text(format!("{} is listed at {on}", self.address));
+        Err(self.refuse(reply, transaction, &format!("score {score} by {on}")))
+    }
+
+    fn listed(&self) -> (i64, Vec<String>) {
+        let ask = || {
+            let lists = &self.context.config.access.dnsbl;
+            let names: Vec<String> = lists.iter().map(|list| list.name(self.address)).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            screen::score(lists, &self.dns.addresses(&names, Family::V4))
+        };
+        self.listed.borrow_mut().get_or_insert_with(ask).clone()
+    }
+
+    fn greylist(
+        &self,
+        transaction: &Transaction,
+        to: &Mailbox,
+        judge: Option<&Judge<'_>>,
+    ) -> Result<(), Reply> {
+        let access = &self.context.config.access;
+        let is_known =
+            || self.listed().0 < 0 || judge.is_some_and(|judge| judge.lets_send(transaction));
+        if !access.greylist || is_known() {
+            return Ok(());
+        }
+        let mut what = screen::network(self.address);
+        what.extend(
+            format!("\0{}\0{to}", transaction.sender)
+                .to_lowercase()
+                .into_bytes(),
+        );
+        let hash = sha256(&what);
+        let number = |octets: &[u8]| octets.iter().fold(0_u64, |n, b| n << 8 | u64::from(*b));
+        let (place, tag) = (number(&hash[..8]), number(&hash[8..12]).max(1));
+        let tag = u32::try_from(tag).unwrap_or(u32::MAX);
+        let now = u32::try_from(clock::now()).unwrap_or(u32::MAX);
+        let delay = u32::try_from(access.greylist_delay.as_secs()).unwrap_or(u32::MAX);
+        let again = self
+            .defence
+            .greylist
+            .with(place, |bucket| screen::comes_again(bucket, tag, now, delay));
+        match again {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.refuse(replies::GREYLISTED, transaction, to)),
+            Err(error) => {
+                // A broken table keeps no mail out.
+                events::trouble(
+                    "-",
+                    &format!("greylisting does not work: {}", words(&error)),
+                );
+                Ok(())
+            }
+        }
+    }
+
+    fn refuse(
+        &self,
+        reply: Reply,
+        transaction: &Transaction,
+        what: &dyn std::fmt::Display,
+    ) -> Reply {
+        let reason = format!("{reply}: {what}");
+        events::rejected(&self.address.to_string(), &transaction.sender, &reason);
+        reply
+    }
+}
