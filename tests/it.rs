@@ -10,6 +10,7 @@ mod access;
 mod architecture;
 mod bounce;
 mod callers;
+mod check;
 mod cli;
 mod crash;
 mod dane;

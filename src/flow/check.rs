@@ -14,8 +14,10 @@ use crate::error::Result;
 use crate::host::spool::Folder;
 use crate::host::{accounts, clock, privilege, words};
 use crate::json::Json;
+use crate::proto::date::Stamp;
 use crate::proto::route::Via;
 
+mod causes;
 mod guests;
 mod trust;
 
@@ -53,12 +55,14 @@ pub fn run(context: &Context, call: &Invocation) -> Result<ExitCode> {
     let mut findings = Vec::new();
     configuration(context, &mut findings);
     host_name(context, &mut findings);
-    system(&mut findings);
+    system(clock::stamp(), &mut findings);
+    causes::program(context, &mut findings);
     servant(context, &mut findings);
     spool(context, &mut findings);
     mailbox(context, &mut findings);
     smarthosts(context, &mut findings);
     direct(context, &mut findings);
+    causes::ports(context, &mut findings);
     guests::look(context, &mut findings);
     trust::look(context, &mut findings);
     if call.json {
@@ -158,10 +162,9 @@ fn host_name(context: &Context, findings: &mut Vec<Finding>) {
 }
 
 /// The clock: behind most certificate errors of small machines there is one that starts in 1970.
-fn system(findings: &mut Vec<Finding>) {
+fn system(now: Stamp, findings: &mut Vec<Finding>) {
     /// 2026-01-01, before which no minimta was made.
     const FIRST: i64 = 1_767_225_600;
-    let now = clock::stamp();
     let (grade, text) = match now.unix < FIRST {
         true => (
             Grade::Error,
@@ -252,8 +255,9 @@ fn smarthosts(context: &Context, findings: &mut Vec<Finding>) {
     for smarthost in &context.config.smarthosts {
         let thing = format!("smarthost {}:{}", smarthost.host, smarthost.port);
         secret(smarthost, findings);
+        causes::authorities(smarthost, findings);
         match Connection::open(smarthost.into(), &outgoing) {
-            Ok(connection) => {
+            Ok(mut connection) => {
                 let login = smarthost
                     .login
                     .as_ref()
@@ -265,6 +269,7 @@ fn smarthosts(context: &Context, findings: &mut Vec<Finding>) {
                     thing,
                     format!("{}{login}", connection.protection()),
                 );
+                causes::sender(context, smarthost, &mut connection, findings);
                 connection.close();
             }
             Err(outcome) => add(findings, Grade::Error, thing, outcome.words()),
@@ -279,7 +284,8 @@ fn direct(context: &Context, findings: &mut Vec<Finding>) {
     if !config.smarthosts.is_empty() && !by_route {
         return;
     }
-    match exchange::resolver(config).check() {
+    let dns = exchange::resolver(config);
+    match dns.check() {
         Ok(servers) => add(findings, Grade::Ok, "name servers", servers),
         Err(why) => {
             let text = format!(
@@ -294,6 +300,7 @@ fn direct(context: &Context, findings: &mut Vec<Finding>) {
         config.remote.port
     );
     add(findings, Grade::Ok, "direct delivery", text);
+    causes::repute(context, &dns, findings);
 }
 
 /// A password that everybody can read is nobody's.
@@ -312,5 +319,25 @@ fn secret(smarthost: &Smarthost, findings: &mut Vec<Finding>) {
         }
         Ok(_) => add(findings, Grade::Ok, thing, "closed to others"),
         Err(e) => add(findings, Grade::Error, thing, words(&e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine without a battery starts in 1970, and every certificate is then of the future.
+    #[test]
+    fn a_clock_that_was_not_set_is_an_error_with_its_remedy() {
+        for (unix, grade) in [(60, Grade::Error), (1_795_608_000, Grade::Ok)] {
+            let mut findings = Vec::new();
+            system(Stamp::utc(unix), &mut findings);
+            assert_eq!(findings.len(), 1);
+            assert_eq!(findings[0].grade, grade);
+            let told = findings[0]
+                .text
+                .contains("set it, or no certificate can be checked");
+            assert_eq!(told, grade == Grade::Error, "{}", findings[0].text);
+        }
     }
 }

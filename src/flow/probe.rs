@@ -118,7 +118,11 @@ fn try_one<'a>(
 }
 
 /// Whom others see as the sender.
-fn leaving(context: &Context, from: Option<&Mailbox>, sender: Option<&Mailbox>) -> Option<Mailbox> {
+pub fn leaving(
+    context: &Context,
+    from: Option<&Mailbox>,
+    sender: Option<&Mailbox>,
+) -> Option<Mailbox> {
     let (rewriting, own) = (
         &context.config.rewrite.leaving,
         own_domains(&context.config),

@@ -133,6 +133,21 @@ impl<'a> Connection<'a> {
         self.dialogue.wire.certificate().and_then(x509::words)
     }
 
+    /// Asks whether the server would take mail from somebody, and sends none.
+    ///
+    /// # Errors
+    /// What the server said against it.
+    pub fn offer(&mut self, sender: &Mailbox) -> Result<(), String> {
+        let reply = self
+            .dialogue
+            .ask(&format!("MAIL FROM:<{sender}>"))
+            .map_err(|trouble| trouble.text)?;
+        match reply.class() {
+            2 => Ok(()),
+            _ => Err(format!("{} {}", reply.code, reply.text())),
+        }
+    }
+
     /// Asks whether the server would take mail from `sender` to `recipient`, and sends none.
     ///
     /// # Errors

@@ -1,0 +1,206 @@
+//! What `--check` looks at because it so often is why mail does not flow: the program's own rights, another program at
+//! the port, a provider that takes no mail from this sender, what strangers find about this machine in DNS.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
+use std::os::unix::fs::MetadataExt;
+
+use super::{Finding, Grade, add};
+use crate::config::{Endpoint, Smarthost};
+use crate::flow::probe::leaving;
+use crate::flow::send::Connection;
+use crate::flow::{Context, parent};
+use crate::host::dns::Dns;
+use crate::host::{accounts, presence, privilege, words};
+use crate::proto::address::Mailbox;
+use crate::proto::mx::NoAnswer;
+
+/// The program itself: only with the group of the queue can others than root hand in mail.
+pub fn program(context: &Context, findings: &mut Vec<Finding>) {
+    let (true, Ok(Some(servant))) = (privilege::is_root(), parent::servant(context)) else {
+        return;
+    };
+    let Ok((path, about)) =
+        std::env::current_exe().and_then(|path| Ok((path.clone(), path.metadata()?)))
+    else {
+        return;
+    };
+    let thing = format!("program {}", path.display());
+    let path = path.display();
+    if about.mode() & 0o4000 != 0 {
+        let text = format!("it is set-user-id, which it must never be; chmod u-s {path}");
+        add(findings, Grade::Error, thing, text);
+    } else if about.mode() & 0o2000 == 0 || about.gid() != servant.gid {
+        let name = &servant.name;
+        let text = format!(
+            "it is not set-group-id {name}, so only root can hand in mail; chown root:{name} {path}; chmod 2755 {path}"
+        );
+        add(findings, Grade::Warning, thing, text);
+    } else {
+        add(findings, Grade::Ok, thing, "all users can hand in mail");
+    }
+}
+
+/// The places to listen at: they are ours, or free.
+pub fn ports(context: &Context, findings: &mut Vec<Finding>) {
+    if presence::find(&context.config.queue.run).is_some() {
+        return add(findings, Grade::Ok, "daemon", "one runs");
+    }
+    for place in context.config.listen.places().into_iter().flatten() {
+        let Endpoint::Tcp(address) = place else {
+            continue;
+        };
+        // Nobody comes in: it is closed at once.
+        if let Err(e) = TcpListener::bind(address)
+            && e.kind() == io::ErrorKind::AddrInUse
+        {
+            let text = format!(
+                "another program listens at {address}, so minimta -bd cannot; stop it (ss -ltnp says which it is) or name another place in \
+                 [listen]; if it is systemd, for minimta.socket, all is well"
+            );
+            add(
+                findings,
+                Grade::Warning,
+                format!("port {}", address.port()),
+                text,
+            );
+        }
+    }
+}
+
+/// The authorities that a smarthost's certificate is checked by, where the configuration names them.
+pub fn authorities(smarthost: &Smarthost, findings: &mut Vec<Finding>) {
+    if let Some(file) = &smarthost.ca_file
+        && let Err(e) = std::fs::File::open(file)
+    {
+        let text = format!(
+            "{}: no certificate of {} can be checked; put the authority's there, in PEM, or remove ca_file for those of the system",
+            words(&e),
+            smarthost.host
+        );
+        add(
+            findings,
+            Grade::Error,
+            format!("ca_file {}", file.display()),
+            text,
+        );
+    }
+}
+
+/// Whether a provider that lets us in takes mail from whom it would come.
+pub fn sender(
+    context: &Context,
+    smarthost: &Smarthost,
+    connection: &mut Connection<'_>,
+    findings: &mut Vec<Finding>,
+) {
+    let own = Mailbox::new(accounts::caller().name, context.config.hostname.clone()).ok();
+    let Some(sender) = leaving(context, smarthost.from.as_ref(), own.as_ref()) else {
+        return;
+    };
+    let Err(said) = connection.offer(&sender) else {
+        return;
+    };
+    let login = smarthost.login.as_ref().map(|l| l.user.as_str());
+    let remedy = match login.filter(|user| user.contains('@')) {
+        Some(user) => format!("set from = \"{user}\" in [smarthost]"),
+        None => "set from in [smarthost] to the address it knows you by, or senders in [rewrite]"
+            .to_owned(),
+    };
+    add(
+        findings,
+        Grade::Error,
+        format!("sender {sender}"),
+        format!(
+            "{} does not take mail from it: {said}; {remedy}",
+            smarthost.host
+        ),
+    );
+}
+
+/// What servers look up before they take mail straight from here.
+pub fn repute(context: &Context, dns: &Dns, findings: &mut Vec<Finding>) {
+    let own = Mailbox::new(accounts::caller().name, context.config.hostname.clone()).ok();
+    if let Some(sender) = leaving(context, None, own.as_ref()) {
+        let domain = sender.domain().to_string();
+        let (grade, text) = spf(&domain, dns.txt(&domain));
+        add(findings, grade, format!("SPF of {domain}"), text);
+    }
+    if let Some(address) = outward() {
+        let (grade, text) = reverse(dns.pointer(address));
+        add(findings, grade, format!("reverse name of {address}"), text);
+    }
+}
+
+fn spf(domain: &str, records: Result<Vec<String>, NoAnswer>) -> (Grade, String) {
+    match records {
+        Ok(records) if records.iter().any(|r| r.starts_with("v=spf1")) => {
+            (Grade::Ok, "there is a record".to_owned())
+        }
+        Ok(_) | Err(NoAnswer::NoData | NoAnswer::NoSuchDomain) => (
+            Grade::Warning,
+            format!(
+                "there is no record, and many servers refuse mail without; publish a TXT record at {domain} such as \"v=spf1 a mx -all\""
+            ),
+        ),
+        Err(NoAnswer::Temporary(why)) => (Grade::Warning, format!("it cannot be told: {why}")),
+    }
+}
+
+fn reverse(names: Result<Vec<String>, NoAnswer>) -> (Grade, String) {
+    match names {
+        Ok(names) if !names.is_empty() => (Grade::Ok, names.join(", ")),
+        Ok(_) | Err(NoAnswer::NoData | NoAnswer::NoSuchDomain) => (
+            Grade::Warning,
+            "it has none, and many servers refuse mail from such an address; who gives you the address can set it, or a [smarthost] sends for you"
+                .to_owned(),
+        ),
+        Err(NoAnswer::Temporary(why)) => (Grade::Warning, format!("it cannot be told: {why}")),
+    }
+}
+
+/// The address that others see, when it is this machine's own: behind a router that translates it, it cannot be told.
+fn outward() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // The system chooses the way; nothing is sent to the address, which is for examples.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    match socket.local_addr().ok()?.ip() {
+        IpAddr::V4(ip) if ip.is_private() || ip.is_loopback() || ip.is_link_local() => None,
+        ip => Some(ip),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_strangers_look_up_is_told_with_a_remedy() {
+        let rows = [
+            (
+                spf("a.example", Ok(vec!["v=spf1 -all".into()])),
+                Grade::Ok,
+                "there is a record",
+            ),
+            (
+                spf("a.example", Ok(vec!["other".into()])),
+                Grade::Warning,
+                "publish a TXT record at a.example",
+            ),
+            (
+                reverse(Ok(vec!["pi.example".into()])),
+                Grade::Ok,
+                "pi.example",
+            ),
+            (
+                reverse(Ok(Vec::new())),
+                Grade::Warning,
+                "who gives you the address can set it",
+            ),
+        ];
+        for ((grade, text), expected, part) in rows {
+            assert_eq!(grade, expected, "{text}");
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}
