@@ -17,7 +17,7 @@ RELEASE = $(CARGO_TARGET_DIR)/release/minimta
 DEBUG   = $(CARGO_TARGET_DIR)/debug/minimta
 # What mandoc says of manuals that are not installed on this machine.
 UNLINTED = referenced manual not found\|outdated mandoc.db
-MANUALS = etc/man/minimta.8 etc/man/minimta.toml.5 etc/man/minimta-queue.5
+MANUALS = etc/man/minimta.8 etc/man/minimta.toml.5 etc/man/minimta-queue.5 etc/man/minimta-aliases.5
 
 .PHONY: all help demo test soak powercut faults lint bench fuzz order interop size install uninstall deb packages-test clean
 

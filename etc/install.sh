@@ -57,6 +57,7 @@ manuals() {
     say "man8/minimta.8 minimta.8"
     say "man5/minimta.toml.5 minimta.toml.5"
     say "man5/minimta-queue.5 minimta-queue.5"
+    say "man5/minimta-aliases.5 minimta-aliases.5"
 }
 
 # is_ours PLACE TARGET: whether a link leads to this program.
@@ -128,6 +129,8 @@ install_all() {
     if [ ! -e "$DESTDIR$SYSCONFDIR/cron.d/minimta" ] && { [ -n "$DESTDIR" ] || [ -d "$SYSCONFDIR/cron.d" ]; }; then
         put 0644 "$HERE/cron/minimta" "$SYSCONFDIR/cron.d/minimta"
     fi
+    # A package leaves it to the machine: other programs know this file as well.
+    if live && [ ! -e "$SYSCONFDIR/aliases" ]; then put 0644 "$HERE/aliases" "$SYSCONFDIR/aliases"; fi
     if live; then
         rights
         # What was there keeps the rights it was given.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result, words};
 use crate::proto::address::{Domain, Mailbox};
+use crate::proto::alias::Target;
 use crate::proto::network::Network;
 use crate::proto::rewrite::Rewriting;
 use crate::proto::route::{Protection, Route};
@@ -388,6 +389,16 @@ pub enum Judgement {
 pub struct Local {
     /// `mailbox`: `~/Maildir/` (a Maildir) or `~/mbox` (an mbox); `~` is the home, `%u` the user's name.
     pub mailbox: String,
+    /// `aliases`; the file need not be there.
+    pub aliases: PathBuf,
+    /// `alias_user`: whose rights commands and files of the alias file get.
+    pub alias_user: String,
+    /// `forward`: whether ~/.forward counts.
+    pub forward: bool,
+    /// `delimiter`: between a user's name and a detail.
+    pub delimiter: Option<char>,
+    /// `unknown_user`: who gets mail for nobody; `None`: it is refused.
+    pub unknown_user: Option<Target>,
 }
 
 /// `[remote]`: mail to hosts that nobody has a contract with.

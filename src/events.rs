@@ -7,7 +7,8 @@ use std::fmt::Display;
 
 use log::{info, warn};
 
-use crate::proto::envelope::{Envelope, Outcome, Verdict};
+use crate::proto::end::End;
+use crate::proto::envelope::{Envelope, Outcome, Recipient, Verdict};
 
 /// A message was accepted and is on the disk.
 pub fn queued(id: &str, envelope: &Envelope, size: u64, message_id: &str) {
@@ -104,6 +105,29 @@ pub fn auth_fail(client: &str, user: &str, why: &dyn Display) {
         quoted(&user.get(..most).unwrap_or_default()),
         quoted(why)
     );
+}
+
+/// Others have taken the place of a recipient.
+pub fn expanded(id: &str, to: &dyn Display, new: &[Recipient]) {
+    const MOST: usize = 20;
+    let mut into: Vec<String> = new.iter().take(MOST).map(place).collect();
+    if new.len() > MOST {
+        into.push(format!("and {} more", new.len() - MOST));
+    }
+    info!(
+        "{id} expanded to={} into={}",
+        quoted(to),
+        quoted(&into.join(", "))
+    );
+}
+
+fn place(recipient: &Recipient) -> String {
+    let origin = recipient.origin.as_ref();
+    match origin.and_then(|o| o.end.as_ref()) {
+        Some(End::File(path)) => path.clone(),
+        Some(End::Pipe(line)) => format!("|{line}"),
+        Some(End::Mailbox) | None => recipient.address.to_string(),
+    }
 }
 
 /// An attempt for one recipient ended.

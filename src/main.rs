@@ -23,8 +23,8 @@ use config::{Config, System};
 use error::{Error, Result};
 use flow::helpers::Keeper;
 use flow::{
-    Context, admin, check, daemon, dkim_key, helper, import, parent, password, probe, queue,
-    status, stdio, submit,
+    Context, admin, check, daemon, dkim_key, helper, import, newaliases, parent, password, probe,
+    queue, status, stdio, submit, verify,
 };
 use host::channel::Channel;
 use host::{accounts, logging, privilege};
@@ -136,10 +136,7 @@ fn run(program: &str) -> Result<ExitCode> {
         let is_mail = matches!(
             call.mode,
             Mode::Submit | Mode::Smtp | Mode::List | Mode::Status | Mode::Show(_)
-        ) || matches!(
-            call.mode,
-            Mode::Remove | Mode::Hold | Mode::Release | Mode::Verify
-        );
+        ) || matches!(call.mode, Mode::Remove | Mode::Hold | Mode::Release);
         if is_mail {
             privilege::act_as(servant).map_err(Error::Os)?;
         }
@@ -165,7 +162,7 @@ fn run(program: &str) -> Result<ExitCode> {
             let late = status::run(&context, &call)?;
             return Ok(ExitCode::from(if late { 75 } else { 0 }));
         }
-        Mode::Verify => admin::verify(&context, &call)?,
+        Mode::Verify => verify::run(&context, &call)?,
         Mode::Show(id) => admin::show(&context, id)?,
         Mode::Remove => admin::remove(&context, &call.arguments)?,
         Mode::Hold => admin::hold(&context, &call.arguments)?,
@@ -173,9 +170,7 @@ fn run(program: &str) -> Result<ExitCode> {
         Mode::DkimKey(domain) => dkim_key::run(&context, domain)?,
         Mode::Check => return check::run(&context, &call),
         Mode::Test(address) => probe::test(&context, address)?,
-        Mode::Aliases => {
-            say("there is no alias file in this version, so there is nothing to check\n")
-        }
+        Mode::Aliases => return Ok(newaliases::run(&context)),
         Mode::Daemon => return daemon::run(context, &call).map(|()| ExitCode::SUCCESS),
         Mode::Help | Mode::Version | Mode::Password | Mode::Import => {}
     }

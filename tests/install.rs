@@ -99,6 +99,7 @@ const INSTALLED: &[&str] = &[
     "0644 /usr/lib/systemd/system/minimta.service",
     "0644 /usr/lib/systemd/system/minimta.socket",
     "0644 /usr/lib/tmpfiles.d/minimta.conf",
+    "0644 /usr/share/man/man5/minimta-aliases.5",
     "0644 /usr/share/man/man5/minimta-queue.5",
     "0644 /usr/share/man/man5/minimta.toml.5",
     "0644 /usr/share/man/man8/minimta.8",

@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod alias;
 mod architecture;
 mod bounce;
 mod callers;

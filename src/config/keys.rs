@@ -468,6 +468,56 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        section: "local",
+        name: "aliases",
+        shown: Shown::Default(r#""/etc/aliases""#),
+        doc: "Whom mail for a name is for: aliases(5), in the form of sendmail. Without the file there are none.",
+        set: |draft, v| {
+            draft.config.local.aliases = value::path(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "local",
+        name: "alias_user",
+        shown: Shown::Default(r#""nobody""#),
+        doc: "As whom commands run and files are written that the alias file names; never root.",
+        set: |draft, v| {
+            draft.config.local.alias_user = value::alias_user(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "local",
+        name: "forward",
+        shown: Shown::Default("true"),
+        doc: "Whether users, but not root, may send their mail elsewhere with a file ~/.forward.",
+        set: |draft, v| {
+            draft.config.local.forward = value::flag(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "local",
+        name: "delimiter",
+        shown: Shown::Default(r#""+""#),
+        doc: "What separates a name from a detail that its user may add: alice+shop is alice. Empty for nothing.",
+        set: |draft, v| {
+            draft.config.local.delimiter = value::delimiter(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "local",
+        name: "unknown_user",
+        shown: Shown::Default(r#""refuse""#),
+        doc: "Who gets mail for names that nobody has: an address, a user or an alias; or refuse.",
+        set: |draft, v| {
+            draft.config.local.unknown_user = value::unknown_user(v)?;
+            Ok(())
+        },
+    },
+    Key {
         section: "remote",
         name: "port",
         shown: Shown::Default(r#"25"#),

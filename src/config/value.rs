@@ -9,6 +9,7 @@ use super::document::Value;
 use super::report::printable;
 use super::{Endpoint, LogTo};
 use crate::proto::address::{Domain, Mailbox};
+use crate::proto::alias::{Place, Target, read_list};
 use crate::proto::network::Network;
 use crate::proto::screen::List;
 
@@ -469,6 +470,66 @@ pub fn local_mailbox(value: &Value) -> Result<String, Wrong> {
         return Err(wrong().because("only u may follow a %"));
     }
     Ok(path)
+}
+
+/// Whose rights the commands of the alias file get.
+pub fn alias_user(value: &Value) -> Result<String, Wrong> {
+    let wrong = || {
+        Wrong::new(
+            "the name of a user without rights, such as \"nobody\"",
+            value,
+        )
+    };
+    let name = text(value).map_err(|_| wrong())?;
+    if name == "root" {
+        return Err(wrong().because("nothing of the alias file runs as root"));
+    }
+    if name.is_empty()
+        || !name
+            .chars()
+            .all(|c| c.is_alphanumeric() || "._-".contains(c))
+    {
+        return Err(wrong());
+    }
+    Ok(name)
+}
+
+/// What separates a user from a detail.
+pub fn delimiter(value: &Value) -> Result<Option<char>, Wrong> {
+    let wrong = || {
+        Wrong::new(
+            "one character such as \"+\" or \"-\", or \"\" for none",
+            value,
+        )
+    };
+    let text = text(value).map_err(|_| wrong())?;
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        (None, _) => Ok(None),
+        (Some(c), None) if "+-=_.~!#*%".contains(c) => Ok(Some(c)),
+        _ => Err(wrong()),
+    }
+}
+
+/// Who gets mail for nobody.
+pub fn unknown_user(value: &Value) -> Result<Option<Target>, Wrong> {
+    let wrong = || {
+        Wrong::new(
+            "\"refuse\", or an address, a user or an alias such as \"root\"",
+            value,
+        )
+    };
+    let text = text(value).map_err(|_| wrong())?;
+    if text == "refuse" {
+        return Ok(None);
+    }
+    match read_list(&text, Place::Include) {
+        Ok(targets) => match <[Target; 1]>::try_from(targets) {
+            Ok([target @ (Target::Name(_) | Target::Address(_))]) => Ok(Some(target)),
+            _ => Err(wrong()),
+        },
+        Err(_) => Err(wrong()),
+    }
 }
 
 /// Where log lines go.

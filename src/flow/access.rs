@@ -2,7 +2,8 @@
 //! spool and of its configuration while a session runs.
 //!
 //! 1. A sender is refused when the client has logged in and it is none of his addresses.
-//! 2. A recipient of this machine must exist; postmaster always does (RFC 5321 4.5.1).
+//! 2. A recipient of this machine must be a user or an alias, unless `[local] unknown_user` takes all names;
+//!    postmaster always is (RFC 5321 4.5.1). When the aliases cannot be read, the client comes again.
 //! 3. A recipient elsewhere is taken for `relay_to`, and from clients that may send anywhere: users of this machine,
 //!    clients in `relay_from`, and users who have logged in. Everything else is 550 5.7.1: nothing in this file
 //!    can make this machine an open relay, and the configuration refuses networks that could.
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use super::defence::{Defence, Screen};
 use super::judge::Judge;
-use super::{Context, deliver, exchange, queue};
+use super::{Context, exchange, expand, queue};
 use crate::config::Config;
 use crate::events;
 use crate::host::clock;
@@ -248,12 +249,9 @@ impl Guest<'_> {
     }
 
     fn exists(&self, address: &Mailbox) -> Result<(), Reply> {
-        if address.local().eq_ignore_ascii_case("postmaster") {
-            return Ok(());
-        }
-        match deliver::account(self.context, address) {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => {
+        match expand::is_known(self.context, address) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
                 let text = format!("there is no user {} here", address.local());
                 Err(replies::NO_SUCH_USER.with_text(text))
             }
@@ -372,6 +370,7 @@ fn may_send_as(user: &str, more: &[Sender], sender: &Mailbox, domains: &[Domain]
 
 #[cfg(test)]
 mod tests {
+    use super::super::aliases::Aliases;
     use super::*;
     use crate::config::{Config, System};
     use crate::host::spool::Spool;
@@ -422,6 +421,7 @@ mod tests {
                 folder,
                 access: Access::new(&config),
                 context: Context {
+                    aliases: Arc::new(Aliases::new(&config.local.aliases)),
                     ledger: std::sync::Arc::new(crate::host::ledger::Ledger::new(spool.root())),
                     config,
                     spool,

@@ -1,9 +1,7 @@
-//! What an admin does with the queue: list it, show, hold, release and remove messages, ask where mail would go.
+//! What an admin does with the queue: list it, show, hold, release and remove messages.
 
 use std::io::{Read, Write};
 
-use super::exchange::in_words;
-use super::links::Shared;
 use super::queue::{self, said};
 use super::settle::policy;
 use super::{Context, deliver, intake};
@@ -13,11 +11,8 @@ use crate::events;
 use crate::host::spool::{Folder, Item, is_id};
 use crate::host::{accounts, clock, words};
 use crate::json::Json;
-use crate::proto::address::Mailbox;
 use crate::proto::date::Stamp;
-use crate::proto::envelope::{Envelope, Outcome, Parsed, Progress, Verdict};
-use crate::proto::reply::Enhanced;
-use crate::proto::route::Hop;
+use crate::proto::envelope::{Envelope, Parsed, Progress};
 
 /// A message of the queue, as a list shows it.
 pub struct Listed {
@@ -379,101 +374,11 @@ fn find(context: &Context, id: &str) -> Result<Item> {
     found.ok_or_else(|| Error::Data(format!("{id}: {why}; mailq lists them")))
 }
 
-/// `-bv`: where the mail of each address would go. No mail server is connected to.
-///
-/// # Errors
-/// `NoUser` or `Data` when there is an address that mail cannot go to.
-pub fn verify(context: &Context, call: &Invocation) -> Result<()> {
-    if call.arguments.is_empty() {
-        return Err(Error::Usage("-bv needs addresses to verify".to_owned()));
-    }
-    let (mut result, mut found) = (Ok(()), Vec::new());
-    for text in &call.arguments {
-        let (route, fault) = destination(context, text);
-        if call.json {
-            let deliverable = if fault.is_none() {
-                Json::True
-            } else {
-                Json::False
-            };
-            found.push(Json::Object(vec![
-                ("address", Json::text(text)),
-                ("deliverable", deliverable),
-                ("route", Json::text(&route)),
-            ]));
-        } else {
-            say(&format!("{text}: {route}\n"));
-        }
-        result = fault.map_or(result, Err);
-    }
-    if call.json {
-        say(&format!("{}\n", Json::Array(found)));
-    }
-    result
-}
-
-/// What would become of mail for an address, in words, and the error if nothing would.
-pub fn destination(context: &Context, text: &str) -> (String, Option<Error>) {
-    let address = match Mailbox::qualify(text, &context.config.hostname) {
-        Ok(address) => address,
-        Err(why) => {
-            let why = format!("not a valid address: {why}");
-            return (why.clone(), Some(Error::Data(format!("{text} is {why}"))));
-        }
-    };
-    match queue::hop(context, &address) {
-        Hop::Local => match deliver::account(context, &address) {
-            Ok(Some(account)) => {
-                let place = deliver::place(context, &account);
-                (format!("local user {}, {place}", account.name), None)
-            }
-            Ok(None) => {
-                let why = format!("there is no user {} here", address.local());
-                (why.clone(), Some(Error::NoUser(why)))
-            }
-            Err(why) => (why.clone(), Some(Error::TempFail(why))),
-        },
-        Hop::Smarthost => {
-            let hosts = context
-                .config
-                .smarthosts
-                .iter()
-                .map(|s| format!("{}:{}", s.host, s.port));
-            (
-                format!("smarthost {}", hosts.collect::<Vec<_>>().join(", then ")),
-                None,
-            )
-        }
-        Hop::Host(peer, _) => (format!("{}:{}", peer.host, peer.port), None),
-        Hop::Lmtp(peer) => (format!("LMTP at {}", place(&peer.host, peer.port)), None),
-        Hop::Mx(domain, _) => match Shared::new(context).hosts(&domain) {
-            Ok(hosts) => (format!("mail server {}", in_words(&hosts)), None),
-            Err(outcome) => (outcome.text.clone(), Some(no_route(text, &outcome))),
-        },
-        Hop::Refuse(why) => {
-            let why = format!("refused by a [[route]]: {}", why.text);
-            let sentence = format!("{text}: {why}");
-            (why, Some(Error::Unavailable(sentence)))
-        }
-    }
-}
-
 /// Where a server is: a socket of this system has no port.
 pub fn place(host: &str, port: u16) -> String {
     match port {
         0 => host.to_owned(),
         port => format!("{host}:{port}"),
-    }
-}
-
-/// Why mail would not go out, as an error of this program.
-fn no_route(text: &str, outcome: &Outcome) -> Error {
-    let sentence = format!("{text}: {}", outcome.text);
-    match (outcome.verdict, outcome.enhanced) {
-        (Verdict::Deferred, _) => Error::TempFail(sentence),
-        // There is no such domain (RFC 3463 3.2).
-        (_, Enhanced(5, 1, 2)) => Error::NoHost(sentence),
-        _ => Error::Unavailable(sentence),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A report of what became of a message, spooled like any other mail.
 
 use std::io;
+use std::sync::Arc;
 
 use super::settle::policy;
 use super::{Context, text};
@@ -31,7 +32,12 @@ pub fn report(
     about: &[(usize, Outcome)],
     now: i64,
 ) -> Result<String> {
-    let envelope = claim.envelope();
+    let mut envelope = claim.envelope();
+    if envelope.sender.mailbox().is_some_and(|sender| sender != to) {
+        // What its sender asked for is nothing to the owner of a list.
+        let own = Arc::make_mut(&mut envelope);
+        (own.ret, own.envid) = (None, None);
+    }
     // Mail that must be kept from others does not come back whole, whatever was asked (RFC 8689 5).
     let ret = match envelope.requiretls {
         true => Some(Ret::Headers),

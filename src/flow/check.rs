@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::ends::Place;
 use super::links::Shared;
 use super::send::Connection;
-use super::{Context, deliver, exchange, parent};
+use super::{Context, deliver, exchange, newaliases, parent};
 use crate::cli::{Invocation, say};
 use crate::config::{Password, Smarthost};
 use crate::error::Result;
@@ -60,6 +60,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<ExitCode> {
     servant(context, &mut findings);
     spool(context, &mut findings);
     mailbox(context, &mut findings);
+    aliases(context, &mut findings);
     smarthosts(context, &mut findings);
     direct(context, &mut findings);
     causes::ports(context, &mut findings);
@@ -245,6 +246,40 @@ fn mailbox(context: &Context, findings: &mut Vec<Finding>) {
                 account.name
             );
             add(findings, Grade::Warning, thing, text);
+        }
+    }
+}
+
+fn aliases(context: &Context, findings: &mut Vec<Finding>) {
+    let file = context.aliases.path().display().to_string();
+    let survey = match newaliases::survey(context) {
+        Ok(survey) => survey,
+        Err(sentence) => return add(findings, Grade::Error, file, sentence),
+    };
+    for (grade, faults) in [
+        (Grade::Error, &survey.errors),
+        (Grade::Warning, &survey.warnings),
+    ] {
+        for fault in faults {
+            add(findings, grade, &file, fault.to_string());
+        }
+    }
+    if survey.exists && survey.errors.is_empty() {
+        add(findings, Grade::Ok, &file, survey.in_words());
+    }
+    if !survey.has_root {
+        let text = "there is no alias for root, whose mail nobody may ever read; add a line such as: \
+                    root: you@example.org";
+        add(findings, Grade::Warning, &file, text);
+    }
+    let user = &context.config.local.alias_user;
+    match accounts::find(user) {
+        Ok(Some(account)) if account.uid != 0 => {}
+        _ => {
+            let text = format!(
+                "there is no user {user} who is not root, so commands and files of the alias file wait; name another"
+            );
+            add(findings, Grade::Warning, "[local] alias_user", text);
         }
     }
 }

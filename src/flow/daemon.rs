@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::Context;
 use super::access::Kind;
+use super::aliases::Aliases;
 use super::attend::{self, Service, attend};
 use super::connections::{Connections, LEAVING};
 use super::doors::Doors;
@@ -292,6 +293,7 @@ impl Daemon<'_> {
         self.pool.set_limit(config.listen.max_connections + PARKED);
         let old = &self.service.context;
         let context = Context {
+            aliases: Arc::new(Aliases::new(&config.local.aliases)),
             config,
             spool,
             ledger,

@@ -9,17 +9,17 @@ use std::os::unix::fs::MetadataExt;
 
 use super::ends::{self, Place, deferred};
 use super::helpers::Helpers;
-use super::{Context, Damaged, Outcomes, helper, text};
+use super::{Context, Damaged, Outcomes, expand, helper, text};
 use crate::host::accounts::{self, Account};
 use crate::host::spool::Claim;
 use crate::host::{privilege, words};
-use crate::proto::address::{Mailbox, ReversePath};
+use crate::proto::address::Mailbox;
 use crate::proto::end::End;
 use crate::proto::envelope::{Envelope, Outcome, Recipient, Verdict};
 use crate::proto::handover::{Letter, Whom};
 use crate::proto::header::Header;
 use crate::proto::reply::Enhanced;
-use crate::proto::route::{Hop, is_role};
+use crate::proto::route::Hop;
 
 /// Delivers a message to those of its recipients whose indices are given.
 ///
@@ -42,14 +42,29 @@ pub fn deliver(
     Ok(outcomes)
 }
 
-/// Whether this process can end the wait of a recipient: it is remote, or there are helpers, or it is this user's, or
-/// nobody else works on this spool.
+/// Whether this process can do something for a recipient: he is elsewhere, or his mail can be delivered here, or others
+/// stand for him, or nobody does.
 pub fn is_ours_to_try(context: &Context, claim: &Claim, index: usize) -> bool {
     let envelope = claim.envelope();
     let Some(recipient) = envelope.recipients.get(index) else {
         return false;
     };
-    if super::queue::hop(context, &recipient.address) != Hop::Local || context.keeper.is_some() {
+    let address = &recipient.address;
+    super::queue::hop(context, address) != Hop::Local
+        || may_deliver(context, recipient)
+        || match &recipient.origin {
+            Some(origin) => origin.user.is_none() && origin.end.is_none(),
+            None => {
+                expand::has_alias(context, address)
+                    || matches!(expand::account(context, address), Ok(None))
+            }
+        }
+}
+
+/// Whether this process may deliver to a recipient of this system: by helpers, or because he is whoever runs it, or
+/// because nobody else works on this spool.
+pub fn may_deliver(context: &Context, recipient: &Recipient) -> bool {
+    if context.keeper.is_some() {
         return true;
     }
     // In the right of the program's group nothing is written to where its caller may have put a link, and no command
@@ -57,8 +72,16 @@ pub fn is_ours_to_try(context: &Context, claim: &Claim, index: usize) -> bool {
     if privilege::has_group() {
         return false;
     }
-    owner(context) == Some(accounts::caller_uid())
-        || matches!(account(context, &recipient.address), Ok(Some(a)) if a.uid == accounts::caller_uid())
+    if owner(context) == Some(accounts::caller_uid()) {
+        return true;
+    }
+    let user = recipient.origin.as_ref().map(|o| o.user.as_deref());
+    let account = match user {
+        Some(Some(user)) => expand::named(user),
+        Some(None) => return false,
+        None => expand::account(context, &recipient.address),
+    };
+    matches!(account, Ok(Some(a)) if a.uid == accounts::caller_uid())
 }
 
 /// Who owns the spool, when it is there.
@@ -66,30 +89,6 @@ pub fn owner(context: &Context) -> Option<u32> {
     std::fs::metadata(context.spool.root())
         .ok()
         .map(|m| m.uid())
-}
-
-/// Whose mailbox an address of this system is. Postmaster and the like are root, or whoever owns a private
-/// system: someone reads their mail with no configuration at all (RFC 5321 4.5.1).
-///
-/// # Errors
-/// A sentence when the user database does not answer; that says nothing about the user.
-pub fn account(context: &Context, address: &Mailbox) -> Result<Option<Account>, String> {
-    let found = accounts::find(address.local())?;
-    if found.is_some() {
-        return Ok(found);
-    }
-    // A uid without an entry, as containers have them, still hears of what became of its mail.
-    let caller = accounts::caller();
-    if caller.name == address.local() {
-        return Ok(Some(caller));
-    }
-    if !is_role(address.local()) {
-        return Ok(None);
-    }
-    match owner(context).filter(|uid| *uid == accounts::caller_uid()) {
-        Some(_) => Ok(Some(accounts::caller())),
-        None => accounts::find("root"),
-    }
 }
 
 /// Tries one recipient.
@@ -118,10 +117,9 @@ fn to_one(
         return Ok(deferred(Enhanced(4, 2, 0), &text));
     }
     let address = &recipient.address;
-    let sender = recipient.origin.as_ref().and_then(|o| o.sender.clone());
     let letter = Letter {
         end: end.clone(),
-        sender: sender.map_or_else(|| envelope.sender.clone(), ReversePath::Mailbox),
+        sender: envelope.sender_for(recipient),
         recipient: address.clone(),
         first: first(envelope, recipient).clone(),
     };
@@ -138,7 +136,13 @@ fn to_one(
             return Ok(deferred(Enhanced(4, 3, 0), &text));
         }
     };
-    if looped.get() {
+    // What is in a mailbox has come to its end; a command may send it on.
+    let is_command = match end {
+        End::Mailbox => context.config.local.mailbox.starts_with('|'),
+        End::Pipe(_) => true,
+        End::File(_) => false,
+    };
+    if is_command && looped.get() {
         let text = format!("the message was delivered to {address} before; it runs in a loop");
         return Ok(failed(Enhanced(5, 4, 6), &text));
     }
@@ -160,8 +164,8 @@ fn owner_of(
 ) -> Result<(Whom, Account), Outcome> {
     let user = recipient.origin.as_ref().and_then(|o| o.user.as_deref());
     let found = match (end, user) {
-        (_, Some(name)) => accounts::find(name),
-        (End::Mailbox, None) => account(context, &recipient.address),
+        (_, Some(name)) => expand::named(name),
+        (End::Mailbox, None) => expand::account(context, &recipient.address),
         // Without root's help all is done in the right of whoever runs this.
         (End::File(_) | End::Pipe(_), None) => return Ok((Whom::Nobody, accounts::caller())),
     };
@@ -211,7 +215,7 @@ fn trace(letter: &Letter) -> String {
 }
 
 /// Whether a message was delivered to this address before: then it comes from there, and would again.
-fn was_here(header: &Header, address: &Mailbox) -> bool {
+pub fn was_here(header: &Header, address: &Mailbox) -> bool {
     let address = address.to_string();
     header.fields().iter().any(|field| {
         let text = field.body().trim_ascii();

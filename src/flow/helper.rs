@@ -20,10 +20,10 @@ use super::{Context, Damaged};
 use crate::error::{Error, Result};
 use crate::host::accounts::{self, Account};
 use crate::host::channel::Channel;
-use crate::host::privilege;
+use crate::host::{listed, privilege};
 use crate::proto::end::End;
 use crate::proto::envelope::Outcome;
-use crate::proto::handover::{ABORT, Letter, MAX_BLOCK, MAX_ORDER, Order, Whom, answer};
+use crate::proto::handover::{ABORT, Letter, MAX_BLOCK, MAX_ORDER, Order, Whom, announce, answer};
 use crate::proto::reply::Enhanced;
 
 /// How long the worker may stand still within a message.
@@ -104,7 +104,7 @@ pub fn account(context: &Context, whom: &Whom) -> Result<Account, String> {
             Some(mail) => mail,
             None => find(&context.config.user)?,
         },
-        Whom::Nobody => find("nobody")?,
+        Whom::Nobody => find(&context.config.local.alias_user)?,
     };
     if account.uid == 0 {
         return Err(format!(
@@ -141,11 +141,28 @@ impl Helper<'_> {
         while let Some(order) = next_order(&mut orders)? {
             let reply = match order {
                 Order::Deliver(letter) => answer(&self.deliver(&letter, &mut orders)?),
-                Order::Forward => return Err(garbage()),
+                Order::Forward(path) => {
+                    let read = self.forward(path.as_deref());
+                    answers.write_all(announce(&read).as_bytes())?;
+                    if let Ok(Some(octets)) = read {
+                        answers.write_all(&octets)?;
+                    }
+                    continue;
+                }
             };
             answers.write_all(reply.as_bytes())?;
         }
         Ok(())
+    }
+
+    /// The ~/.forward of the user, or a file that it includes.
+    fn forward(&self, path: Option<&str>) -> Result<Option<Vec<u8>>, String> {
+        match (self.whom, path) {
+            (Whom::User(_), None) => listed::read_forward(&self.account.home, self.account.uid),
+            (Whom::User(_), Some(path)) => listed::read_included(Path::new(path)),
+            // These have none.
+            (Whom::Root | Whom::Nobody, _) => Ok(None),
+        }
     }
 
     fn deliver(&self, letter: &Letter, orders: &mut impl Read) -> io::Result<Outcome> {

@@ -22,7 +22,9 @@ use crate::error::Error;
 use crate::host::channel::Channel;
 use crate::host::words;
 use crate::proto::envelope::Outcome;
-use crate::proto::handover::{ABORT, Letter, MAX_ANSWER, MAX_BLOCK, Order, Whom, read_answer};
+use crate::proto::handover::{
+    ABORT, Letter, MAX_ANSWER, MAX_BLOCK, Order, Whom, read_announced, read_answer,
+};
 use crate::proto::reply::Enhanced;
 
 /// Helpers at once; root's process makes some more, for those that are just ending.
@@ -117,16 +119,36 @@ impl Helpers {
         letter: &Letter,
         message: &mut dyn Read,
     ) -> Result<Outcome, Damaged> {
-        let (helper, stream) = match self.line(whom) {
-            Ok(line) => line,
-            Err(why) => return Ok(deferred(Enhanced(4, 3, 0), &why)),
-        };
-        let done = hand_over(&stream, &Order::Deliver(letter.clone()), message);
+        let order = Order::Deliver(letter.clone());
+        let done = self.talk(whom, |stream| hand_over(stream, &order, message));
+        done.unwrap_or_else(|why| Ok(deferred(Enhanced(4, 3, 0), &why)))
+    }
+
+    /// The ~/.forward of a user, or a file that it includes; `None` when it is not there.
+    ///
+    /// # Errors
+    /// A sentence: it must not be used, or there is no helper now.
+    pub fn forward(&self, user: &str, path: Option<&str>) -> Result<Option<Vec<u8>>, String> {
+        let order = Order::Forward(path.map(str::to_owned)).text();
+        self.talk(&Whom::User(user.to_owned()), |mut stream| {
+            stream.write_all(order.as_bytes())?;
+            read_file(stream)
+        })?
+    }
+
+    /// Says something to a helper, and hears its answer. An error of the talk is the end of its line.
+    fn talk<T>(
+        &self,
+        whom: &Whom,
+        say: impl FnOnce(&UnixStream) -> io::Result<T>,
+    ) -> Result<T, String> {
+        let (helper, stream) = self.line(whom)?;
+        let done = say(&stream);
         let mut helpers = lock(&self.helpers);
-        let outcome = match done {
-            Ok(outcome) => {
+        let heard = match done {
+            Ok(heard) => {
                 lock(&helper.idle).push(stream);
-                outcome
+                Ok(heard)
             }
             Err(error) => {
                 // The next one gets a new helper; those who still talk to this one may finish.
@@ -143,14 +165,16 @@ impl Helpers {
                     | io::ErrorKind::ConnectionReset => "ended without an answer".to_owned(),
                     _ => words(&error),
                 };
-                let sentence = format!("the process that delivers for {} {why}", whom.text());
-                Ok(deferred(Enhanced(4, 3, 0), &sentence))
+                Err(format!(
+                    "the process that delivers for {} {why}",
+                    whom.text()
+                ))
             }
         };
         drop(helper);
         self.freed.notify_all();
         drop(helpers);
-        outcome
+        heard
     }
 
     /// A line to a helper, who is made if there is none.
@@ -239,6 +263,31 @@ fn hand_over(
             &format!("cannot read the message to deliver: {}", words(&e)),
         )),
     })
+}
+
+/// What a helper has read.
+fn read_file(mut stream: &UnixStream) -> io::Result<Result<Option<Vec<u8>>, String>> {
+    // Octet by octet: what follows the line is the file.
+    let mut line = Vec::new();
+    let mut octet = [0];
+    loop {
+        stream.read_exact(&mut octet)?;
+        match octet {
+            [b'\n'] => break,
+            _ if line.len() >= MAX_ANSWER => return Err(io::ErrorKind::InvalidData.into()),
+            [octet] => line.push(octet),
+        }
+    }
+    let line = String::from_utf8(line).map_err(|_| io::ErrorKind::InvalidData)?;
+    match read_announced(&line).ok_or(io::ErrorKind::InvalidData)? {
+        Ok(Some(length)) => {
+            let mut octets = vec![0; length];
+            stream.read_exact(&mut octets)?;
+            Ok(Ok(Some(octets)))
+        }
+        Ok(None) => Ok(Ok(None)),
+        Err(why) => Ok(Err(why)),
+    }
 }
 
 /// One line, and nothing behind it.

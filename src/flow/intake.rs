@@ -10,7 +10,7 @@
 use std::net::IpAddr;
 
 use super::judge::{self, Inspection};
-use super::{Context, deliver, direct, queue};
+use super::{Context, direct, expand, queue};
 use crate::cli::complain;
 use crate::error::Error;
 use crate::events;
@@ -347,7 +347,7 @@ impl<'a> Intake<'a> {
 
     fn is_unknown(&self, address: &Mailbox) -> bool {
         queue::hop(self.context, address) == Hop::Local
-            && matches!(deliver::account(self.context, address), Ok(None))
+            && matches!(expand::is_known(self.context, address), Ok(false))
     }
 
     /// What is no address is named on standard error, and kept as a recipient that fails, so that its report takes

@@ -1,8 +1,8 @@
 //! The work of the queue, by next hop: a few workers at once in each lane, one message after the other, so that a
 //! connection serves many.
 //!
-//! A message stands in a lane for each hop that it needs, and is added again only when all of these are done: it is
-//! never in the hands of two workers for the same recipients.
+//! A message stands in a lane for each hop that it needs, and is added again only when all of these are done. Who
+//! works on it takes its recipients one by one (`Claim::take`), for an expansion may lead it to a hop where it is.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -94,6 +94,22 @@ impl State {
         others.any(|lane| lane.places() > 0 && (free || !lane.width.remote))
     }
 
+    /// Puts an errand into its lane; returned is whether somebody was waiting for it there.
+    fn push(&mut self, hop: Hop, width: Width, errand: Errand) -> bool {
+        let lane = self.lanes.entry(hop).or_insert_with(|| Lane {
+            waiting: VecDeque::new(),
+            workers: 0,
+            lingering: 0,
+            bell: Arc::default(),
+            width,
+        });
+        lane.waiting.push_back(errand);
+        if lane.lingering > 0 {
+            lane.bell.notify_one();
+        }
+        lane.lingering > 0
+    }
+
     fn wake_all(&self) {
         for lane in self.lanes.values().filter(|lane| lane.lingering > 0) {
             lane.bell.notify_all();
@@ -141,18 +157,22 @@ impl Lanes {
         // The errand itself goes into the last lane: whoever drops the last copy of a claim must be a worker.
         let copies = std::iter::repeat_n(errand, hops.len());
         for ((hop, width), errand) in hops.into_iter().zip(copies) {
-            let lane = state.lanes.entry(hop).or_insert_with(|| Lane {
-                waiting: VecDeque::new(),
-                workers: 0,
-                lingering: 0,
-                bell: Arc::default(),
-                width,
-            });
-            lane.waiting.push_back(errand);
-            if lane.lingering > 0 {
-                lane.bell.notify_one();
-            } else if state.remote >= self.remote {
+            if !state.push(hop, width, errand) && state.remote >= self.remote {
                 // Who keeps a connection for nothing may have the only place that this could get.
+                state.wake_all();
+            }
+        }
+    }
+
+    /// Adds more hops to a message of which an errand is not done yet: an expansion has led there.
+    pub fn more(&self, errand: &Errand, hops: Vec<(Hop, Width)>) {
+        let mut state = self.lock();
+        if let Some(open) = state.open.get_mut(&errand.item.id) {
+            *open += hops.len();
+            for (hop, width) in hops {
+                state.push(hop, width, errand.clone());
+            }
+            if state.remote >= self.remote {
                 state.wake_all();
             }
         }

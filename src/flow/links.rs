@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::connect::{Proof, Target, UNPROVEN};
@@ -24,7 +24,7 @@ use crate::host::tls;
 use crate::proto::address::{Domain, Mailbox, ReversePath};
 use crate::proto::client::REQUIRETLS;
 use crate::proto::dane::{self, Dane, Tlsa};
-use crate::proto::envelope::{Outcome, Recipient, Verdict};
+use crate::proto::envelope::{Facts, Outcome, Recipient, Verdict};
 use crate::proto::header::Header;
 use crate::proto::letter::Letter;
 use crate::proto::mx::{Host, NoAnswer};
@@ -508,7 +508,41 @@ fn all(indices: &[usize], outcome: &Outcome) -> Outcomes {
     indices.iter().map(|i| (*i, outcome.clone())).collect()
 }
 
+/// One letter for all who get the same: members of a list have another sender, and what a ~/.forward sends on says
+/// whose it is.
 fn deliver(
+    connection: &mut Connection<'_>,
+    config: &crate::config::Config,
+    from: Option<&Mailbox>,
+    seal: Option<&Seal<'_>>,
+    claim: &Claim,
+    indices: &[usize],
+) -> Result<Outcomes, Damaged> {
+    let envelope = claim.envelope();
+    let mut outcomes = Outcomes::new();
+    let mut left = indices.to_vec();
+    while let Some(first) = left.first().and_then(|i| envelope.recipients.get(*i)) {
+        let differs = |recipient: &Recipient| {
+            let of = |r: &Recipient| r.origin.as_ref().and_then(|o| o.through.clone());
+            envelope.sender_for(recipient) != envelope.sender_for(first)
+                || of(recipient) != of(first)
+        };
+        let (others, same): (Vec<usize>, Vec<usize>) = left
+            .iter()
+            .partition(|i| envelope.recipients.get(**i).is_none_or(differs));
+        match deliver_one(connection, config, from, seal, claim, &same) {
+            Ok(some) => outcomes.extend(some),
+            // That others have it must not be forgotten; the next attempt will find the damage.
+            Err(Damaged) if outcomes.is_empty() => return Err(Damaged),
+            Err(Damaged) => break,
+        }
+        left = others;
+    }
+    Ok(outcomes)
+}
+
+/// One letter.
+fn deliver_one(
     connection: &mut Connection<'_>,
     config: &crate::config::Config,
     from: Option<&Mailbox>,
@@ -521,20 +555,31 @@ fn deliver(
         .iter()
         .filter_map(|i| envelope.recipients.get(*i).map(|r| (*i, r)))
         .unzip();
+    let origin = recipients.first().and_then(|r| r.origin.as_ref());
+    let own_sender = recipients
+        .first()
+        .map_or(ReversePath::Null, |r| envelope.sender_for(r));
+    // What the sender asked for, the owner of a list did not.
+    let is_senders = own_sender == envelope.sender;
+    let through = origin.and_then(|o| o.through.as_ref().filter(|t| t.is_ascii()));
     let (leaving, own) = (&config.rewrite.leaving, own_domains(config));
     let sender = match from {
         // A report has no sender to be replaced: it must not be answered (RFC 5321 4.5.5).
-        Some(from) if envelope.sender != ReversePath::Null => ReversePath::Mailbox(from.clone()),
-        _ => leaving.sender(&envelope.sender, &own),
+        Some(from) if own_sender != ReversePath::Null => ReversePath::Mailbox(from.clone()),
+        _ => leaving.sender(&own_sender, &own),
     };
+    let stamp = through.map(|through| format!("Delivered-To: {through}\r\n"));
     let letter = Letter {
         sender: &sender,
         recipients: &recipients,
-        facts: claim.facts,
+        facts: Facts {
+            size: claim.facts.size + stamp.as_ref().map_or(0, |s| s.len() as u64),
+            ..claim.facts
+        },
         requiretls: envelope.requiretls,
         smtputf8: envelope.smtputf8 || sender.mailbox().is_some_and(|m| !m.is_ascii()),
-        ret: envelope.ret,
-        envid: envelope.envid.as_deref(),
+        ret: envelope.ret.filter(|_| is_senders),
+        envid: envelope.envid.as_deref().filter(|_| is_senders),
     };
     let change = |header: &mut Header| {
         leaving.header(header, &own);
@@ -550,6 +595,7 @@ fn deliver(
         } else {
             Box::new(claim.message())
         };
+        let message = Cursor::new(stamp.clone().unwrap_or_default()).chain(message);
         let copied = text::copy(message, take);
         damaged |= matches!(&copied, Err(e) if e.kind() == io::ErrorKind::InvalidData);
         copied

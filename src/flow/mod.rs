@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use aliases::Aliases;
 use helpers::Keeper;
 
 use crate::cli::Invocation;
@@ -14,6 +15,7 @@ use crate::proto::envelope::Outcome;
 
 pub mod access;
 pub mod admin;
+pub mod aliases;
 pub mod attend;
 pub mod bounce;
 pub mod check;
@@ -28,6 +30,8 @@ pub mod dkim_key;
 pub mod doors;
 pub mod ends;
 pub mod exchange;
+pub mod expand;
+pub mod forward;
 pub mod helper;
 pub mod helpers;
 pub mod import;
@@ -35,6 +39,7 @@ pub mod intake;
 pub mod judge;
 pub mod lanes;
 pub mod links;
+pub mod newaliases;
 pub mod parent;
 pub mod password;
 pub mod policies;
@@ -50,12 +55,15 @@ pub mod status;
 pub mod stdio;
 pub mod submit;
 mod text;
+pub mod verify;
 
 /// What every part of the story needs.
 #[derive(Debug, Clone)]
 pub struct Context {
     /// The configuration.
     pub config: Config,
+    /// The alias file.
+    pub aliases: Arc<Aliases>,
     /// The queue.
     pub spool: Spool,
     /// The counts of the last day.
@@ -75,6 +83,7 @@ impl Context {
     pub fn new(config: Config, program: &str, call: &Invocation) -> Self {
         let queue = &config.queue;
         Self {
+            aliases: Arc::new(Aliases::new(&config.local.aliases)),
             spool: Spool::new(&queue.spool, queue.min_free, queue.max_messages),
             ledger: Arc::new(Ledger::new(&queue.spool)),
             config,

@@ -7,12 +7,13 @@
 //! Nothing is sent, and nothing is kept but a policy of MTA-STS that was fetched on the way.
 
 use super::Context;
-use super::admin::{destination, place};
+use super::admin::place;
 use super::dialogue::Outgoing;
 use super::exchange::own_domains;
 use super::links::{Shared, Station};
-use super::queue::hop_from;
+use super::queue::{hop, hop_from};
 use super::send::Connection;
+use super::verify::goals;
 use crate::cli::say;
 use crate::error::{Error, Result};
 use crate::host::accounts;
@@ -26,13 +27,23 @@ use crate::proto::route::Hop;
 /// # Errors
 /// What would keep a message to this address from being delivered now.
 pub fn test(context: &Context, text: &str) -> Result<()> {
-    let (route, fault) = destination(context, text);
-    if let Some(fault) = fault {
-        return Err(fault);
+    let mut addresses = Vec::new();
+    say(&format!("{text}\n"));
+    for goal in goals(context, text) {
+        if let Some(fault) = goal.fault {
+            return Err(fault);
+        }
+        say(&format!("  goes to {}\n", goal.in_words()));
+        let address = Mailbox::qualify(&goal.address, &context.config.hostname);
+        addresses.extend(address.ok().filter(|a| hop(context, a) != Hop::Local));
     }
-    say(&format!("{text}\n  goes to {route}\n"));
-    let address = Mailbox::qualify(text, &context.config.hostname)
-        .map_err(|why| Error::Data(why.to_string()))?;
+    addresses
+        .iter()
+        .try_for_each(|address| reach(context, address))
+}
+
+/// Connects to whoever takes the mail of an address, and asks.
+fn reach(context: &Context, address: &Mailbox) -> Result<()> {
     let sender = Mailbox::new(accounts::caller().name, context.config.hostname.clone()).ok();
     let shared = Shared::new(context);
     let show = |line: &str| say(&format!("    {line}\n"));
@@ -40,7 +51,7 @@ pub fn test(context: &Context, text: &str) -> Result<()> {
         trace: Some(&show),
         ..shared.outgoing()
     };
-    let hop = hop_from(context, sender.as_ref(), &address);
+    let hop = hop_from(context, sender.as_ref(), address);
     let hosts = match &hop {
         Hop::Mx(domain, _) => shared.hosts(domain).unwrap_or_default(),
         _ => Vec::new(),
@@ -51,7 +62,7 @@ pub fn test(context: &Context, text: &str) -> Result<()> {
     }
     let mut last = None;
     for station in stations {
-        match try_one(context, &shared, &outgoing, station, &sender, &address) {
+        match try_one(context, &shared, &outgoing, station, &sender, address) {
             Ok(done) => return done,
             Err(outcome) => {
                 show(&outcome.words());

@@ -15,11 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::dialogue::Outgoing;
+use super::expand::{self, Replaced};
 use super::helpers::Helpers;
 use super::lanes::{Errand, Lanes, Width};
 use super::links::{Links, Shared};
 use super::settle::{policy, settle};
-use super::{Context, admin, deliver, parent};
+use super::{Context, Damaged, Outcomes, admin, deliver, parent};
 use crate::cli::{Invocation, Select, complain};
 use crate::error::{Error, Result};
 use crate::events;
@@ -27,7 +28,7 @@ use crate::host::accounts::Account;
 use crate::host::spool::{Claim, Folder, Item, Refusal};
 use crate::host::{clock, presence, privilege};
 use crate::proto::address::Mailbox;
-use crate::proto::envelope::{Envelope, Outcome, Parsed, Progress, Verdict};
+use crate::proto::envelope::{Envelope, Outcome, Parsed, Progress, Standing, Verdict};
 use crate::proto::reply::Enhanced;
 use crate::proto::retry::{self, Next};
 use crate::proto::route::{self, Hop, Router};
@@ -232,7 +233,7 @@ pub fn hops(context: &Context, envelope: &Envelope) -> Vec<Hop> {
     envelope
         .recipients
         .iter()
-        .map(|r| hop_from(context, envelope.sender.mailbox(), &r.address))
+        .map(|r| hop_from(context, envelope.sender_for(r).mailbox(), &r.address))
         .collect()
 }
 
@@ -425,7 +426,11 @@ impl<'a> Run<'a> {
                     None => self.claim(&errand.item),
                 };
                 if let Some(claim) = claim {
+                    let known = claim.envelope().recipients.len();
                     let reports = self.attempt(&place.hop, &claim, &mut links);
+                    if place.hop == Hop::Local {
+                        self.lead_on(&errand.item, &claim, known);
+                    }
                     self.release(claim);
                     for id in reports {
                         self.add(fresh(id), None);
@@ -447,6 +452,7 @@ impl<'a> Run<'a> {
             hops.get(*i) == Some(hop) && deliver::is_ours_to_try(self.context, claim, *i)
         };
         let waiting: Vec<usize> = progress.waiting().into_iter().filter(ours).collect();
+        let waiting = claim.take(&waiting);
         if waiting.is_empty() {
             return Vec::new();
         }
@@ -454,21 +460,89 @@ impl<'a> Run<'a> {
         // file goes.
         let all = progress.waiting().len();
         let room = if all > 1 { claim.reserve(all) } else { Ok(()) };
+        let mut replaced = Vec::new();
         let outcomes = match (room, hop) {
             (Err(error), _) => Ok(waiting.iter().map(|i| (*i, unnoted(&error))).collect()),
-            (_, Hop::Local) => {
-                let helpers = self.helpers.as_ref();
-                deliver::deliver(self.context, helpers, claim, &waiting)
-            }
+            (_, Hop::Local) => self.at_home(claim, &waiting, &mut replaced),
             (_, Hop::Refuse(why)) => Ok(waiting.iter().map(|i| (*i, refused(why))).collect()),
             _ => links.send(hop, claim, &waiting),
         };
-        let Ok(outcomes) = outcomes else {
-            self.set_aside(claim);
-            return Vec::new();
+        let reports = match outcomes {
+            Ok(outcomes) => {
+                self.count(claim, &outcomes);
+                settle(self.context, claim, outcomes, &replaced)
+            }
+            Err(Damaged) => {
+                self.set_aside(claim);
+                Vec::new()
+            }
         };
-        self.count(claim, &outcomes);
-        settle(self.context, claim, outcomes)
+        claim.give_back(&waiting);
+        reports
+    }
+
+    /// Delivers to recipients of this system, and to those they stand for as far as these end here.
+    fn at_home(
+        &self,
+        claim: &Claim,
+        waiting: &[usize],
+        replaced: &mut Vec<Replaced>,
+    ) -> Result<Outcomes, Damaged> {
+        let helpers = self.helpers.as_ref();
+        let expanded = expand::expand(self.context, helpers, claim, waiting);
+        *replaced = expanded.replaced;
+        let mut ready = expanded.ready;
+        let envelope = claim.envelope();
+        let may_deliver = |i: &usize| {
+            let recipient = envelope.recipients.get(*i);
+            recipient.is_some_and(|r| deliver::may_deliver(self.context, r))
+        };
+        ready.retain(may_deliver);
+        // One of them may have been led here twice, on two ways at once.
+        let new: Vec<usize> = ready
+            .iter()
+            .copied()
+            .filter(|i| !waiting.contains(i))
+            .collect();
+        let taken = claim.take(&new);
+        ready.retain(|i| waiting.contains(i) || taken.contains(i));
+        let all = claim.progress().waiting().len();
+        let room = match replaced.is_empty() || all <= 1 {
+            true => Ok(()),
+            false => claim.reserve(all),
+        };
+        let delivered = match room {
+            Ok(()) => deliver::deliver(self.context, helpers, claim, &ready),
+            Err(error) => Ok(ready.iter().map(|i| (*i, unnoted(&error))).collect()),
+        };
+        claim.give_back(&taken);
+        let mut outcomes = expanded.outcomes;
+        outcomes.extend(delivered?);
+        Ok(outcomes)
+    }
+
+    /// Where a message goes on whose recipients were expanded: the hops of the new ones join the work.
+    fn lead_on(&self, item: &Item, claim: &Arc<Claim>, known: usize) {
+        let envelope = claim.envelope();
+        if envelope.recipients.len() == known {
+            return;
+        }
+        let (hops, progress) = (hops(self.context, &envelope), claim.progress());
+        let mut new: Vec<Hop> = (known..hops.len())
+            .filter(|i| progress.standings.get(*i).is_some_and(Standing::is_waiting))
+            .filter_map(|i| hops.get(i).filter(|hop| **hop != Hop::Local).cloned())
+            .collect();
+        new.sort_unstable();
+        new.dedup();
+        let new = new
+            .into_iter()
+            .map(|hop| (hop.clone(), self.width(&hop)))
+            .collect();
+        let errand = Errand {
+            item: item.clone(),
+            claim: Some(Arc::clone(claim)),
+        };
+        self.lanes.more(&errand, new);
     }
 
     fn set_aside(&self, claim: &Claim) {

@@ -12,7 +12,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Context, bounce};
+use super::expand::Replaced;
+use super::{Context, Outcomes, bounce};
 use crate::error::Error;
 use crate::events;
 use crate::host::clock;
@@ -35,7 +36,14 @@ pub fn policy(context: &Context) -> Policy {
 }
 
 /// Takes the outcomes of an attempt, by recipient index. Returned are the queue ids of the reports made.
-pub fn settle(context: &Context, claim: &Claim, outcomes: Vec<(usize, Outcome)>) -> Vec<String> {
+///
+/// `replaced`: whom others have taken the place of in it.
+pub fn settle(
+    context: &Context,
+    claim: &Claim,
+    outcomes: Outcomes,
+    replaced: &[Replaced],
+) -> Vec<String> {
     let now = clock::now();
     let mut settlement = Settlement {
         context,
@@ -58,7 +66,7 @@ pub fn settle(context: &Context, claim: &Claim, outcomes: Vec<(usize, Outcome)>)
         }
     }
     if settlement.report_failures() {
-        settlement.report_successes();
+        settlement.report_successes(replaced);
         settlement.write_down();
         settlement.warn();
     }
@@ -144,60 +152,85 @@ impl Settlement<'_> {
             .is_some_and(|r| wants(r.notify, action))
     }
 
+    /// The outcomes by who is to hear of them.
+    fn by_sender(&self, outcomes: Vec<(usize, Outcome)>) -> Vec<(ReversePath, Outcomes)> {
+        let mut groups: Vec<(ReversePath, Outcomes)> = Vec::new();
+        for (index, outcome) in outcomes {
+            let recipient = self.envelope.recipients.get(index);
+            let sender = recipient.map_or(ReversePath::Null, |r| self.envelope.sender_for(r));
+            match groups.iter_mut().find(|(s, _)| *s == sender) {
+                Some((_, group)) => group.push((index, outcome)),
+                None => groups.push((sender, vec![(index, outcome)])),
+            }
+        }
+        groups
+    }
+
     /// Returns whether the settlement goes on; it does not when the message was set aside.
     fn report_failures(&mut self) -> bool {
-        let failed = self.having(Verdict::Failed);
-        if failed.is_empty() {
-            return true;
-        }
-        let (to, about) = match &self.envelope.sender {
-            ReversePath::Mailbox(sender) => {
-                let wanted = failed
-                    .iter()
-                    .filter(|(i, _)| self.is_wanted(*i, Action::Failed))
-                    .cloned()
-                    .collect();
-                (sender.clone(), wanted)
-            }
-            ReversePath::Null => {
-                match postmaster(self.context).filter(|p| !self.is_for(p, &failed)) {
-                    Some(postmaster) => (postmaster, failed),
-                    None => return self.set_aside(),
+        for (sender, failed) in self.by_sender(self.having(Verdict::Failed)) {
+            let indices: Vec<usize> = failed.iter().map(|(i, _)| *i).collect();
+            let (to, about) = match sender {
+                ReversePath::Mailbox(sender) => {
+                    let wanted = failed
+                        .into_iter()
+                        .filter(|(i, _)| self.is_wanted(*i, Action::Failed))
+                        .collect();
+                    (sender, wanted)
                 }
-            }
-        };
-        let reported = self.report(&to, Action::Failed, about);
-        if let Err(error) = reported {
-            events::trouble(
-                &self.claim.id,
-                &format!("the report of failure could not be queued: {error}"),
-            );
-            for (_, outcome) in self
-                .outcomes
-                .iter_mut()
-                .filter(|(_, o)| o.verdict == Verdict::Failed)
-            {
-                let text = format!(
-                    "to be reported when the spool has room again; {}",
-                    outcome.words()
+                ReversePath::Null => {
+                    match postmaster(self.context).filter(|p| !self.is_for(p, &failed)) {
+                        Some(postmaster) => (postmaster, failed),
+                        None => return self.set_aside(),
+                    }
+                }
+            };
+            if let Err(error) = self.report(&to, Action::Failed, about) {
+                events::trouble(
+                    &self.claim.id,
+                    &format!("the report of failure could not be queued: {error}"),
                 );
-                *outcome = Outcome::new(
-                    Verdict::Deferred,
-                    None,
-                    Enhanced(4, 3, 1),
-                    &outcome.host,
-                    &text,
-                );
+                self.keep_for_later(&indices);
             }
         }
         true
     }
 
+    /// What cannot be reported has not failed yet.
+    fn keep_for_later(&mut self, indices: &[usize]) {
+        for (_, outcome) in self
+            .outcomes
+            .iter_mut()
+            .filter(|(i, _)| indices.contains(i))
+        {
+            let text = format!(
+                "to be reported when the spool has room again; {}",
+                outcome.words()
+            );
+            *outcome = Outcome::new(
+                Verdict::Deferred,
+                None,
+                Enhanced(4, 3, 1),
+                &outcome.host,
+                &text,
+            );
+        }
+    }
+
+    /// Whether one of the outcomes is of mail for an address, or for somebody it stands for.
     fn is_for(&self, address: &Mailbox, outcomes: &[(usize, Outcome)]) -> bool {
-        let recipients = &self.envelope.recipients;
-        outcomes
-            .iter()
-            .any(|(i, _)| recipients.get(*i).is_some_and(|r| r.address == *address))
+        let is_it = |index: &usize| {
+            let mut recipient = self.envelope.recipients.get(*index);
+            while let Some(this) = recipient {
+                if this.address == *address {
+                    return true;
+                }
+                let origin = this.origin.as_ref();
+                recipient = origin.and_then(|o| self.envelope.recipients.get(o.of));
+            }
+            false
+        };
+        outcomes.iter().any(|(i, _)| is_it(i))
     }
 
     /// Before the file goes to hold/, its journal says who has it, or a release would deliver to them again; and
@@ -227,26 +260,39 @@ impl Settlement<'_> {
     }
 
     /// A success that its sender wants to hear of, and that no other server will report (RFC 3461 5.2).
-    fn report_successes(&mut self) {
-        let ReversePath::Mailbox(sender) = self.envelope.sender.clone() else {
+    fn report_successes(&mut self, replaced: &[Replaced]) {
+        let delivered = self.having(Verdict::Delivered);
+        for (sender, delivered) in self.by_sender(delivered) {
+            for action in [Action::Delivered, Action::Relayed] {
+                let relayed = action == Action::Relayed;
+                let here = |o: &Outcome| (o.code.is_some()) == relayed && !o.dsn_passed;
+                let about = delivered.iter().filter(|(_, o)| here(o)).cloned().collect();
+                self.report_success(&sender, action, about);
+            }
+        }
+        // One successor reports for himself; a list has taken the message over (RFC 3461 5.2.7).
+        let several = replaced.iter().filter(|r| r.is_list || !r.is_alone);
+        for Replaced { index, is_list, .. } in several {
+            let (action, text) = match is_list {
+                true => (Action::Delivered, "to the mailing list"),
+                false => (Action::Expanded, "it stands for several recipients"),
+            };
+            let outcome = Outcome::new(Verdict::Expanded, None, Enhanced(2, 0, 0), "", text);
+            for (sender, about) in self.by_sender(vec![(*index, outcome)]) {
+                self.report_success(&sender, action, about);
+            }
+        }
+    }
+
+    /// The message was delivered, whatever becomes of the news.
+    fn report_success(&mut self, sender: &ReversePath, action: Action, mut about: Outcomes) {
+        about.retain(|(i, _)| self.is_wanted(*i, action));
+        let ReversePath::Mailbox(sender) = sender else {
             return;
         };
-        let delivered = self.having(Verdict::Delivered);
-        for action in [Action::Delivered, Action::Relayed] {
-            let relayed = action == Action::Relayed;
-            let here = |o: &Outcome| (o.code.is_some()) == relayed && !o.dsn_passed;
-            let about: Vec<_> = delivered
-                .iter()
-                .filter(|(i, o)| here(o) && self.is_wanted(*i, action))
-                .cloned()
-                .collect();
-            // The message was delivered, whatever becomes of the news.
-            if let Err(error) = self.report(&sender, action, about) {
-                events::trouble(
-                    &self.claim.id,
-                    &format!("the report of success could not be queued: {error}"),
-                );
-            }
+        if let Err(error) = self.report(sender, action, about) {
+            let text = format!("the report of success could not be queued: {error}");
+            events::trouble(&self.claim.id, &text);
         }
     }
 
@@ -289,9 +335,6 @@ impl Settlement<'_> {
 
     fn warn(&mut self) {
         let (policy, progress) = (policy(self.context), self.claim.progress());
-        let ReversePath::Mailbox(sender) = self.envelope.sender.clone() else {
-            return;
-        };
         let attempts = progress
             .standings
             .iter()
@@ -309,15 +352,17 @@ impl Settlement<'_> {
             let waits = outcome.verdict == Verdict::Deferred && waiting.contains(index);
             (waits && self.is_wanted(*index, Action::Delayed)).then(|| (*index, outcome.clone()))
         };
-        let about: Vec<_> = self.outcomes.iter().filter_map(late).collect();
-        if about.is_empty() {
-            return;
-        }
-        let told = self.report(&sender, Action::Delayed, about);
-        if let Err(error) =
-            told.and_then(|()| self.claim.record(self.now, &[Entry::Warned]).map(drop))
-        {
-            events::trouble(&self.claim.id, &error);
+        let about: Outcomes = self.outcomes.iter().filter_map(late).collect();
+        for (sender, about) in self.by_sender(about) {
+            let ReversePath::Mailbox(sender) = sender else {
+                continue;
+            };
+            let told = self.report(&sender, Action::Delayed, about);
+            if let Err(error) =
+                told.and_then(|()| self.claim.record(self.now, &[Entry::Warned]).map(drop))
+            {
+                events::trouble(&self.claim.id, &error);
+            }
         }
     }
 }
@@ -339,5 +384,6 @@ fn word(action: Action) -> &'static str {
         Action::Delayed => "delayed",
         Action::Delivered => "delivered",
         Action::Relayed => "relayed",
+        Action::Expanded => "expanded",
     }
 }

@@ -126,7 +126,7 @@ fn after(context: &Context, delivery: Delivery, Accepted { claim, bad }: Accepte
     let reports = if failed.is_empty() {
         Vec::new()
     } else {
-        settle::settle(context, &claim, failed)
+        settle::settle(context, &claim, failed, &[])
     };
     if delivery == Delivery::Queue {
         return;

@@ -19,6 +19,7 @@ pub mod greylist;
 pub mod hash;
 pub mod https;
 pub mod ledger;
+pub mod listed;
 pub mod listen;
 pub mod logging;
 pub mod mailbox;

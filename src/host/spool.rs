@@ -27,7 +27,7 @@
 //! next claim. Whoever reads the message learns at its end whether the checksum was right, and must not have
 //! let go of the last octet before ([`Claim::message`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -384,6 +384,7 @@ impl Spool {
             folder,
             progress,
             envelope: Arc::new(envelope),
+            in_hand: BTreeSet::new(),
             end,
             body: Body::File(Arc::new(file)),
             journal: String::new(),

@@ -42,6 +42,8 @@ pub enum Action {
     Delivered,
     /// It went on to a server that sends no reports (RFC 3461 5.2.2).
     Relayed,
+    /// Several recipients have taken its place, who report no success of their own (RFC 3461 5.2.7).
+    Expanded,
 }
 
 /// Whether a sender who said `notify` of a recipient wants to hear of this (RFC 3461 4.1). Who said nothing
@@ -55,7 +57,7 @@ pub fn wants(notify: Option<Notify>, action: Action) -> bool {
     match action {
         Action::Failed => notify.failure,
         Action::Delayed => notify.delay,
-        Action::Delivered | Action::Relayed => notify.success,
+        Action::Delivered | Action::Relayed | Action::Expanded => notify.success,
     }
 }
 
@@ -166,6 +168,7 @@ impl Report<'_> {
             Action::Delayed => format!("Your message{whom} is delayed"),
             Action::Delivered => format!("Your message{whom} was delivered"),
             Action::Relayed => format!("Your message{whom} was passed on"),
+            Action::Expanded => format!("Your message{whom} was sent on"),
         }
     }
 
@@ -207,6 +210,9 @@ impl Report<'_> {
             }
             Action::Relayed => format!(
                 "Your message of {sent} was passed on by minimta at {host} to a server that sends no such reports itself, for:"
+            ),
+            Action::Expanded => format!(
+                "Your message of {sent} was sent on by minimta at {host} to those for whom this address stands. You will hear of failures only:"
             ),
         };
         wrap(&mut text, "", &what);
@@ -306,6 +312,7 @@ impl Report<'_> {
             Action::Delayed => "delayed",
             Action::Delivered => "delivered",
             Action::Relayed => "relayed",
+            Action::Expanded => "expanded",
         };
         field(text, "Action", action);
         // Given up for its age (RFC 3463 3.5, X.4.7); why, the diagnostic says.

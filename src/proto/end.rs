@@ -26,6 +26,9 @@ pub struct Origin {
     pub user: Option<String>,
     /// Who hears of failures instead of the sender of the message: the owner of a list.
     pub sender: Option<Mailbox>,
+    /// Whose ~/.forward sends it on, when it goes elsewhere: his address, which its header tells so that it does not
+    /// come back for ever.
+    pub through: Option<Mailbox>,
 }
 
 impl Origin {
@@ -36,6 +39,7 @@ impl Origin {
             end: None,
             user: None,
             sender: None,
+            through: None,
         }
     }
 }

@@ -236,6 +236,12 @@ impl Facts {
 }
 
 impl Envelope {
+    /// Who hears of what becomes of a recipient: the sender, or the owner of the list that it was a member of.
+    pub fn sender_for(&self, recipient: &Recipient) -> ReversePath {
+        let owner = recipient.origin.as_ref().and_then(|o| o.sender.clone());
+        owner.map_or_else(|| self.sender.clone(), ReversePath::Mailbox)
+    }
+
     /// The queue file's text up to the message line: what stands before [`Facts::line`] and the blank line.
     pub fn to_text(&self) -> String {
         let mut text = String::with_capacity(256 + 64 * self.recipients.len());
@@ -370,6 +376,9 @@ fn recipient_text(recipient: &Recipient) -> String {
     if let Some(sender) = &origin.sender {
         parameter("FROM", &xtext::encode(&sender.to_string()));
     }
+    if let Some(through) = &origin.through {
+        parameter("THROUGH", &xtext::encode(&through.to_string()));
+    }
     if let Some(user) = &origin.user {
         parameter("USER", &xtext::encode(user));
     }
@@ -414,6 +423,7 @@ fn take_recipient(value: &str, of: Option<usize>) -> Result<(Recipient, &str), U
 fn origin_field(origin: &mut Origin, name: &str, value: &str) -> Option<()> {
     match (name, value.split_once(':')) {
         ("FROM", _) => origin.sender = Some(Mailbox::parse(&xtext::decode(value)?).ok()?),
+        ("THROUGH", _) => origin.through = Some(Mailbox::parse(&xtext::decode(value)?).ok()?),
         ("USER", _) => origin.user = Some(xtext::decode(value)?),
         ("END", None) if value == "mailbox" => origin.end = Some(End::Mailbox),
         ("END", Some(("file", path))) => origin.end = Some(End::File(xtext::decode(path)?)),
@@ -1037,11 +1047,15 @@ mod tests {
             end: Some(End::File("/var/list archive/".to_owned())),
             ..Origin::new(0)
         };
+        let through = Origin {
+            through: Some(Mailbox::parse("alice+x@b.example").unwrap()),
+            ..Origin::new(0)
+        };
         let children = vec![
             child("\"a > b\"@b.example", pipe),
             child("alice@b.example", mailbox),
             child("team@b.example", file),
-            child("far@c.example", Origin::new(0)),
+            child("far@c.example", through),
         ];
         let outcome = Outcome::new(Verdict::Delivered, None, Enhanced(2, 0, 0), "", "");
         let entries = [

@@ -12,13 +12,16 @@
 //!     (blocks: four octets of length, so many of the message; length 0: that is all; all ones: throw it away)
 //!
 //! helper -> worker           one line: "delivered 2.0.0 Maildir /home/alice/Maildir/"
+//!
+//! worker -> helper           "forward", or "forward /home/alice/list", and a blank line
+//! helper -> worker           "text 17" and so many octets, "none", or "no" and why not
 //! ```
 //!
 //! Neither believes the other: whatever is too long or no line of these ends the talk.
 
 use super::address::{Mailbox, ReversePath, take_path};
 use super::end::End;
-use super::envelope::{Outcome, Verdict};
+use super::envelope::{Outcome, Verdict, one_line};
 use super::reply::Enhanced;
 
 /// The longest order, octets: two addresses and a command.
@@ -27,6 +30,8 @@ pub const MAX_ORDER: usize = 16 * 1024;
 pub const MAX_ANSWER: usize = 4 * 1024;
 /// The most octets in a block of a message.
 pub const MAX_BLOCK: usize = 64 * 1024;
+/// The most octets of a ~/.forward, or of a file that it includes.
+pub const MAX_FORWARD: usize = 64 * 1024;
 /// The length of a block after which the message is to be thrown away.
 pub const ABORT: u32 = u32::MAX;
 
@@ -71,8 +76,8 @@ impl Whom {
 pub enum Order {
     /// Deliver the message that follows.
     Deliver(Letter),
-    /// Read the user's ~/.forward.
-    Forward,
+    /// Read the user's ~/.forward, or a file of this name that it includes.
+    Forward(Option<String>),
 }
 
 /// Where and for whom a message is delivered.
@@ -91,8 +96,10 @@ pub struct Letter {
 impl Order {
     /// Its lines.
     pub fn text(&self) -> String {
-        let Self::Deliver(letter) = self else {
-            return "forward\n\n".to_owned();
+        let letter = match self {
+            Self::Deliver(letter) => letter,
+            Self::Forward(None) => return "forward\n\n".to_owned(),
+            Self::Forward(Some(path)) => return format!("forward {}\n\n", one_line(path)),
         };
         let end = match &letter.end {
             End::Mailbox => "mailbox".to_owned(),
@@ -111,7 +118,12 @@ impl Order {
     /// It is no order.
     pub fn parse(text: &str) -> Option<Self> {
         if text == "forward\n" {
-            return Some(Self::Forward);
+            return Some(Self::Forward(None));
+        }
+        if let Some(path) = text.strip_prefix("forward ") {
+            let path = path.strip_suffix('\n')?;
+            let fits = path.starts_with('/') && !path.contains(char::is_control);
+            return fits.then(|| Self::Forward(Some(path.to_owned())));
         }
         let lines: Vec<&str> = text.strip_suffix('\n')?.split('\n').collect();
         let [end, from, to, first] = lines.as_slice() else {
@@ -170,6 +182,30 @@ pub fn read_answer(line: &str) -> Option<Outcome> {
     Some(Outcome::new(verdict, None, enhanced, "", text))
 }
 
+/// What a helper says of a file, in one line; what is in it follows.
+pub fn announce(read: &Result<Option<Vec<u8>>, String>) -> String {
+    match read {
+        Ok(Some(octets)) => format!("text {}\n", octets.len()),
+        Ok(None) => "none\n".to_owned(),
+        Err(why) => {
+            let why: String = one_line(why).chars().take(MAX_ANSWER / 8).collect();
+            format!("no {why}\n")
+        }
+    }
+}
+
+/// Reads that line, without its end: how many octets follow, if the file is there. `None`: it is no such line.
+pub fn read_announced(line: &str) -> Option<Result<Option<usize>, String>> {
+    if line == "none" {
+        return Some(Ok(None));
+    }
+    if let Some(why) = line.strip_prefix("no ") {
+        return Some(Err(one_line(why)));
+    }
+    let length: usize = line.strip_prefix("text ")?.parse().ok()?;
+    (length <= MAX_FORWARD).then_some(Ok(Some(length)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,7 +234,8 @@ mod tests {
             letter(End::File("/home/a b/mbox".to_owned())),
             letter(End::Pipe("exec procmail -f - || exit 75 # <x>".to_owned())),
             null,
-            Order::Forward,
+            Order::Forward(None),
+            Order::Forward(Some("/home/a b/list".to_owned())),
         ] {
             let text = order.text();
             let lines = text.strip_suffix('\n').unwrap();
@@ -223,6 +260,8 @@ mod tests {
             "deliver pipe a\rb\nfrom <>\nto <a@b>\nfirst <a@b>\n",
             "deliver\nfrom <>\nto <a@b>\nfirst <a@b>\n",
             "forward\nforward\n",
+            "forward list\n",
+            "forward /a\rb\n",
         ];
         for text in rows {
             assert_eq!(Order::parse(text), None, "{text:?}");
@@ -268,6 +307,26 @@ mod tests {
             "lost 5.0.0 x",
         ] {
             assert_eq!(read_answer(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_announced_with_its_length() {
+        let rows = [
+            (Ok(Some(b"bob".to_vec())), "text 3\n", Some(Ok(Some(3)))),
+            (Ok(None), "none\n", Some(Ok(None))),
+            (
+                Err("it is\nhis".to_owned()),
+                "no it is his\n",
+                Some(Err("it is his".to_owned())),
+            ),
+        ];
+        for (read, line, expected) in rows {
+            assert_eq!(announce(&read), line);
+            assert_eq!(read_announced(line.trim_end()), expected);
+        }
+        for line in ["", "text", "text -1", "text 65537", "text x", "nothing"] {
+            assert_eq!(read_announced(line), None, "{line:?}");
         }
     }
 }

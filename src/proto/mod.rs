@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod addrlist;
+pub mod alias;
 pub mod arc;
 pub mod authenticate;
 pub mod client;
@@ -19,6 +20,7 @@ pub mod dmarc;
 pub mod dsn;
 pub mod end;
 pub mod envelope;
+pub mod expand;
 pub mod fields;
 pub mod handover;
 pub mod header;

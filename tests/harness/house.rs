@@ -97,6 +97,8 @@ impl House {
         ));
         for (name, groups) in [(ALICE, format!("--groups {CLUB} ")), (BOB, String::new())] {
             let home = self.path("home").join(name);
+            // One of a run that was killed has another home.
+            let _ = Command::new("userdel").args(["--force", name]).output();
             run(&format!(
                 "useradd --no-create-home --user-group {groups}--shell /bin/sh --home-dir {} {name}",
                 home.display()
@@ -111,10 +113,11 @@ impl House {
         let path = |name: &str| self.path(name).display().to_string();
         let (mailbox, more) = (&self.mailbox, &self.more);
         let text = format!(
-            "hostname = \"{HOST}\"\n{more}[queue]\nspool = \"{}\"\nrun = \"{}\"\n[log]\nto = \"{}\"\n[local]\nmailbox = \"{mailbox}\"\n[listen]\nsmtp = [\"127.0.0.1:0\"]\n[dns]\nservers = [\"127.0.0.1:1\"]\ntimeout = \"1s\"\n",
+            "hostname = \"{HOST}\"\n{more}[queue]\nspool = \"{}\"\nrun = \"{}\"\n[log]\nto = \"{}\"\n[local]\nmailbox = \"{mailbox}\"\naliases = \"{}\"\n[listen]\nsmtp = [\"127.0.0.1:0\"]\n[dns]\nservers = [\"127.0.0.1:1\"]\ntimeout = \"1s\"\n",
             path("spool"),
             path("run"),
-            path("log")
+            path("log"),
+            path("aliases")
         );
         let file = self.path("minimta.toml");
         fs::write(&file, text).unwrap();

@@ -57,6 +57,7 @@ impl System {
         }
         let path = |name: &str| root.join(name).display().to_string();
         let (spool, log, mailbox) = (path("spool"), path("log"), path("mail/%u/"));
+        let aliases = path("aliases");
         Self {
             root,
             sections: Vec::new(),
@@ -66,6 +67,8 @@ impl System {
         .with("queue", &format!("spool = \"{spool}\""))
         .with("log", &format!("to = \"{log}\""))
         .with("local", &format!("mailbox = \"{mailbox}\""))
+        .with("local", &format!("aliases = \"{aliases}\""))
+        .with("local", "forward = false")
         .with("dns", "servers = [\"127.0.0.1:1\"]\ntimeout = \"1s\"")
     }
 

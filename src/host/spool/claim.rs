@@ -1,5 +1,6 @@
 //! A message that this process alone works on: read, its journal kept, put back or removed.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -34,6 +35,8 @@ pub(super) struct State {
     pub(super) progress: Progress,
     /// With the recipients that expansions made.
     pub(super) envelope: Arc<Envelope>,
+    /// Recipients somebody works on, by index.
+    pub(super) in_hand: BTreeSet<usize>,
     /// Where the next line of the journal goes.
     pub(super) end: u64,
     pub(super) body: Body,
@@ -54,6 +57,20 @@ impl Claim {
     /// What the journal says.
     pub fn progress(&self) -> Progress {
         self.state().progress.clone()
+    }
+
+    /// Takes those of some recipients whom nobody else of this process has in hand, until [`Self::give_back`].
+    pub fn take(&self, wanted: &[usize]) -> Vec<usize> {
+        let mut state = self.state();
+        let mut free = wanted.to_vec();
+        free.retain(|index| state.in_hand.insert(*index));
+        free
+    }
+
+    /// They may be taken again.
+    pub fn give_back(&self, taken: &[usize]) {
+        let mut state = self.state();
+        state.in_hand.retain(|index| !taken.contains(index));
     }
 
     /// Who sends it to whom, as far as expansions have gone.
@@ -162,6 +179,9 @@ impl Claim {
         if state.progress.waiting().is_empty() && (!stored || durable::remove(&path).is_ok()) {
             return Ok(true);
         }
+        if stored && entries.is_empty() {
+            return Ok(false);
+        }
         let text: String = entries.iter().map(|e| e.line(now)).collect();
         let file = match &state.body {
             Body::File(file) if stored => Arc::clone(file),
@@ -185,7 +205,6 @@ impl Claim {
     ///
     /// # Errors
     /// As for every write, or for a journal that would be too long; nothing has changed then.
-    #[allow(dead_code)] // until the aliases
     pub fn expand(&self, now: i64, of: usize, children: Vec<Recipient>) -> Result<()> {
         let mut state = self.state();
         let path = self.path(&state);

@@ -1,6 +1,7 @@
 //! A message on its way into the spool: written to tmp/, committed to new/ ([`super`] says in which steps). A short one
 //! stays in memory until then, and for good when nobody waits for it any more by then ([`Draft::keep`]).
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -144,6 +145,7 @@ impl Draft {
                 body,
                 journal: String::new(),
                 envelope: Arc::new(self.envelope.clone()),
+                in_hand: BTreeSet::new(),
             }),
         })
     }

@@ -1,0 +1,479 @@
+//! The recipients of this system that stand for others: aliases, ~/.forward, the address for unknown names.
+//!
+//! 1. each recipient who waits and is of this system is looked up ([`crate::proto::expand`])
+//! 2. who is just himself stays as he is; nothing is written
+//! 3. in place of any other, the journal gets those he stands for, without those whom the message has already
+//! 4. the sender is told of the expansion where he asked for it
+//! 5. what ends here is delivered by the caller; what goes elsewhere waits for its hop like any other recipient
+//!
+//! An address that cannot be expanded now, because a file must be mended first, is deferred.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::forward::Reader;
+use super::helpers::Helpers;
+use super::{Context, Outcomes, deliver, queue, text};
+use crate::events;
+use crate::host::accounts::{self, Account};
+use crate::host::spool::Claim;
+use crate::host::{clock, listed};
+use crate::proto::address::{Mailbox, ReversePath};
+use crate::proto::alias::{Place, Table, Target, read_list};
+use crate::proto::end::End;
+use crate::proto::envelope::{Envelope, Outcome, Recipient, Verdict};
+use crate::proto::expand::{
+    self, Forward, Found, Key, Leaf, Rules, Start, Trouble, World, children, without_detail,
+};
+use crate::proto::reply::Enhanced;
+use crate::proto::route::{Hop, is_role};
+
+/// This system, as an expansion sees it.
+struct Here<'a> {
+    context: &'a Context,
+    reader: Reader<'a>,
+    table: Arc<Table>,
+    /// Whether a ~/.forward has brought this message to us: it says where it has been.
+    has_been_at: &'a dyn Fn(&Mailbox) -> bool,
+}
+
+impl<'a> Here<'a> {
+    fn new(
+        context: &'a Context,
+        reader: Reader<'a>,
+        has_been_at: &'a dyn Fn(&Mailbox) -> bool,
+    ) -> Result<Self, Trouble> {
+        Ok(Self {
+            context,
+            reader,
+            table: context.aliases.table().map_err(Trouble::here)?,
+            has_been_at,
+        })
+    }
+
+    fn account(&self, name: &str) -> Result<Account, Trouble> {
+        let found = named(name).map_err(|sentence| Trouble {
+            enhanced: Enhanced(4, 3, 0),
+            sentence,
+        })?;
+        found.ok_or_else(|| Trouble {
+            enhanced: Enhanced(5, 1, 1),
+            sentence: format!("there is no user {name} here any more"),
+        })
+    }
+
+    fn list(&self, path: &Path, octets: Vec<u8>, place: Place) -> Result<Vec<Target>, Trouble> {
+        let text = String::from_utf8_lossy(&octets);
+        read_list(&text, place)
+            .map_err(|fault| Trouble::here(format!("{}, {fault}", path.display())))
+    }
+}
+
+impl World for Here<'_> {
+    fn alias(&self, name: &str) -> Result<Option<Vec<Target>>, Trouble> {
+        match self.table.get(name) {
+            None => Ok(None),
+            Some(Ok((_, targets))) => Ok(Some(targets)),
+            Some(Err(fault)) => {
+                let path = self.context.aliases.path().display();
+                Err(Trouble::here(format!("{path}, {fault}")))
+            }
+        }
+    }
+
+    fn user(&self, name: &str) -> Result<Option<String>, Trouble> {
+        let found = named(name).map_err(|sentence| Trouble {
+            enhanced: Enhanced(4, 3, 0),
+            sentence,
+        })?;
+        Ok(found.map(|account| account.name))
+    }
+
+    fn is_service(&self, user: &str) -> Result<bool, Trouble> {
+        Ok(is_service(self.context, &self.account(user)?))
+    }
+
+    fn root(&self) -> String {
+        root(self.context)
+    }
+
+    fn include(&self, path: &str, user: Option<&str>) -> Result<Vec<Target>, Trouble> {
+        let path = Path::new(path);
+        if let Some(user) = user {
+            let account = self.account(user)?;
+            let octets = self.reader.included(&account, path);
+            return self.list(path, octets.map_err(Trouble::here)?, Place::Forward);
+        }
+        let octets = listed::read(path).map_err(Trouble::here)?.ok_or_else(|| {
+            Trouble::here(format!(
+                "the list {} is not there; make it, or take it out of the alias file",
+                path.display()
+            ))
+        })?;
+        self.list(path, octets, Place::Include)
+    }
+
+    fn forward(&self, user: &str, address: &Mailbox) -> Result<Forward, Trouble> {
+        if !self.context.config.local.forward {
+            return Ok(Forward::None);
+        }
+        let account = self.account(user)?;
+        // Nothing that root's home holds may have anything done as root, who has an alias; nor that of a service.
+        if !account.is_person() {
+            return Ok(Forward::None);
+        }
+        if !self.reader.may_read(&account) {
+            return Ok(Forward::Later);
+        }
+        let Some(octets) = self.reader.forward(&account).map_err(Trouble::here)? else {
+            return Ok(Forward::None);
+        };
+        let targets = self.list(&account.home.join(".forward"), octets, Place::Forward)?;
+        if targets.is_empty() {
+            return Ok(Forward::None);
+        }
+        if (self.has_been_at)(address) {
+            events::trouble(
+                "-",
+                &format!(
+                    "what ~{user}/.forward sends elsewhere has come back; it is kept in the mailbox"
+                ),
+            );
+            return Ok(Forward::None);
+        }
+        Ok(Forward::To(targets))
+    }
+
+    fn is_here(&self, address: &Mailbox) -> bool {
+        queue::hop(self.context, address) == Hop::Local
+    }
+
+    fn is_doubtful(&self) -> Option<String> {
+        self.table.is_doubtful().then(|| {
+            let path = self.context.aliases.path().display();
+            let faults = self.table.faults();
+            let fault = faults.first().map(ToString::to_string).unwrap_or_default();
+            format!(
+                "the alias file {path} may mean this name in a line that cannot be read: {fault}"
+            )
+        })
+    }
+}
+
+fn rules(context: &Context) -> Rules<'_> {
+    let local = &context.config.local;
+    Rules {
+        delimiter: local.delimiter,
+        unknown_user: local.unknown_user.as_ref(),
+    }
+}
+
+/// The user of a name. A uid without an entry, as containers have them, still hears of what became of its mail.
+pub fn named(name: &str) -> Result<Option<Account>, String> {
+    let found = accounts::find(name)?;
+    Ok(found.or_else(|| Some(accounts::caller()).filter(|caller| caller.name == name)))
+}
+
+/// Whether an account has nobody who reads its mail.
+fn is_service(context: &Context, account: &Account) -> bool {
+    !account.is_person() && account.uid != 0 && account.name != root(context)
+}
+
+/// Who reads root's mail: on a private system whoever owns it.
+fn root(context: &Context) -> String {
+    let is_private = context.keeper.is_none()
+        && deliver::owner(context).is_some_and(|uid| uid == accounts::caller_uid());
+    match is_private {
+        true => accounts::caller().name,
+        false => "root".to_owned(),
+    }
+}
+
+/// Whose mailbox an address of this system is, aliases aside. Postmaster and the like are root, or whoever owns a
+/// private system: someone reads their mail with no configuration at all (RFC 5321 4.5.1).
+///
+/// # Errors
+/// A sentence when the user database does not answer; that says nothing about the user.
+pub fn account(context: &Context, address: &Mailbox) -> Result<Option<Account>, String> {
+    let whole = address.local();
+    let base = without_detail(whole, context.config.local.delimiter);
+    for name in std::iter::once(whole).chain(base) {
+        if let Some(account) = named(name)? {
+            return Ok(Some(account));
+        }
+    }
+    match is_role(base.unwrap_or(whole)) {
+        true => named(&root(context)),
+        false => Ok(None),
+    }
+}
+
+/// Whether mail for an address of this system finds anybody: an alias, a user, or who stands for all others.
+///
+/// # Errors
+/// A sentence when that cannot be told now.
+pub fn is_known(context: &Context, address: &Mailbox) -> Result<bool, String> {
+    let table = context.aliases.table()?;
+    if stands(context, &table, address)
+        || context.config.local.unknown_user.is_some()
+        || account(context, address)?.is_some()
+    {
+        return Ok(true);
+    }
+    let here = Here {
+        context,
+        reader: Reader::Nobody,
+        table,
+        has_been_at: &|_| false,
+    };
+    here.is_doubtful().map_or(Ok(false), Err)
+}
+
+/// Whether an alias stands for an address, or is likely to: then any process can say whom it means.
+pub fn has_alias(context: &Context, address: &Mailbox) -> bool {
+    let table = context.aliases.table();
+    table.is_ok_and(|table| stands(context, &table, address))
+}
+
+fn stands(context: &Context, table: &Table, address: &Mailbox) -> bool {
+    let whole = address.local();
+    let base = without_detail(whole, context.config.local.delimiter);
+    table.has(whole)
+        || base.is_some_and(|base| table.has(base))
+        || table.has("root")
+            && (is_role(base.unwrap_or(whole))
+                || matches!(account(context, address), Ok(Some(a)) if is_service(context, &a)))
+}
+
+/// Whom an address of this system stands for, in the end; for people who ask.
+///
+/// # Errors
+/// See [`Trouble`].
+pub fn look(context: &Context, address: &Mailbox) -> Result<Found, Trouble> {
+    let here = Here::new(context, Reader::asked(), &|_| false)?;
+    let start = Start {
+        address,
+        user: None,
+        sender: &ReversePath::Null,
+        before: &[],
+    };
+    expand::expand(&here, rules(context), start)
+}
+
+/// What became of recipients that were looked up.
+#[derive(Debug, Default)]
+pub struct Expanded {
+    /// Those of this system, old and new, that can be delivered now.
+    pub ready: Vec<usize>,
+    /// Those that were not expanded, and why.
+    pub outcomes: Outcomes,
+    /// Those that others took the place of, with how many these are.
+    pub replaced: Vec<Replaced>,
+}
+
+/// A recipient that others took the place of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    /// Which.
+    pub index: usize,
+    /// How many new ones there are.
+    pub count: usize,
+    /// Whether it is a mailing list, which takes the message over.
+    pub is_list: bool,
+    /// Whether it stands for a single one, who has its wishes.
+    pub is_alone: bool,
+}
+
+/// Expands those recipients of a message, all of this system, whose indices are given.
+pub fn expand(
+    context: &Context,
+    helpers: Option<&Helpers>,
+    claim: &Claim,
+    waiting: &[usize],
+) -> Expanded {
+    let mut done = Expanded::default();
+    let has_been_at = |address: &Mailbox| was_at(claim, address);
+    let here = match Here::new(context, Reader::of(helpers), &has_been_at) {
+        Ok(here) => here,
+        Err(trouble) => {
+            done.outcomes = waiting.iter().map(|i| (*i, outcome(&trouble))).collect();
+            return done;
+        }
+    };
+    let mut waiting = waiting.to_vec();
+    while !waiting.is_empty() {
+        waiting = round(&here, claim, &waiting, &mut done);
+    }
+    done
+}
+
+/// Looks each of them up once. Returned are those new ones that must be looked up as well.
+fn round(here: &Here<'_>, claim: &Claim, waiting: &[usize], done: &mut Expanded) -> Vec<usize> {
+    let (context, envelope) = (here.context, claim.envelope());
+    let mut replaced = Vec::new();
+    let mut kept = BTreeSet::new();
+    for index in waiting {
+        let Some(recipient) = envelope.recipients.get(*index) else {
+            continue;
+        };
+        if recipient.origin.is_some() && recipient.end().is_some() {
+            done.ready.push(*index);
+            continue;
+        }
+        match one(here, &envelope, recipient) {
+            Err(outcome) => done.outcomes.push((*index, outcome)),
+            Ok(leaves) if is_itself(context, recipient, &leaves) => {
+                // Twice the same user, as user and user+detail: both have a place of their own.
+                kept.extend(leaves.iter().map(Leaf::key));
+                done.ready.push(*index);
+            }
+            Ok(leaves) => replaced.push((*index, leaves)),
+        }
+    }
+    if replaced.is_empty() {
+        return Vec::new();
+    }
+    let mut keys = kept;
+    let others = envelope.recipients.iter().enumerate();
+    let others = others.filter(|(index, _)| replaced.iter().all(|(i, _)| i != index));
+    keys.extend(others.flat_map(|(_, other)| has_already(context, other)));
+    let mut further = Vec::new();
+    for (index, leaves) in replaced {
+        let Some(recipient) = envelope.recipients.get(index) else {
+            continue;
+        };
+        let (is_alone, is_list) = (leaves.len() == 1, leaves.iter().any(|l| l.sender.is_some()));
+        let new: Vec<Leaf> = leaves
+            .into_iter()
+            .filter(|l| keys.insert(l.key()))
+            .collect();
+        let new = children(recipient, index, new, is_alone);
+        let first = claim.envelope().recipients.len();
+        let numbered = || new.iter().enumerate().map(|(i, r)| (first + i, r));
+        let ready: Vec<usize> = numbered()
+            .filter(|(_, r)| r.end().is_some())
+            .map(|(i, _)| i)
+            .collect();
+        let unknown: Vec<usize> = numbered()
+            .filter(|(_, r)| is_name(context, r))
+            .map(|(i, _)| i)
+            .collect();
+        let count = new.len();
+        events::expanded(&claim.id, &recipient.address, &new);
+        match claim.expand(clock::now(), index, new) {
+            Ok(()) => {
+                done.ready.extend(ready);
+                further.extend(unknown);
+                done.replaced.push(Replaced {
+                    index,
+                    count,
+                    is_list,
+                    is_alone,
+                });
+            }
+            Err(error) => {
+                let trouble = Trouble {
+                    enhanced: Enhanced(4, 3, 0),
+                    sentence: error.to_string(),
+                };
+                done.outcomes.push((index, outcome(&trouble)));
+            }
+        }
+    }
+    further
+}
+
+/// Whether it is an address of this system that was not looked at yet.
+fn is_name(context: &Context, recipient: &Recipient) -> bool {
+    let origin = recipient.origin.as_ref();
+    origin.is_some_and(|o| o.end.is_none() && o.user.is_none())
+        && queue::hop(context, &recipient.address) == Hop::Local
+}
+
+/// Whom one recipient stands for.
+fn one(here: &Here<'_>, envelope: &Envelope, recipient: &Recipient) -> Result<Vec<Leaf>, Outcome> {
+    let origin = recipient.origin.as_ref();
+    let mut before = Vec::new();
+    let mut of = origin.map(|origin| origin.of);
+    while let Some(parent) = of.and_then(|of| envelope.recipients.get(of)) {
+        let origin = parent.origin.as_ref();
+        before.push((parent.address.clone(), origin.and_then(|o| o.user.clone())));
+        of = origin.map(|origin| origin.of);
+    }
+    before.reverse();
+    let start = Start {
+        address: &recipient.address,
+        user: origin.and_then(|origin| origin.user.as_deref()),
+        sender: &envelope.sender,
+        before: &before,
+    };
+    match expand::expand(here, rules(here.context), start) {
+        Ok(Found::Leaves(leaves)) => Ok(leaves),
+        Ok(Found::Nobody) => {
+            let text = format!("there is no user {} here", recipient.address.local());
+            Err(Outcome::new(
+                Verdict::Failed,
+                None,
+                Enhanced(5, 1, 1),
+                "",
+                &text,
+            ))
+        }
+        Err(trouble) => Err(outcome(&trouble)),
+    }
+}
+
+fn outcome(trouble: &Trouble) -> Outcome {
+    let verdict = match trouble.enhanced {
+        Enhanced(5, ..) => Verdict::Failed,
+        _ => Verdict::Deferred,
+    };
+    Outcome::new(verdict, None, trouble.enhanced, "", &trouble.sentence)
+}
+
+/// Whether a recipient of the envelope stands for his own mailbox and nothing else. So does a user whose ~/.forward
+/// this process may not read: he waits as he is.
+fn is_itself(context: &Context, recipient: &Recipient, leaves: &[Leaf]) -> bool {
+    let [leaf] = leaves else {
+        return false;
+    };
+    if leaf.address != recipient.address || leaf.sender.is_some() {
+        return false;
+    }
+    match (&leaf.end, &recipient.origin) {
+        (Some(End::Mailbox), None) | (None, None) => {
+            let account = account(context, &recipient.address);
+            leaf.user.is_some() && account.is_ok_and(|a| a.map(|a| a.name) == leaf.user)
+        }
+        (None, Some(origin)) => leaf.user == origin.user,
+        _ => false,
+    }
+}
+
+/// Who has the message because of a recipient, or will have it.
+fn has_already(context: &Context, recipient: &Recipient) -> Vec<Key> {
+    match &recipient.origin {
+        Some(origin) => vec![Key::of(
+            &recipient.address,
+            origin.end.as_ref(),
+            origin.user.as_ref(),
+        )],
+        None if queue::hop(context, &recipient.address) == Hop::Local => {
+            if has_alias(context, &recipient.address) {
+                return Vec::new();
+            }
+            let account = account(context, &recipient.address).ok().flatten();
+            let both =
+                |account: Account| [true, false].map(|own| Key::User(account.name.clone(), own));
+            account.map_or_else(Vec::new, |account| both(account).to_vec())
+        }
+        None => vec![Key::Address(recipient.address.clone())],
+    }
+}
+
+/// Whether a message says that it was delivered for an address before. Whoever makes that up only keeps it from being
+/// sent on.
+fn was_at(claim: &Claim, address: &Mailbox) -> bool {
+    text::header(claim).is_ok_and(|header| deliver::was_here(&header, address))
+}

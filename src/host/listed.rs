@@ -1,0 +1,218 @@
+//! Files that lead mail elsewhere: the alias file and its lists, which the admin keeps, and each user's ~/.forward.
+//! Whoever may write one of them has the mail, so who may is looked at, on the opened file.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::libc;
+
+use super::{durable, words};
+
+/// The largest alias file or list, octets: some twenty thousand names.
+pub const MAX_FILE: u64 = 1024 * 1024;
+/// The largest ~/.forward.
+const MAX_FORWARD: u64 = 64 * 1024;
+
+/// Reads the alias file or a list of it; `None` when it is not there.
+///
+/// # Errors
+/// A sentence with its remedy.
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    // Without O_NONBLOCK a FIFO in its place would be waited for.
+    let mut options = OpenOptions::new();
+    let file = match options.read(true).custom_flags(libc::O_NONBLOCK).open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(|e| cannot(path, &e))?,
+    };
+    let about = file.metadata().map_err(|e| cannot(path, &e))?;
+    if about.mode() & 0o002 != 0 {
+        return Err(format!(
+            "{0} may be written by everybody, who could lead any mail elsewhere; run: chmod o-w {0}",
+            path.display()
+        ));
+    }
+    whole(path, file, &about, MAX_FILE).map(Some)
+}
+
+/// Reads the ~/.forward of a user, with his rights; `None` when there is none.
+///
+/// # Errors
+/// A sentence with its remedy: it is not only his, and must not lead his mail anywhere.
+pub fn read_forward(home: &Path, uid: u32) -> Result<Option<Vec<u8>>, String> {
+    let path = home.join(".forward");
+    let mut options = OpenOptions::new();
+    let file = match options
+        .read(true)
+        .custom_flags(durable::NO_FOLLOW)
+        .open(&path)
+    {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.raw_os_error() == Some(libc::ELOOP) => {
+            return Err(format!(
+                "{} is a link; put the file itself in its place",
+                path.display()
+            ));
+        }
+        file => file.map_err(|e| cannot(&path, &e))?,
+    };
+    let about = file.metadata().map_err(|e| cannot(&path, &e))?;
+    let folder = fs::metadata(home).map_err(|e| cannot(home, &e))?;
+    if folder.mode() & 0o1000 != 0 {
+        return Err(format!(
+            "{0} has the sticky bit, which says that its user changes something there; afterwards run: chmod -t {0}",
+            home.display()
+        ));
+    }
+    for (path, about) in [(home, &folder), (&path, &about)] {
+        let shown = path.display();
+        if about.uid() != uid && about.uid() != 0 {
+            return Err(format!(
+                "{shown} belongs to the user with the number {}, not to the one whose mail it is",
+                about.uid()
+            ));
+        }
+        if about.mode() & 0o022 != 0 {
+            return Err(format!(
+                "{shown} may be written by others, who could lead this mail elsewhere; run: chmod go-w {shown}"
+            ));
+        }
+    }
+    whole(&path, file, &about, MAX_FORWARD).map(Some)
+}
+
+/// Reads a file that a ~/.forward includes, with the rights of its user, which are all that is asked for; `None` when
+/// it is not there.
+///
+/// # Errors
+/// A sentence with its remedy.
+pub fn read_included(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    let mut options = OpenOptions::new();
+    let file = match options.read(true).custom_flags(libc::O_NONBLOCK).open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(|e| cannot(path, &e))?,
+    };
+    let about = file.metadata().map_err(|e| cannot(path, &e))?;
+    whole(path, file, &about, MAX_FORWARD).map(Some)
+}
+
+fn whole(path: &Path, file: File, about: &Metadata, most: u64) -> Result<Vec<u8>, String> {
+    let shown = path.display();
+    if !about.is_file() {
+        return Err(format!("{shown} is no ordinary file"));
+    }
+    let too_large = || {
+        format!(
+            "{shown} is larger than {} KiB; divide it, or name the right file",
+            most / 1024
+        )
+    };
+    if about.size() > most {
+        return Err(too_large());
+    }
+    // One octet more than it has: its end is met with the same read.
+    let mut octets = Vec::with_capacity(usize::try_from(about.size()).unwrap_or(0) + 1);
+    let read = file.take(most + 1).read_to_end(&mut octets);
+    read.map_err(|e| cannot(path, &e))?;
+    match octets.len() as u64 > most {
+        true => Err(too_large()),
+        false => Ok(octets),
+    }
+}
+
+fn cannot(path: &Path, error: &io::Error) -> String {
+    let shown = path.display();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => format!(
+            "cannot read {shown}: permission denied; whoever reads it needs the right to, and to search its folder"
+        ),
+        _ => format!("cannot read {shown}: {}", words(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mailbox::scratch::Scratch;
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_forward_counts_only_when_nobody_else_could_have_written_it() {
+        let scratch = Scratch::new("forward");
+        let (home, uid) = (scratch.path("home"), nix::unistd::Uid::current().as_raw());
+        fs::create_dir(&home).unwrap();
+        mode(&home, 0o755);
+        let file = home.join(".forward");
+        let read = |uid| {
+            read_forward(&home, uid)
+                .map(|text| text.map(|t| String::from_utf8(t).unwrap()))
+                .map_err(|e| e.replace(home.to_str().unwrap(), "~"))
+        };
+        assert_eq!(read(uid), Ok(None));
+        fs::write(&file, "bob\n").unwrap();
+        mode(&file, 0o600);
+        assert_eq!(read(uid), Ok(Some("bob\n".to_owned())));
+        // J15, J16, J18: what is wrong with the file or its folder.
+        let wrong = |says: &str| {
+            let why = read(uid).unwrap_err();
+            assert!(why.contains(says), "{why}");
+        };
+        for (of_file, of_home, says) in [
+            (
+                0o620,
+                0o755,
+                "~/.forward may be written by others, who could lead this mail elsewhere; run: chmod go-w ~/.forward",
+            ),
+            (0o602, 0o755, "~/.forward may be written by others"),
+            (0o600, 0o775, "~ may be written by others"),
+            (0o600, 0o1755, "~ has the sticky bit"),
+        ] {
+            mode(&file, of_file);
+            mode(&home, of_home);
+            wrong(says);
+        }
+        mode(&file, 0o600);
+        mode(&home, 0o755);
+        if uid == 0 {
+            assert_eq!(read(4711), Ok(Some("bob\n".to_owned()))); // root may do it for him
+            std::os::unix::fs::chown(&file, Some(4712), None).unwrap();
+            assert_eq!(
+                read(4711).unwrap_err(),
+                "~/.forward belongs to the user with the number 4712, not to the one whose mail it is"
+            );
+        }
+        fs::write(&file, "x".repeat(64 * 1024 + 1)).unwrap();
+        if uid == 0 {
+            std::os::unix::fs::chown(&file, Some(0), None).unwrap();
+        }
+        wrong("~/.forward is larger than 64 KiB");
+        fs::remove_file(&file).unwrap();
+        symlink("/etc/passwd", &file).unwrap();
+        wrong("~/.forward is a link");
+        fs::remove_file(&file).unwrap();
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        wrong("~/.forward is no ordinary file");
+    }
+
+    #[test]
+    fn an_alias_file_must_not_be_everybodys() {
+        let scratch = Scratch::new("aliases");
+        let file = scratch.path("aliases");
+        assert_eq!(read(&file), Ok(None));
+        fs::write(&file, "root: alice\n").unwrap();
+        mode(&file, 0o644);
+        assert_eq!(read(&file), Ok(Some(b"root: alice\n".to_vec())));
+        mode(&file, 0o646);
+        assert!(read(&file).unwrap_err().contains("chmod o-w"));
+        assert!(
+            read(&scratch.path(""))
+                .unwrap_err()
+                .contains("is no ordinary file")
+        );
+    }
+}

@@ -1,0 +1,760 @@
+//! The grammar of aliases(5), and of the lists that ~/.forward and `:include:` files are.
+//!
+//! ```text
+//! # a comment
+//! root:       alice, me@example.org      # as well behind a target
+//! staff:      alice, bob,
+//!             :include:/etc/mail/staff   (a line that begins with a space goes on)
+//! owner-staff: alice
+//! archive:    /var/mail/archive, "|/usr/bin/filter -a, -b"
+//! nobody:     /dev/null
+//! alice:      \alice, carol@example.net
+//! ```
+//!
+//! The alias file is split into entries once; what an entry leads to is read when somebody asks for it. So whatever
+//! is wrong with one keeps its own mail waiting and no other's, and every fault has its line. Names count in any
+//! case.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::address::{Domain, Mailbox};
+
+/// The longest command or path, in octets.
+const MAX_TEXT: usize = 1000;
+
+/// What an alias, a ~/.forward or a list leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A bare name: an alias or a user of this system.
+    Name(String),
+    /// `\user`: that user's own mailbox, whatever else stands for him.
+    Own(String),
+    /// An address, here or elsewhere.
+    Address(Mailbox),
+    /// `/file`, or `/folder/`: an absolute path.
+    File(String),
+    /// `|command`.
+    Pipe(String),
+    /// `:include:/file`: the targets in there.
+    Include(String),
+    /// `/dev/null`: mail for it is thrown away.
+    Nothing,
+}
+
+impl fmt::Display for Target {
+    /// As it may be written in an alias file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Own(name) => write!(f, "\\{name}"),
+            Self::Address(address) => write!(f, "{address}"),
+            Self::File(path) => f.write_str(path),
+            Self::Pipe(line) => write!(f, "|{line}"),
+            Self::Include(path) => write!(f, ":include:{path}"),
+            Self::Nothing => f.write_str("/dev/null"),
+        }
+    }
+}
+
+/// What is wrong with a line, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Its number, from 1.
+    pub line: usize,
+    /// A sentence without its place.
+    pub what: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.what)
+    }
+}
+
+fn fault<T>(line: usize, what: impl Into<String>) -> Result<T, Fault> {
+    let what = what.into();
+    Err(Fault { line, what })
+}
+
+/// An alias file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Table {
+    text: String,
+    /// By name, in lower case.
+    entries: BTreeMap<Box<str>, Entry>,
+    /// Lines that are no entry, or an entry that does not count.
+    faults: Vec<Fault>,
+    /// Whether there is a line whose name could not be read: a name that is not found may be that one.
+    doubtful: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    line: usize,
+    /// What follows the colon, in the text.
+    from: usize,
+    to: usize,
+}
+
+impl Table {
+    /// Splits a file's text into its entries.
+    pub fn parse(text: String) -> Self {
+        let mut table = Self::default();
+        // Where the last logical line began, and its number.
+        let mut begun: Option<(usize, usize)> = None;
+        let mut at = 0;
+        for (index, line) in text.split_inclusive('\n').enumerate() {
+            let goes_on = line.starts_with([' ', '\t']);
+            let empty = line.trim().is_empty() || line.trim_start().starts_with('#');
+            if !goes_on && !empty {
+                if let Some((number, from)) = begun.replace((index + 1, at)) {
+                    table.add(&text, number, from, at);
+                }
+            } else if goes_on && !empty && begun.is_none() {
+                let what = "it begins with a space, which is for going on with the line above, and there is none; \
+                            take the space away";
+                table.faults.push(Fault {
+                    line: index + 1,
+                    what: what.to_owned(),
+                });
+                table.doubtful = true;
+            }
+            at += line.len();
+        }
+        if let Some((number, from)) = begun {
+            table.add(&text, number, from, at);
+        }
+        table.text = text;
+        table
+    }
+
+    fn add(&mut self, text: &str, line: usize, from: usize, to: usize) {
+        let whole = text.get(from..to).unwrap_or_default();
+        let found = take_name(line, whole).and_then(|(name, after)| {
+            let from = from + after;
+            match self.entries.get(name.as_str()) {
+                Some(earlier) => fault(
+                    line,
+                    format!(
+                        "there is an alias {name} in line {} already, which counts; take one of them away",
+                        earlier.line
+                    ),
+                ),
+                None => Ok((name, Entry { line, from, to })),
+            }
+        });
+        match found {
+            Ok((name, entry)) => {
+                self.entries.insert(name.into_boxed_str(), entry);
+            }
+            Err(fault) => {
+                // Of a second entry the name was read.
+                self.doubtful |= !fault.what.starts_with("there is an alias");
+                self.faults.push(fault);
+            }
+        }
+    }
+
+    /// What an alias leads to, and its line; `None` when there is no such alias.
+    ///
+    /// # Errors
+    /// What is wrong with its entry.
+    pub fn get(&self, name: &str) -> Option<Result<(usize, Vec<Target>), Fault>> {
+        let entry = self.entries.get(name.to_lowercase().as_str())?;
+        let text = self.text.get(entry.from..entry.to).unwrap_or_default();
+        let targets = list(text, entry.line, Place::Aliases).and_then(|targets| {
+            if targets.is_empty() {
+                let what = "nothing follows the colon; name where the mail goes, or /dev/null to throw it away";
+                return fault(entry.line, what);
+            }
+            Ok((entry.line, targets))
+        });
+        Some(targets)
+    }
+
+    /// Whether there is an alias of that name, good or bad.
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name.to_lowercase().as_str())
+    }
+
+    /// All names, in lower case.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(|name| &**name)
+    }
+
+    /// How many aliases there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether a name that is not found may yet be meant by a line that could not be read.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful
+    }
+
+    /// All that is wrong with it, by line.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = self.faults.clone();
+        faults.extend(self.names().filter_map(|name| self.get(name)?.err()));
+        faults.sort_by_key(|fault| fault.line);
+        faults
+    }
+}
+
+/// Takes `name:` off the front of a logical line; returned is the name in lower case and where the rest begins.
+fn take_name(line: usize, text: &str) -> Result<(String, usize), Fault> {
+    let (name, colon) = match text.strip_prefix('"') {
+        Some(quoted) => {
+            let (name, rest) = unquote(line, quoted)?;
+            let after = text.len() - rest.len();
+            let colon = rest.find(|c: char| c != ' ' && c != '\t').unwrap_or(0);
+            (
+                name,
+                rest[colon..].starts_with(':').then_some(after + colon),
+            )
+        }
+        None => {
+            let colon = text.lines().next().and_then(|first| first.find(':'));
+            let name = text.get(..colon.unwrap_or(0)).unwrap_or_default().trim();
+            (name.to_owned(), colon)
+        }
+    };
+    let Some(colon) = colon else {
+        return fault(
+            line,
+            "there is no colon; an alias is a name, a colon, and where its mail goes",
+        );
+    };
+    if name.contains('@') {
+        return fault(
+            line,
+            format!(
+                "{} is an address; an alias is a bare name, which counts for every domain of this machine",
+                shown(&name)
+            ),
+        );
+    }
+    if let Err(why) = local_name(&name) {
+        let name = shown(&name);
+        return fault(line, format!("{name} is no name for an alias: {why}"));
+    }
+    Ok((name.to_lowercase(), colon + 1))
+}
+
+/// Reads the targets of a ~/.forward or of an `:include:` file: separated by commas or line ends.
+///
+/// # Errors
+/// The first line that is wrong.
+pub fn read_list(text: &str, place: Place) -> Result<Vec<Target>, Fault> {
+    list(text, 1, place)
+}
+
+/// Where a list stands, which decides what may be in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the alias file: everything.
+    Aliases,
+    /// In a user's ~/.forward: everything.
+    Forward,
+    /// In a file that an alias includes: only addresses and further lists, for who keeps a list need not be who may
+    /// run commands here.
+    Include,
+}
+
+fn list(text: &str, first: usize, place: Place) -> Result<Vec<Target>, Fault> {
+    let mut targets = Vec::new();
+    let mut items = Items {
+        rest: text,
+        line: first,
+    };
+    while let Some((line, item)) = items.next()? {
+        let target = target(line, item)?;
+        if place == Place::Include && matches!(target, Target::Pipe(_) | Target::File(_)) {
+            return fault(
+                line,
+                format!(
+                    "{} is no address; only the alias file itself and a ~/.forward may lead to commands and files",
+                    shown(item)
+                ),
+            );
+        }
+        targets.push(target);
+    }
+    Ok(targets)
+}
+
+/// The items of a list, as they are written.
+struct Items<'a> {
+    rest: &'a str,
+    line: usize,
+}
+
+impl<'a> Items<'a> {
+    /// The next item and its line, without the space and the comments around it.
+    fn next(&mut self) -> Result<Option<(usize, &'a str)>, Fault> {
+        loop {
+            self.rest = self.rest.trim_start_matches([',', ' ', '\t', '\r']);
+            let Some(first) = self.rest.chars().next() else {
+                return Ok(None);
+            };
+            match first {
+                '\n' => {
+                    self.line += 1;
+                    self.rest = &self.rest[1..];
+                }
+                '#' => self.rest = &self.rest[self.rest.find('\n').unwrap_or(self.rest.len())..],
+                _ => return self.item().map(Some),
+            }
+        }
+    }
+
+    fn item(&mut self) -> Result<(usize, &'a str), Fault> {
+        let text = self.rest;
+        // A command or a path may hold all that means something in an address.
+        let plain = text.starts_with(['|', '/', ':']);
+        let (mut quoted, mut escaped, mut bracket, mut depth) = (false, false, false, 0usize);
+        let mut before = ' ';
+        for (at, c) in text.char_indices() {
+            if escaped && c != '\n' {
+                (escaped, before) = (false, c);
+                continue;
+            }
+            let outside = !quoted && depth == 0 && !bracket;
+            let ends = match c {
+                '\n' if quoted || depth > 0 || bracket => {
+                    let what =
+                        "a quote, bracket or parenthesis is not closed on its line; close it";
+                    return fault(self.line, what);
+                }
+                '\n' => true,
+                ',' => outside,
+                '#' => outside && !plain && matches!(before, ' ' | '\t'),
+                _ => false,
+            };
+            if ends {
+                self.rest = &text[at..];
+                return Ok((self.line, text[..at].trim_end()));
+            }
+            match c {
+                '\\' if quoted => escaped = true,
+                '"' if depth == 0 => quoted = !quoted,
+                '(' if !quoted && !plain => depth += 1,
+                ')' if !quoted && !plain => depth = depth.saturating_sub(1),
+                '<' if !quoted && depth == 0 && !plain => bracket = true,
+                '>' if !quoted && depth == 0 && !plain => bracket = false,
+                _ => {}
+            }
+            before = c;
+        }
+        if quoted || depth > 0 || bracket {
+            let what = "a quote, bracket or parenthesis is not closed on its line; close it";
+            return fault(self.line, what);
+        }
+        self.rest = "";
+        Ok((self.line, text.trim_end()))
+    }
+}
+
+/// What one item of a list is.
+fn target(line: usize, item: &str) -> Result<Target, Fault> {
+    if item.contains('\u{fffd}') {
+        return fault(line, format!("{} is not UTF-8; write it so", shown(item)));
+    }
+    if item.chars().any(char::is_control) {
+        let item = shown(item);
+        return fault(
+            line,
+            format!("{item} holds a control character; take it away"),
+        );
+    }
+    if let Some(quoted) = item.strip_prefix('"') {
+        let (inner, after) = unquote(line, quoted)?;
+        if after.is_empty() && inner.starts_with(['|', '/', ':']) {
+            return special(line, &inner);
+        }
+    }
+    if item.starts_with(['|', '/', ':']) {
+        return special(line, item);
+    }
+    if let Some(name) = item.strip_prefix('\\') {
+        return match local_name(name) {
+            Ok(()) => Ok(Target::Own(name.to_owned())),
+            Err(why) => fault(
+                line,
+                format!(
+                    "{} is no user: {why}; behind a backslash stands a user's name",
+                    shown(item)
+                ),
+            ),
+        };
+    }
+    address(line, item)
+}
+
+/// `|command`, `/file` and `:include:/file`, free of the quotes around all of it.
+fn special(line: usize, text: &str) -> Result<Target, Fault> {
+    let inner = |rest: &str| -> Result<String, Fault> {
+        let rest = rest.trim();
+        match rest.strip_prefix('"').map(|quoted| unquote(line, quoted)) {
+            Some(Ok((inner, ""))) => Ok(inner),
+            Some(Err(fault)) => Err(fault),
+            _ => Ok(rest.to_owned()),
+        }
+    };
+    if text.len() > MAX_TEXT {
+        return fault(
+            line,
+            format!(
+                "{} is longer than {MAX_TEXT} octets; put it into a script",
+                shown(text)
+            ),
+        );
+    }
+    if let Some(command) = text.strip_prefix('|') {
+        let command = inner(command)?;
+        if command.is_empty() {
+            return fault(line, "no command follows the |; name one");
+        }
+        return Ok(Target::Pipe(command));
+    }
+    if text.starts_with('/') {
+        return Ok(match text {
+            "/dev/null" => Target::Nothing,
+            path => Target::File(path.to_owned()),
+        });
+    }
+    match text
+        .get(..9)
+        .filter(|word| word.eq_ignore_ascii_case(":include:"))
+    {
+        Some(_) => {
+            let path = inner(text.get(9..).unwrap_or_default())?;
+            if !path.starts_with('/') {
+                return fault(
+                    line,
+                    format!(
+                        "{} is no absolute path; begin it with a slash",
+                        shown(&path)
+                    ),
+                );
+            }
+            Ok(Target::Include(path))
+        }
+        None => fault(
+            line,
+            format!(
+                "{} is not known; of these words there is only :include:/file",
+                shown(text)
+            ),
+        ),
+    }
+}
+
+/// An address, or a bare name: with or without `<>`, a name before them, and comments.
+fn address(line: usize, item: &str) -> Result<Target, Fault> {
+    let plain = without_comments(item);
+    let text = match plain
+        .find('<')
+        .filter(|_| !plain.starts_with('"') || plain.ends_with('>'))
+    {
+        Some(open) => match plain[open..]
+            .strip_prefix('<')
+            .and_then(|t| t.strip_suffix('>'))
+        {
+            Some(inner) => inner.trim(),
+            None => {
+                let what = format!(
+                    "something follows the > of {}; put a comma between",
+                    shown(item)
+                );
+                return fault(line, what);
+            }
+        },
+        None => plain.trim(),
+    };
+    if !text.starts_with('"') && text.contains([' ', '\t']) {
+        return fault(
+            line,
+            format!(
+                "{} is not one address; put a comma between two",
+                shown(item)
+            ),
+        );
+    }
+    let found = match text.starts_with('"') || text.contains('@') {
+        true => Mailbox::parse(text).map(Target::Address).or_else(|why| {
+            // A quoted bare name.
+            let bare = text.strip_prefix('"').filter(|t| !t.contains('@'));
+            let name = bare.and_then(|t| t.strip_suffix('"')).ok_or(why.0)?;
+            local_name(name).map(|()| Target::Name(name.to_owned()))
+        }),
+        false => local_name(text).map(|()| Target::Name(text.to_owned())),
+    };
+    found.or_else(|why| fault(line, format!("{} is no address: {why}", shown(item))))
+}
+
+/// Without what stands in parentheses outside of quotes.
+fn without_comments(item: &str) -> String {
+    let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
+    let mut text = String::with_capacity(item.len());
+    for c in item.chars() {
+        match c {
+            '"' if depth == 0 && !escaped => quoted = !quoted,
+            '(' if !quoted => depth += 1,
+            ')' if !quoted && depth > 0 => {
+                depth -= 1;
+                continue;
+            }
+            _ => {}
+        }
+        escaped = c == '\\' && quoted && !escaped;
+        if depth == 0 {
+            text.push(c);
+        }
+    }
+    text.trim().to_owned()
+}
+
+/// Whether a text can be the name of an alias or of a user.
+fn local_name(name: &str) -> Result<(), &'static str> {
+    if name.is_empty() {
+        return Err("it is empty");
+    }
+    if name.contains('\u{fffd}') {
+        return Err("it is not UTF-8");
+    }
+    if name.contains(['@', '/', '|', '"', '\\', ':', ',', '<', '>', ';']) {
+        return Err("it has a character that stands for something else");
+    }
+    let domain = Domain::parse("localhost").map_err(|e| e.0)?;
+    Mailbox::new(name.to_owned(), domain)
+        .map(drop)
+        .map_err(|e| e.0)
+}
+
+/// Reads a quoted string whose first quote is gone: what it says, and what follows it. A backslash takes away the
+/// meaning of the character behind it.
+fn unquote(line: usize, text: &str) -> Result<(String, &str), Fault> {
+    let mut inner = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Ok((inner, &text[at + 1..])),
+            '\n' => break,
+            '\\' => match chars.next() {
+                Some((_, escaped)) => inner.push(escaped),
+                None => break,
+            },
+            _ => inner.push(c),
+        }
+    }
+    fault(line, "its quotes are not closed; close them")
+}
+
+/// A piece of a file in a sentence: bounded, on one line.
+fn shown(text: &str) -> String {
+    const MOST: usize = 60;
+    let text: String = text
+        .trim()
+        .chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect();
+    match text.char_indices().nth(MOST) {
+        Some((at, _)) => format!("\"{}...\"", text.get(..at).unwrap_or_default()),
+        None => format!("\"{text}\""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn show(targets: &[Target]) -> String {
+        let mark = |t: &Target| match t {
+            Target::Name(_) => format!("name {t}"),
+            Target::Address(_) => format!("mail {t}"),
+            _ => t.to_string(),
+        };
+        targets.iter().map(mark).collect::<Vec<_>>().join(" + ")
+    }
+
+    fn shows(list: Result<Vec<Target>, Fault>) -> String {
+        list.map_or_else(|fault| fault.to_string(), |targets| show(&targets))
+    }
+
+    #[test]
+    fn lists_are_read() {
+        let rows = [
+            ("", ""),
+            ("\n# nothing\n   # at all\n\r\n", ""),
+            ("alice", "name alice"),
+            ("alice, bob ,,carol,", "name alice + name bob + name carol"),
+            ("alice\nbob\r\n", "name alice + name bob"),
+            ("a@B.example # mine\nb", "mail a@b.example + name b"),
+            ("a#b@c.example", "mail a#b@c.example"),
+            ("\\alice, me@example.org", "\\alice + mail me@example.org"),
+            ("Bob B. <bob@x.example>", "mail bob@x.example"),
+            (
+                "\"Bob, B.\" <bob@x.example>, <carol>",
+                "mail bob@x.example + name carol",
+            ),
+            (
+                "bob (of, course) , (so) carol@x.example",
+                "name bob + mail carol@x.example",
+            ),
+            ("\"a b\"@x.example", "mail \"a b\"@x.example"),
+            ("\"alice\"", "name alice"),
+            ("|/bin/x -a", "|/bin/x -a"),
+            ("|\"/bin/x -a, -b\"", "|/bin/x -a, -b"),
+            (
+                "\"|/bin/x \\\"-a\\\", -b (c) #d\"",
+                "|/bin/x \"-a\", -b (c) #d",
+            ),
+            (
+                "\"|IFS=' ' && exec /usr/bin/procmail || exit 75 #bob\"",
+                "|IFS=' ' && exec /usr/bin/procmail || exit 75 #bob",
+            ),
+            ("/var/a, \"/var/b c/\"", "/var/a + /var/b c/"),
+            ("/dev/null", "/dev/null"),
+            (
+                ":include:/etc/list, :INCLUDE:\"/a b\", \":include:/c,d\"",
+                ":include:/etc/list + :include:/a b + :include:/c,d",
+            ),
+            ("josé@exämple.example", "mail josé@exämple.example"),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(shows(read_list(text, Place::Forward)), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_list_is_said_with_its_line() {
+        let rows = [
+            (
+                "alice bob",
+                "line 1: \"alice bob\" is not one address; put a comma between two",
+            ),
+            (
+                "\n\na@@b",
+                "line 3: \"a@@b\" is no address: the part before its @ has a character or a dot that would need quotes",
+            ),
+            (
+                "a@b..c",
+                "line 1: \"a@b..c\" is no address: its domain has an empty label",
+            ),
+            (
+                "\"open",
+                "line 1: a quote, bracket or parenthesis is not closed on its line; close it",
+            ),
+            (
+                "a (b\nc",
+                "line 1: a quote, bracket or parenthesis is not closed on its line; close it",
+            ),
+            (
+                "<a@b.example> c",
+                "line 1: something follows the > of \"<a@b.example> c\"; put a comma between",
+            ),
+            ("|", "line 1: no command follows the |; name one"),
+            (
+                ":include:etc/x",
+                "line 1: \"etc/x\" is no absolute path; begin it with a slash",
+            ),
+            (
+                ":fail: x",
+                "line 1: \":fail: x\" is not known; of these words there is only :include:/file",
+            ),
+            (
+                "\\a@b.example",
+                "line 1: \"\\a@b.example\" is no user: it has a character that stands for something else; behind a backslash stands a user's name",
+            ),
+            (
+                "a\0b",
+                "line 1: \"a?b\" holds a control character; take it away",
+            ),
+            (
+                "jos\u{fffd}@x.example",
+                "line 1: \"jos\u{fffd}@x.example\" is not UTF-8; write it so",
+            ),
+            (
+                "~/file",
+                "line 1: \"~/file\" is no address: it has a character that stands for something else",
+            ),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(shows(read_list(text, Place::Forward)), expected, "{text:?}");
+        }
+        let long = format!("|/bin/{}", "x".repeat(MAX_TEXT));
+        assert!(shows(read_list(&long, Place::Forward)).contains("longer than 1000 octets"));
+        assert_eq!(
+            shows(read_list("alice\n|/bin/x", Place::Include)),
+            "line 2: \"|/bin/x\" is no address; only the alias file itself and a ~/.forward may lead to commands and files"
+        );
+        assert_eq!(shows(read_list("/dev/null", Place::Include)), "/dev/null");
+    }
+
+    const FILE: &str = "# our aliases\n\
+        Root: alice\n\
+        \n\
+        staff : alice,\n  # but not carol\n  bob,\n\tdan@x.example # far\n\
+        \"odd name\": bob\n\
+        broken: a b\n\
+        ROOT: mallory\n\
+        no colon here\n\
+        far@x.example: bob\n\
+        empty:\n\
+        last: \"|/bin/x: y\"";
+
+    #[test]
+    fn a_file_is_split_into_entries_and_each_fault_stays_with_its_own() {
+        let table = Table::parse(FILE.to_owned());
+        let get = |name: &str| match table.get(name) {
+            None => "-".to_owned(),
+            Some(Ok((line, targets))) => format!("{line} {}", show(&targets)),
+            Some(Err(fault)) => fault.to_string(),
+        };
+        assert_eq!(get("rOOt"), "2 name alice");
+        assert_eq!(get("Staff"), "4 name alice + name bob + mail dan@x.example");
+        assert_eq!(get("odd name"), "8 name bob");
+        assert_eq!(get("last"), "14 |/bin/x: y");
+        assert_eq!(get("nobody"), "-");
+        assert!(table.has("BROKEN") && !table.has("no"));
+        assert!(table.is_doubtful());
+        let faults: Vec<String> = table.faults().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            faults,
+            [
+                "line 9: \"a b\" is not one address; put a comma between two",
+                "line 10: there is an alias root in line 2 already, which counts; take one of them away",
+                "line 11: there is no colon; an alias is a name, a colon, and where its mail goes",
+                "line 12: \"far@x.example\" is an address; an alias is a bare name, which counts for every domain of this machine",
+                "line 13: nothing follows the colon; name where the mail goes, or /dev/null to throw it away",
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_makes_it_panic_or_read_for_ever() {
+        let pieces = [
+            "\"", "\\", "(", ")", "<", ">", ",", "\n", " ", "#", ":", "|", "/", "a", "@", "é",
+            "\0", "\r",
+        ];
+        // Every text of three pieces, and some longer ones.
+        let three = pieces.len().pow(3);
+        for number in 0..three + 3000 {
+            let (mut rest, count) = match number < three {
+                true => (number, 3),
+                false => (number.wrapping_mul(0x9e37_79b9), 14),
+            };
+            let mut text = String::new();
+            for _ in 0..count {
+                text.push_str(pieces[rest % pieces.len()]);
+                rest /= pieces.len();
+            }
+            let _ = read_list(&text, Place::Forward);
+            let table = Table::parse(format!("x: {text}"));
+            let _ = (table.get("x"), table.faults());
+            let _ = Table::parse(text).faults();
+        }
+    }
+}

@@ -1,0 +1,720 @@
+//! Aliases, lists, owners, catch-all and details: from the alias file through the queue to whom the mail is for.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::harness::house::{ALICE, BOB, House};
+use crate::harness::system::{Call, HOST, age, me, user};
+use crate::harness::{Answer, Mail, Remote, Script, System, Talk};
+
+const MESSAGE: &str = "From: s@example.org\nSubject: x\n\nhello\n";
+
+/// A system with these aliases, in which USER is whoever runs the tests and ROOT its folder.
+fn with(system: System, aliases: &str) -> System {
+    let root = system.root.display().to_string();
+    let text = aliases.replace("USER", &user()).replace("ROOT", &root);
+    fs::write(system.path("aliases"), text).unwrap();
+    system
+}
+
+fn send(system: &System, args: &[&str], to: &[&str]) {
+    system.accept(
+        &[&["-i", "-odq", "-f", "s@example.org"], args, to].concat(),
+        MESSAGE,
+    );
+    flush(system);
+}
+
+fn flush(system: &System) {
+    for _ in 0..3 {
+        system.accept(&["-q"], "");
+    }
+}
+
+/// What the server was told: senders and recipients, in order of the alphabet.
+fn told(remote: &Remote) -> Vec<String> {
+    let commands = remote.commands().into_iter();
+    let mut told: Vec<String> = commands
+        .filter(|c| c.starts_with("MAIL") || c.starts_with("RCPT"))
+        .map(|c| {
+            c.split("> ")
+                .next()
+                .unwrap()
+                .trim_end_matches('>')
+                .to_owned()
+                + ">"
+        })
+        .collect();
+    told.sort();
+    // One transaction or two: who was found to be a recipient may join the others or come later.
+    told.dedup();
+    told
+}
+
+/// R78, J29, C45: one address becomes several, here and elsewhere; sender and text stay; nobody gets two.
+#[test]
+fn an_alias_reaches_everybody_once() {
+    let remote = Remote::start(Script::new());
+    let system = with(
+        System::relaying("alias", &remote),
+        "Team: USER, far@example.net, :include:ROOT/list, team2\nteam2: far@example.net, USER, team\n",
+    );
+    fs::write(
+        system.path("list"),
+        "# members\nother@example.net\nfar@example.net\n",
+    )
+    .unwrap();
+    send(
+        &system,
+        &[],
+        &[&format!("tEAM@{HOST}"), &me(), "team2", "other@example.net"],
+    );
+    assert!(system.queue().is_empty(), "{}", system.log());
+    let found = system.mailbox();
+    assert_eq!(found.len(), 1, "{}", system.log());
+    assert_eq!(
+        found[0].field("Return-Path").as_deref(),
+        Some("<s@example.org>")
+    );
+    assert_eq!(found[0].body(), "hello\n");
+    assert_eq!(
+        told(&remote),
+        [
+            "MAIL FROM:<s@example.org>",
+            "RCPT TO:<far@example.net>",
+            "RCPT TO:<other@example.net>",
+        ]
+    );
+    assert!(system.log().contains(" expanded to="), "{}", system.log());
+}
+
+/// What waits is shown, and the queue file says what has happened, in lines that a person can read.
+#[test]
+fn the_queue_knows_whom_an_alias_stands_for() {
+    let system = with(
+        System::offline("alias-queue"),
+        "team: far@example.net, USER\n",
+    )
+    .with("", &format!("domains = [\"{HOST}\"]"));
+    system.accept(
+        &["-i", "-odq", "-f", "s@example.org", "-N", "failure", "team"],
+        MESSAGE,
+    );
+    system.accept(&["-q"], "");
+    let queued = system.queued();
+    assert_eq!(queued.recipients(), [format!("team@{HOST}")]);
+    let line = &queued.journal[0];
+    let orcpt = format!("ORCPT=rfc822;team@{HOST}");
+    let user = user();
+    assert!(
+        line.ends_with(&format!(
+            " to 1 expanded 2-3 <far@example.net> NOTIFY=FAILURE {orcpt} \
+             <{user}@{HOST}> NOTIFY=FAILURE {orcpt} USER={user} END=mailbox"
+        )),
+        "{line}"
+    );
+    let list = system.run(&["-bp"], "").stdout;
+    assert!(list.contains("    far@example.net\n"), "{list}");
+    assert!(!list.contains("team"), "{list}");
+    let json = system.run(&["-bp", "--json"], "").stdout;
+    assert!(json.contains("\"address\":\"far@example.net\""), "{json}");
+    let chosen = system.run(&["-bp", "-qRfar@"], "").stdout;
+    assert!(chosen.contains("far@example.net"), "{chosen}");
+}
+
+/// R79: a list has its owner for a sender, who hears of failures in place of whoever wrote to it.
+#[test]
+fn the_owner_of_a_list_hears_of_its_failures() {
+    let remote = Remote::start(Script::new().on("RCPT TO:<bad@", "550 5.1.1 no such user"));
+    let system = with(
+        System::relaying("owner", &remote),
+        "list: good@example.net, bad@example.net\nowner-list: USER\n",
+    );
+    send(&system, &[], &["list", "bad@example.net"]);
+    assert!(system.queue().is_empty(), "{}", system.log());
+    let commands = told(&remote);
+    let owner = format!("MAIL FROM:<owner-list@{HOST}>");
+    assert!(commands.contains(&owner), "{commands:?}");
+    // The sender hears of his own address, and the owner of nothing that he did not send.
+    assert!(
+        commands.contains(&"RCPT TO:<s@example.org>".to_owned()),
+        "{commands:?}"
+    );
+    let here = system.mailbox();
+    assert!(here.is_empty(), "bad@ had it already, from its sender");
+    send(&system, &[], &["list"]);
+    let here = system.mailbox();
+    assert_eq!(here.len(), 1, "{}", system.log());
+    assert_eq!(here[0].field("To"), Some(format!("owner-list@{HOST}")));
+    assert!(
+        here[0]
+            .text()
+            .contains("Final-Recipient: rfc822; bad@example.net")
+    );
+    let to_sender = told(&remote)
+        .iter()
+        .filter(|c| c.contains("<s@example.org>"))
+        .count();
+    assert_eq!(
+        to_sender,
+        2,
+        "its own MAIL and its report, and no more: {:?}",
+        told(&remote)
+    );
+}
+
+/// J20, F16: what runs in a circle fails, once, and its sender is told why.
+#[test]
+fn a_circle_is_reported() {
+    let remote = Remote::start(Script::new());
+    let system = with(
+        System::relaying("circle", &remote),
+        "a: b\nb: a\nalone: alone\n",
+    );
+    send(&system, &[], &["a"]);
+    send(&system, &[], &["alone"]);
+    assert!(system.queue().is_empty(), "{}", system.log());
+    let reports: Vec<Mail> = remote.received().iter().map(|r| r.mail()).collect();
+    assert_eq!(reports.len(), 2);
+    assert!(
+        reports[0].text().contains("runs in a circle: a > b > a"),
+        "{}",
+        reports[0].text()
+    );
+    assert!(
+        reports[1].text().contains("there is no user alone here"),
+        "{}",
+        reports[1].text()
+    );
+}
+
+/// What is wrong with one alias keeps its mail waiting, with the place, and no other's; mended, it goes out.
+#[test]
+fn an_error_hurts_its_own_alias_only() {
+    let remote = Remote::start(Script::new());
+    let system = with(
+        System::relaying("broken", &remote),
+        "good: far@example.net\nbad: a b\n",
+    );
+    send(&system, &[], &["good"]);
+    send(&system, &[], &["bad"]);
+    assert_eq!(remote.received().len(), 1);
+    let list = system.run(&["-bp"], "").stdout;
+    let file = system.path("aliases").display().to_string();
+    let why = format!("{file}, line 2: \"a b\" is not one address; put a comma between two");
+    assert!(list.contains(&why), "{list}");
+    let system = with(system, "good: far@example.net\nbad: b@example.net\n");
+    flush(&system);
+    assert!(system.queue().is_empty(), "{}", system.log());
+    assert!(told(&remote).contains(&"RCPT TO:<b@example.net>".to_owned()));
+}
+
+/// Nobody is called unknown while the aliases cannot be read, or a line of them.
+#[test]
+fn nobody_is_unknown_while_aliases_cannot_be_read() {
+    let steps = |system: &System, rows: &[(&str, &str)]| {
+        let mut talk = Talk::start(system, &["-bs"]);
+        talk.steps(&[("EHLO x", "250"), ("MAIL FROM:<s@example.org>", "250")]);
+        for (to, code) in rows {
+            talk.steps(&[(&format!("RCPT TO:<{to}>"), code)]);
+        }
+        talk.steps(&[("QUIT", "221")]);
+        assert_eq!(talk.end().code, 0);
+    };
+    let system = with(System::new("unknown"), "team: USER\nodd: a b\n");
+    let here = |name: &str| format!("{name}@{HOST}");
+    let (team, detail, odd, who, post) = (
+        here("TEAM"),
+        here("team+x"),
+        here("odd"),
+        here("who"),
+        "postmaster".to_owned(),
+    );
+    let pipe = format!("\"|id\"@{HOST}");
+    steps(
+        &system,
+        &[
+            (&team, "250"),
+            (&detail, "250"),
+            (&odd, "250"),
+            (&who, "550"),
+            (&post, "250"),
+            (&pipe, "550"),
+            (&me(), "250"),
+        ],
+    );
+    let system = with(system, "team: USER\nwho\n");
+    steps(&system, &[(&team, "250"), (&who, "451"), (&me(), "250")]);
+    fs::set_permissions(system.path("aliases"), fs::Permissions::from_mode(0o666)).unwrap();
+    steps(&system, &[(&team, "451"), (&me(), "451")]);
+    // sendmail takes it, for it can wait; and exit 67 is for who is surely unknown.
+    system.accept(&["-odq", "who"], MESSAGE);
+    fs::remove_file(system.path("aliases")).unwrap();
+    assert_eq!(system.run(&["-odq", "who"], MESSAGE).code, 67);
+}
+
+/// `[local] unknown_user` and `delimiter` (C38, J30).
+#[test]
+fn unknown_names_and_details_find_somebody() {
+    let remote = Remote::start(Script::new());
+    let system = with(
+        System::relaying("catch", &remote),
+        "sales-eu: far@example.net\n",
+    )
+    .with(
+        "local",
+        "unknown_user = \"all@example.net\"\ndelimiter = \"-\"",
+    );
+    send(
+        &system,
+        &[],
+        &[
+            "whoever",
+            "sales-EU",
+            "sales-us",
+            &format!("{}-shop", user()),
+        ],
+    );
+    assert!(system.queue().is_empty(), "{}", system.log());
+    assert_eq!(
+        told(&remote),
+        [
+            "MAIL FROM:<s@example.org>",
+            "RCPT TO:<all@example.net>",
+            "RCPT TO:<far@example.net>"
+        ]
+    );
+    let here = system.mailbox();
+    assert_eq!(here.len(), 1);
+    let to = format!("{}-shop@{HOST}", user());
+    assert_eq!(here[0].field("Delivered-To"), Some(to));
+}
+
+/// C9, R27, R28, L4: postmaster is root's alias, or root; and what cannot be told to it is kept, and does not go round.
+#[test]
+fn postmaster_is_whom_root_stands_for() {
+    let remote = Remote::start(Script::new().on("RCPT TO:<gone@", "550 5.1.1 no such user"));
+    let system = with(System::relaying("post", &remote), "root: far@example.net\n");
+    send(&system, &[], &["PostMaster"]);
+    assert!(told(&remote).contains(&"RCPT TO:<far@example.net>".to_owned()));
+    let system = with(system, "root: gone@example.net\nlist: gone@example.net\n");
+    system.accept(&["-i", "-odq", "-f", "<>", "list"], MESSAGE);
+    for _ in 0..6 {
+        system.accept(&["-q"], "");
+    }
+    assert!(system.queue().is_empty(), "{}", system.log());
+    assert_eq!(system.names("hold").len(), 1, "{}", system.log());
+}
+
+/// A file and a command of the alias file; without root they have the rights of whoever runs this.
+#[test]
+fn files_and_commands_of_the_alias_file_get_the_message() {
+    let system = with(
+        System::new("ends"),
+        "all: ROOT/mail/box, ROOT/mail/folder/, \"|cat > ROOT/mail/piped; echo \\\"$RECIPIENT\\\" > ROOT/mail/to\", /dev/null\n\
+         none: /dev/null\n",
+    );
+    send(&system, &[], &["all"]);
+    send(&system, &[], &["none"]);
+    assert!(system.queue().is_empty(), "{}", system.log());
+    let read = |name: &str| fs::read_to_string(system.path(name)).unwrap();
+    assert!(
+        read("mail/box").starts_with("From s@example.org "),
+        "{}",
+        read("mail/box")
+    );
+    assert!(read("mail/piped").ends_with("\nhello\n"));
+    assert_eq!(read("mail/to"), format!("all@{HOST}\n"));
+    assert_eq!(system.names("../mail/folder/new").len(), 1);
+}
+
+/// RFC 3461 5.2.7: several successors are told of as an expansion, one speaks for himself, a list has it.
+#[test]
+fn an_expansion_is_reported_where_it_was_asked_for() {
+    for (aliases, action, options) in [
+        (
+            "team: a@example.net, b@example.net\n",
+            Some("expanded"),
+            "NOTIFY=NEVER",
+        ),
+        ("team: a@example.net\n", None, "NOTIFY=SUCCESS"),
+        (
+            "team: a@example.net\nowner-team: USER\n",
+            Some("delivered"),
+            "",
+        ),
+    ] {
+        let remote = Remote::start(Script::new().offers("DSN"));
+        let system = with(System::relaying("expanded", &remote), aliases);
+        system.accept(&["-i", "-odq", "-N", "success", "team"], MESSAGE);
+        flush(&system);
+        assert!(system.queue().is_empty(), "{}", system.log());
+        let reports: Vec<String> = system
+            .mailbox()
+            .iter()
+            .map(|m| m.text().to_owned())
+            .collect();
+        assert_eq!(
+            reports.len(),
+            usize::from(action.is_some()),
+            "{aliases} {reports:?}"
+        );
+        if let Some(action) = action {
+            assert!(
+                reports[0].contains(&format!("Action: {action}")),
+                "{}",
+                reports[0]
+            );
+            assert!(reports[0].contains(&format!("Final-Recipient: rfc822; team@{HOST}")));
+        }
+        let rcpt = remote
+            .commands()
+            .into_iter()
+            .find(|c| c.starts_with("RCPT TO:<a@"))
+            .unwrap();
+        let expected = match options {
+            "" => "RCPT TO:<a@example.net>".to_owned(),
+            notify => format!("RCPT TO:<a@example.net> {notify} ORCPT=rfc822;team@{HOST}"),
+        };
+        assert_eq!(rcpt, expected);
+    }
+}
+
+/// `-bv` shows the way, and `--json` says the same to programs.
+#[test]
+fn the_way_of_an_address_is_shown() {
+    let remote = Remote::start(Script::new());
+    let system = with(
+        System::relaying("way", &remote),
+        "staff: bosses, USER\nbosses: far@example.net\nbad: a b\nnone: /dev/null\nc: \"|cmd\"\n",
+    );
+    let address = remote.address;
+    let mailbox = system.maildir().display().to_string();
+    let user = user();
+    let rows = [
+        (
+            "staff",
+            0,
+            format!(
+                "staff: alias staff > alias bosses > far@example.net: smarthost {address}\n\
+                 staff: alias staff > local user {user}, mailbox {mailbox}/\n"
+            ),
+        ),
+        ("none", 0, "none: thrown away\n".to_owned()),
+        ("c", 0, "c: alias c > command cmd, as nobody\n".to_owned()),
+        (
+            "nobody-here",
+            67,
+            "nobody-here: there is no user nobody-here here\n".to_owned(),
+        ),
+    ];
+    for (to, code, expected) in rows {
+        let ran = system.run(&["-bv", to], "");
+        assert_eq!((ran.code, ran.stdout), (code, expected), "{to}");
+    }
+    assert_eq!(system.run(&["-bv", "bad"], "").code, 75);
+    let json = system.run(&["-bv", "--json", "staff"], "").stdout;
+    assert!(
+        json.contains("\"path\":[\"alias staff\",\"alias bosses\"]"),
+        "{json}"
+    );
+}
+
+/// tests/configs/aliases: each file, and what newaliases says of it.
+#[test]
+fn newaliases_says_what_is_wrong_and_where() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/configs/aliases");
+    let mut cases = 0;
+    for case in fs::read_dir(&folder).unwrap() {
+        let case = case.unwrap().path();
+        let file = case.join("aliases").display().to_string();
+        let system = System::new("bad-aliases").with("local", &format!("aliases = \"{file}\""));
+        let ran = system.call("newaliases").run();
+        let said = ran.stderr.replace("newaliases: ", "") + &ran.stdout;
+        let expected = fs::read_to_string(case.join("expected")).unwrap();
+        assert_eq!(said.replace(&file, "FILE"), expected, "{}", case.display());
+        assert_eq!(ran.code, 78, "{}", case.display());
+        let check = system.run(&["--check"], "");
+        assert_eq!(check.code, 78, "{check:?}");
+        assert!(
+            check.stdout.contains(&format!("error    {file}: line ")),
+            "{check:?}"
+        );
+        cases += 1;
+    }
+    assert!(cases >= 8);
+    let system = with(
+        System::new("good"),
+        "root: USER\npostmaster: root\nabuse: postmaster\n",
+    );
+    let ran = system.call("newaliases").run();
+    let file = system.path("aliases").display().to_string();
+    assert_eq!(
+        (ran.code, ran.stdout),
+        (0, format!("{file}: 3 aliases, longest chain 3\n"))
+    );
+    let check = |system: &System| system.run(&["--check"], "").stdout;
+    assert!(!check(&system).contains("no alias for root"));
+    assert!(check(&with(system, "a: USER\n")).contains("there is no alias for root"));
+}
+
+/// A stop at every step between expansion and delivery: nobody is forgotten, and nobody gets more than one copy too
+/// many.
+#[test]
+fn a_crash_within_an_expansion_loses_nobody() {
+    for what in ["kill", "EIO", "ENOSPC"] {
+        let mut step = 0;
+        loop {
+            step += 1;
+            assert!(step < 100, "{what}");
+            let fault = format!("{step}:{what}");
+            let remote = Remote::start(Script::new().once("RCPT TO:<later@", "450 4.2.1 busy"));
+            let system = with(
+                System::relaying("crash-alias", &remote),
+                "team: USER, far@example.net, later@example.net, ROOT/mail/box\n",
+            );
+            system.accept(&["-i", "-odq", "-f", "s@example.org", "team"], MESSAGE);
+            let call: Call = system.call("sendmail").args(&["-q"]);
+            let ran = call.env("MINIMTA_FAULT", &fault).run();
+            if system.path("mail/box.lock").exists() {
+                age(&system.path("mail/box.lock"), 3600);
+            }
+            flush(&system);
+            assert!(system.queue().is_empty(), "{fault}: {}", system.log());
+            assert!(system.names("hold").is_empty(), "{fault}: {}", system.log());
+            let count = |to: &str| {
+                let has = |r: &&crate::harness::remote::Received| {
+                    r.recipients().iter().any(|t| t.contains(to))
+                };
+                remote.received().iter().filter(has).count()
+            };
+            let file = fs::read_to_string(system.path("mail/box")).unwrap_or_default();
+            let copies = [
+                ("here", system.mailbox().len()),
+                ("box", file.matches("\nhello\n").count()),
+                ("far@", count("far@")),
+                ("later@", count("later@")),
+            ];
+            for (who, copies) in copies {
+                assert!(
+                    (1..=2).contains(&copies),
+                    "{fault}: {copies} for {who}\n{}",
+                    system.log()
+                );
+            }
+            if ran.code != -6
+                && !ran.stderr.contains("fault injected")
+                && !system.log().contains("fault injected")
+            {
+                assert!(step > 4, "{what}: {step} steps");
+                break;
+            }
+        }
+    }
+}
+
+/// What goes straight through goes to all whom an alias stands for, or into the spool.
+#[test]
+fn an_alias_goes_straight_through() {
+    let remote =
+        Remote::start(Script::new().once("RCPT TO:<later@", Answer::from("450 4.2.1 busy")));
+    let system = with(
+        System::relaying("alias-direct", &remote),
+        "team: USER, far@example.net, later@example.net\n",
+    )
+    .with("queue", "first_try = \"direct\"");
+    system.accept(&["-i", "-odi", "-f", "s@example.org", "team"], MESSAGE);
+    flush(&system);
+    assert!(system.queue().is_empty(), "{}", system.log());
+    assert_eq!(system.mailbox().len(), 1);
+    assert_eq!(remote.received().len(), 2);
+}
+
+/// The ~/.forward of a user, his alone.
+fn forward(house: &House, user: &str, text: &str) {
+    let file = house.path("home").join(user).join(".forward");
+    fs::write(&file, text).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    house.give(&file, user);
+}
+
+/// For you.
+const SECRET: &str = "Subject: x\n\nthe secret of the message\n";
+
+/// By root's queue run and its helpers: everybody's file is read, and everybody's command is run, as he himself.
+#[test]
+fn a_forward_is_read_and_done_in_the_right_of_its_user() {
+    let Some(house) = House::open("forward") else {
+        return;
+    };
+    let told = house.open_folder("told");
+    let tell = |who: &str| format!("\"|cat >/dev/null; id -un >{}/{who}\"", told.display());
+    forward(
+        &house,
+        ALICE,
+        &format!("\\{ALICE}, {BOB}\n{}\n", tell("alice")),
+    );
+    fs::write(
+        house.path("aliases"),
+        format!("all: {ALICE}, {BOB}, {}\n", tell("alias")),
+    )
+    .unwrap();
+    house.submit("root", &["-odq", "all"], SECRET);
+    assert_eq!(house.call("root", &["-q"], "").code, 0);
+    assert_eq!(
+        (house.mail_of(ALICE).len(), house.mail_of(BOB).len()),
+        (1, 1),
+        "{}",
+        house.log()
+    );
+    let said = |who: &str| fs::read_to_string(told.join(who)).unwrap_or_default();
+    assert_eq!(said("alice"), format!("{ALICE}\n"), "{}", house.log());
+    assert_eq!(said("alias"), "nobody\n");
+    assert!(house.names("cur").is_empty() && house.names("new").is_empty());
+    // He may ask where his mail goes, and root where anybody's does.
+    let asked = house.call("root", &["-bv", ALICE], "").stdout;
+    assert!(
+        asked.contains(&format!("{ALICE}: ~{ALICE}/.forward > local user {BOB}")),
+        "{asked}"
+    );
+    // Two who send to each other: it ends with one of them.
+    forward(&house, ALICE, BOB);
+    forward(&house, BOB, ALICE);
+    house.submit("root", &["-odq", ALICE], SECRET);
+    assert_eq!(house.call("root", &["-q"], "").code, 0);
+    assert_eq!(
+        (house.mail_of(ALICE).len(), house.mail_of(BOB).len()),
+        (2, 1),
+        "{}",
+        house.log()
+    );
+}
+
+/// J15, J16, J18: what others may have written leads nowhere; the mail waits, and is not put elsewhere.
+#[test]
+fn a_forward_of_others_is_not_used() {
+    let Some(house) = House::open("forward-odd") else {
+        return;
+    };
+    let home = house.path("home").join(ALICE);
+    let file = home.join(".forward");
+    let secret = house.path("secret");
+    fs::write(&secret, "classified@example.net\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let rows: &[(&str, &dyn Fn(), &str)] = &[
+        (
+            "writable",
+            &|| mode(&file, 0o620),
+            "may be written by others",
+        ),
+        (
+            "an open home",
+            &|| mode(&home, 0o770),
+            "may be written by others",
+        ),
+        (
+            "another's",
+            &|| {
+                house.give(&file, BOB);
+                mode(&file, 0o644);
+            },
+            "belongs to the user with the number",
+        ),
+        (
+            "a link",
+            &|| {
+                fs::remove_file(&file).unwrap();
+                std::os::unix::fs::symlink(&secret, &file).unwrap();
+            },
+            "is a link",
+        ),
+        (
+            "huge",
+            &|| fs::write(&file, "x".repeat(70_000)).unwrap(),
+            "is larger than 64 KiB",
+        ),
+        (
+            "a secret as a list",
+            &|| fs::write(&file, format!(":include:{}\n", secret.display())).unwrap(),
+            "permission denied",
+        ),
+        (
+            "nonsense",
+            &|| fs::write(&file, "a b\n").unwrap(),
+            ".forward, line 1: \"a b\" is not one address",
+        ),
+    ];
+    for (what, spoil, says) in rows {
+        let _ = fs::remove_file(&file);
+        mode(&home, 0o700);
+        forward(&house, ALICE, &format!("{BOB}\n"));
+        spoil();
+        house.submit("root", &["-odq", ALICE], SECRET);
+        assert_eq!(house.call("root", &["-q"], "").code, 0);
+        let list = house.call("root", &["-bp"], "").stdout;
+        assert!(list.contains(says), "{what}: {list}");
+        assert!(!list.contains("classified"), "{what}: {list}");
+        assert_eq!(
+            house.mail_of(ALICE).len() + house.mail_of(BOB).len(),
+            0,
+            "{what}"
+        );
+        assert_eq!(house.call("root", &["--remove", "ALL"], "").code, 0);
+    }
+}
+
+/// Without a daemon: whoever hands mail in finds out whom an alias stands for, and sends what goes elsewhere; what
+/// stays here waits for root's run.
+#[test]
+fn whoever_hands_mail_in_expands_it() {
+    let Some(house) = House::open("forward-later") else {
+        return;
+    };
+    let remote = Remote::start(Script::new());
+    let house = house.with(&format!(
+        "user = \"mt-spool\"\n[smarthost]\n{}",
+        remote.smarthost()
+    ));
+    fs::write(
+        house.path("aliases"),
+        format!("all: {BOB}, far@example.net, {ALICE}\n"),
+    )
+    .unwrap();
+    forward(&house, BOB, "bob@example.net");
+    forward(&house, ALICE, "alice@example.net");
+    house.submit(ALICE, &["-odi", "all"], SECRET);
+    assert_eq!(
+        told(&remote).len(),
+        2,
+        "{} {:?}",
+        house.log(),
+        told(&remote)
+    );
+    assert!(told(&remote)[1].contains("far@example.net"));
+    assert_eq!(house.call("root", &["-q"], "").code, 0);
+    assert_eq!(remote.received().len(), 3, "{}", house.log());
+    assert!(
+        house.names("cur").is_empty() && house.names("new").is_empty(),
+        "{}",
+        house.log()
+    );
+    // What has come back stays in the mailbox.
+    let stamp = remote.received().iter().find_map(|r| {
+        let mine = r.recipients().iter().any(|t| t.contains("bob@"));
+        mine.then(|| r.mail().field("Delivered-To")).flatten()
+    });
+    assert_eq!(stamp, Some(format!("{BOB}@{HOST}")));
+    let back = format!("Delivered-To: {BOB}@{HOST}\n{SECRET}");
+    house.submit("root", &["-odq", BOB], &back);
+    assert_eq!(house.call("root", &["-q"], "").code, 0);
+    assert_eq!(
+        (house.mail_of(BOB).len(), remote.received().len()),
+        (1, 3),
+        "{}",
+        house.log()
+    );
+}
