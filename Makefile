@@ -53,8 +53,9 @@ lint: ## format, clippy without a warning, manuals, units and scripts
 	$(CARGO) build --locked
 	tests/packages/lint $(DEBUG)
 
-bench: ## figures of one message: time, memory, system calls, syncs; beside dma's where it is installed
+bench: ## figures of one message and of a daemon, beside dma's and Postfix's where they are installed
 	tests/bench/run
+	tests/bench/receive
 
 fuzz: ## look for input that breaks a promise, ten minutes for each target; SECONDS_EACH=600
 	tests/fuzz/run

@@ -28,7 +28,7 @@ use crate::host::wire::Wire;
 use crate::host::{clock, tls, words};
 use crate::proto::proxy::{self, Source};
 use crate::proto::replies::{self, Reply};
-use crate::proto::session::Session;
+use crate::proto::session::{Session, Settings};
 
 /// How long a handshake may take, or a PROXY header.
 const HANDSHAKE: Duration = Duration::from_secs(30);
@@ -216,7 +216,7 @@ fn converse(
         .access
         .settings(context, kind, service.tls().is_some(), address);
     let submits = settings.qualify;
-    let mut session = Session::new(settings);
+    let mut session = placed(settings);
     let judge = service.access.judge(context, kind, address);
     let mut guest = service.access.guest(context, kind, address, judge.as_ref());
     let speaker = Speaker::Client {
@@ -243,6 +243,13 @@ fn converse(
             ended => return Ok(ended),
         }
     }
+}
+
+/// A new session outside the stack, of which a silent client holds as many pages as were ever reached: what is made here
+/// is not in the way of what is called later.
+#[inline(never)]
+fn placed(settings: Settings) -> Box<Session> {
+    Box::new(Session::new(settings))
 }
 
 /// The client's side of a session: a connection that knows how long each wait may take.
