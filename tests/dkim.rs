@@ -213,3 +213,50 @@ fn a_domain_without_a_key_gets_one() {
         "{ran:?}"
     );
 }
+
+/// What others know of a domain and a host that send by themselves.
+#[test]
+fn check_tells_what_others_will_think() {
+    let rows = [
+        (
+            "_dmarc.example.org TXT v=DMARC1; p=reject\nexample.org TXT v=spf1 ip4:192.0.2.7 -all\n\
+             pi.test.example A 192.0.2.7\n7.2.0.192.in-addr.arpa PTR pi.test.example",
+            [
+                "ok       dmarc example.org: our signatures answer for its mail (p=reject)",
+                "ok       address 192.0.2.7: is called pi.test.example",
+                "ok       spf example.org: lets 192.0.2.7 send (example.org: ip4:192.0.2.7)",
+            ],
+        ),
+        (
+            "pi.test.example A 192.0.2.7\nexample.org MX 1 pi.test.example",
+            [
+                "warning  dmarc example.org: it has no record",
+                "warning  address 192.0.2.7: is not called pi.test.example in DNS",
+                "warning  spf example.org: it has no record; publish the TXT record example.org",
+            ],
+        ),
+        (
+            "pi.test.example A 192.0.2.7\nexample.org TXT v=spf1 -all\n_dmarc.example.org ! SERVFAIL\n\
+             7.2.0.192.in-addr.arpa ! SERVFAIL",
+            [
+                "warning  dmarc example.org: its record cannot be looked up",
+                "warning  address 192.0.2.7: its name cannot be looked up",
+                "error    spf example.org: does not let 192.0.2.7 send: example.org: -all",
+            ],
+        ),
+    ];
+    for (zone, expected) in rows {
+        let dns = Dns::start(zone);
+        let system = System::new("dkim-others").with("dns", &dns.keys());
+        let key = format!(
+            "domain = \"example.org\"\nkey = \"{}\"",
+            system.path("k.pem").display()
+        );
+        let system = system.with("[dkim]", &key);
+        assert_eq!(system.run(&["--dkim-key", "example.org"], "").code, 0);
+        let said = system.run(&["--check"], "").stdout;
+        for line in expected {
+            assert!(said.lines().any(|l| l.starts_with(line)), "{line}: {said}");
+        }
+    }
+}

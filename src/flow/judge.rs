@@ -77,10 +77,7 @@ impl<'a> Judge<'a> {
     }
 
     fn asker(&self) -> Asker<'_> {
-        Asker {
-            dns: self.dns,
-            until: Instant::now() + PATIENCE,
-        }
+        Asker::new(self.dns)
     }
 
     /// The client's own name, if it has been looked up and leads back to it.
@@ -351,12 +348,20 @@ fn author(header: &Header) -> Result<Domain, &'static str> {
 }
 
 /// Asks until the time is over.
-struct Asker<'d> {
+pub struct Asker<'d> {
     dns: &'d Dns,
     until: Instant,
 }
 
-impl Asker<'_> {
+impl<'d> Asker<'d> {
+    /// With as much time as one message has.
+    pub fn new(dns: &'d Dns) -> Self {
+        Self {
+            dns,
+            until: Instant::now() + PATIENCE,
+        }
+    }
+
     fn in_time(&self) -> Result<(), NoAnswer> {
         match Instant::now() < self.until {
             true => Ok(()),

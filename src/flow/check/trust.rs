@@ -2,13 +2,19 @@
 
 use super::{Finding, Grade, add};
 use crate::config::Dkim;
+use crate::flow::judge::Asker;
 use crate::flow::{Context, exchange, signing};
 use crate::host::clock;
 use crate::host::dns::Dns;
+use crate::proto::address::Domain;
 use crate::proto::dkim::sign::{Signer, Signing};
 use crate::proto::dkim::verify::{Found, Verifier};
+use crate::proto::dmarc::{self, Proofs};
 use crate::proto::header_reader::HeaderReader;
+use crate::proto::mx::NoAnswer;
+use crate::proto::names::{Names, confirmed};
 use crate::proto::results::Word;
+use crate::proto::spf;
 
 /// Adds what it finds.
 pub fn look(context: &Context, findings: &mut Vec<Finding>) {
@@ -18,7 +24,106 @@ pub fn look(context: &Context, findings: &mut Vec<Finding>) {
         let (grade, text) = key(&dns, dkim);
         add(findings, grade, thing, text);
     }
+    let mut domains: Vec<&Domain> = context.config.dkim.iter().map(|d| &d.domain).collect();
+    domains.dedup();
+    for domain in domains {
+        let (grade, text) = policy(&dns, domain);
+        add(findings, grade, format!("dmarc {domain}"), text);
+        // Through a smarthost, its address is what counts, and its owner's business.
+        if context.config.smarthosts.is_empty() {
+            addresses(&dns, &context.config.hostname, domain, findings);
+        }
+    }
 }
+
+/// Whether mail of a domain would be known as its own by our signature, as others judge it.
+fn policy(dns: &Dns, domain: &Domain) -> (Grade, String) {
+    let proofs = Proofs {
+        signed: vec![domain],
+        ..Proofs::default()
+    };
+    let answer = dmarc::check(domain, &proofs, &mut Asker::new(dns), 0);
+    match answer.word {
+        Word::Pass => (
+            Grade::Ok,
+            format!(
+                "our signatures answer for its mail (p={})",
+                answer.policy.word()
+            ),
+        ),
+        Word::None => (
+            Grade::Warning,
+            format!(
+                "it has no record, and large providers want one; publish the TXT record _dmarc.{domain} \"v=DMARC1; p=none\""
+            ),
+        ),
+        Word::Temperror => (
+            Grade::Warning,
+            format!("its record cannot be looked up: {}", answer.why),
+        ),
+        _ => (
+            Grade::Error,
+            format!("our signatures do not answer for its mail: {}", answer.why),
+        ),
+    }
+}
+
+/// Whether others believe the addresses of this host, as far as DNS tells them.
+fn addresses(dns: &Dns, host: &Domain, domain: &Domain, findings: &mut Vec<Finding>) {
+    let mut names = Asker::new(dns);
+    let name = host.as_str();
+    let of = [true, false].map(|v6| names.addresses(name, v6).unwrap_or_default());
+    for address in of.into_iter().flatten().take(MAX_ADDRESSES) {
+        let (grade, text) = match confirmed(&mut names, address) {
+            Ok(found) if found.iter().any(|n| n == name) => {
+                (Grade::Ok, format!("is called {name}"))
+            }
+            Err(NoAnswer::Temporary(why)) => (
+                Grade::Warning,
+                format!("its name cannot be looked up: {why}"),
+            ),
+            _ => (
+                Grade::Warning,
+                format!(
+                    "is not called {name} in DNS, and others may refuse its mail; ask its provider for that reverse name"
+                ),
+            ),
+        };
+        add(findings, grade, format!("address {address}"), text);
+        let client = spf::Client {
+            address,
+            helo: name,
+            local: "postmaster",
+            domain: domain.as_str(),
+        };
+        let answer = spf::check(client, &mut names);
+        let (grade, text) = match answer.word {
+            Word::Pass => (Grade::Ok, format!("lets {address} send ({})", answer.why)),
+            Word::None => (
+                Grade::Warning,
+                format!(
+                    "it has no record; publish the TXT record {domain} \"v=spf1 a:{name} mx -all\""
+                ),
+            ),
+            Word::Temperror => (
+                Grade::Warning,
+                format!("its record cannot be looked up: {}", answer.why),
+            ),
+            Word::Fail | Word::Permerror => (
+                Grade::Error,
+                format!("does not let {address} send: {}", answer.why),
+            ),
+            _ => (
+                Grade::Warning,
+                format!("does not clearly let {address} send: {}", answer.why),
+            ),
+        };
+        add(findings, grade, format!("spf {domain}"), text);
+    }
+}
+
+/// Addresses of this host that are looked at.
+const MAX_ADDRESSES: usize = 4;
 
 /// Signs a sample and checks it as its receiver would.
 fn key(dns: &Dns, dkim: &Dkim) -> (Grade, String) {
