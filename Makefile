@@ -19,7 +19,7 @@ DEBUG   = $(CARGO_TARGET_DIR)/debug/minimta
 UNLINTED = referenced manual not found\|outdated mandoc.db
 MANUALS = etc/man/minimta.8 etc/man/minimta.toml.5 etc/man/minimta-queue.5 etc/man/minimta-aliases.5
 
-.PHONY: all help demo test soak powercut faults lint bench fuzz order interop size install uninstall deb packages-test clean
+.PHONY: all help demo test soak powercut faults flood lint bench fuzz order interop size install uninstall deb packages-test clean
 
 all: ## the program as it is installed: target/release/minimta
 	$(CARGO) build --release --locked
@@ -45,6 +45,9 @@ powercut: ## real power cuts on file systems in images, 20 of each kind; as root
 
 faults: ## a fault at each system call (strace), and disks that are full (root)
 	$(SOAK) faults::
+
+flood: ## bad clients of every kind by the thousand, and a good one that must be served
+	$(SOAK) flood::
 
 lint: ## format, clippy without a warning, manuals, units and scripts
 	$(CARGO) fmt --check

@@ -4,11 +4,55 @@
 //! and `grep` and fail2ban can rely on the shape. No password, no message text.
 
 use std::fmt::Display;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use log::{info, warn};
 
 use crate::proto::end::End;
 use crate::proto::envelope::{Envelope, Outcome, Recipient, Verdict};
+
+mod repeats;
+
+use repeats::Repeats;
+
+/// What strangers cause, counted since the daemon has begun. Other processes are too short to repeat themselves.
+static REPEATS: OnceLock<(Instant, Mutex<Repeats>)> = OnceLock::new();
+
+/// From now on what strangers repeat is counted ([`repeats`]), and told by [`settle_repeats`].
+pub fn count_repeats() {
+    REPEATS.get_or_init(|| (Instant::now(), Mutex::default()));
+}
+
+/// The counts, and the time on their clock.
+fn repeats() -> Option<(u64, MutexGuard<'static, Repeats>)> {
+    let (begun, repeats) = REPEATS.get()?;
+    // A count is never left half-made.
+    let repeats = repeats.lock().unwrap_or_else(PoisonError::into_inner);
+    Some((begun.elapsed().as_secs(), repeats))
+}
+
+/// Whether this event gets a line of its own.
+fn is_written(event: &'static str, client: &str) -> bool {
+    settle_repeats(false);
+    repeats().is_none_or(|(now, mut repeats)| repeats.is_written(now, event, client))
+}
+
+/// One line for each event and network that had more in its minute than were written; for `all`, at the end, for
+/// those whose minute is not over too.
+pub fn settle_repeats(all: bool) {
+    let Some((now, mut repeats)) = repeats() else {
+        return;
+    };
+    let over = repeats.settle(now, all);
+    drop(repeats);
+    for summary in over {
+        warn!(
+            "- repeated event={} network={} count={}",
+            summary.event, summary.network, summary.count
+        );
+    }
+}
 
 /// A message was accepted and is on the disk.
 pub fn queued(id: &str, envelope: &Envelope, size: u64, message_id: &str) {
@@ -38,11 +82,17 @@ pub fn listening(kind: &str, place: &dyn Display) {
 
 /// A client has come.
 pub fn connected(client: &str, kind: &str) {
+    if !is_written("connect", client) {
+        return;
+    }
     info!("- connect client={} kind={kind}", quoted(&client));
 }
 
 /// A client was turned away before it could say anything, or was sent away.
 pub fn turned_away(client: &str, reason: &dyn Display) {
+    if !is_written("reject", client) {
+        return;
+    }
     warn!(
         "- reject client={} reason={}",
         quoted(&client),
@@ -52,6 +102,9 @@ pub fn turned_away(client: &str, reason: &dyn Display) {
 
 /// A connection is encrypted, or was to be.
 pub fn tls(client: &str, words: &dyn Display) {
+    if !is_written("tls", client) {
+        return;
+    }
     info!("- tls client={} what={}", quoted(&client), quoted(words));
 }
 
@@ -62,6 +115,9 @@ pub fn daemon(what: &dyn Display) {
 
 /// A message was not accepted.
 pub fn rejected(client: &str, sender: &dyn Display, reason: &dyn Display) {
+    if !is_written("reject", client) {
+        return;
+    }
     warn!(
         "- reject client={} from={} reason={}",
         quoted(&client),
@@ -95,6 +151,9 @@ pub fn auth_ok(client: &str, user: &str) {
 
 /// Somebody could not log in. What fail2ban looks for: the client stands before all that he chose himself.
 pub fn auth_fail(client: &str, user: &str, why: &dyn Display) {
+    if !is_written("auth-fail", client) {
+        return;
+    }
     let most = user
         .char_indices()
         .nth(100)

@@ -21,6 +21,7 @@ mod direct;
 mod dkim;
 mod docs;
 mod faults;
+mod flood;
 mod harness;
 mod install;
 mod known;

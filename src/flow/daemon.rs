@@ -104,8 +104,10 @@ pub fn run(context: Context, call: &Invocation) -> Result<()> {
         certificate_seen: Instant::now(),
         certificate_told: Instant::now(),
     };
+    events::count_repeats();
     events::daemon(&"started");
     let ended = daemon.work(&mut watch, handed_over && call.interval.is_none());
+    events::settle_repeats(true);
     events::daemon(&"stopped");
     daemon.service.context.ledger.flush();
     ended.map_err(|e| cannot_wait(&e))

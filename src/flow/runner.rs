@@ -223,6 +223,7 @@ impl Runner {
         let all = state.look_at <= begun;
         state.look_new = false;
         drop(state);
+        events::settle_repeats(false);
         let (spool, now) = (&service.context.spool, clock::now());
         let scan = |folder| {
             let found = spool.scan(folder);

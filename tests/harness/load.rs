@@ -176,6 +176,11 @@ pub fn kill_all(system: &System) {
     }
 }
 
+/// Whether this is the message of that name, whole.
+pub fn is_of(mail: &Mail, name: &str) -> bool {
+    mail.field("Subject").as_deref() == Some(name) && mail.body() == body(name)
+}
+
 /// How many copies of each message there are among these, all of which must be whole.
 pub fn copies(found: impl IntoIterator<Item = Mail>) -> BTreeMap<String, usize> {
     let mut copies = BTreeMap::new();
