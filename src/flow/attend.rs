@@ -384,6 +384,13 @@ impl Door<'_> {
         }
     }
 
+    /// How long a client may take to read what it is told.
+    fn limit_writing(&mut self) {
+        let tight = self.visit.is_tight();
+        let most = if tight { UNREAD } else { Duration::MAX };
+        self.wire.set_limit(self.limits.command_timeout.min(most));
+    }
+
     /// How long this wait may take in all.
     fn allowed(&self) -> Duration {
         match self.wait {
@@ -397,11 +404,18 @@ impl Door<'_> {
     }
 }
 
+/// How long a reply may stay unread when it is tight: longer than any way to a client that reads.
+const UNREAD: Duration = Duration::from_secs(2);
+
 impl Stream for Door<'_> {
     fn expect(&mut self, next: Wait) {
         self.wait = next;
         self.since = Instant::now();
         self.received = 0;
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.visit.is_tight()
     }
 }
 
@@ -421,12 +435,12 @@ impl Read for Door<'_> {
 
 impl Write for Door<'_> {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.limit_writing();
         self.wire.write(octets)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let limit = self.short(self.limits.command_timeout);
-        self.wire.set_limit(limit);
+        self.limit_writing();
         self.wire.flush()
     }
 }

@@ -21,6 +21,8 @@ const SHORTEST: Duration = Duration::from_secs(5);
 /// And one that has not sent anything yet. Longer than an answer takes on any usual way, so that no flood of newcomers
 /// throws out a client that is about to begin; and the one that was silent for longest goes first.
 const FRESH: Duration = Duration::from_millis(500);
+/// And one that says something all the time, but has begun no message for so long.
+const LINGER: Duration = Duration::from_secs(3);
 /// How many may be on their way out while others have their places already.
 pub const LEAVING: usize = 8;
 
@@ -76,6 +78,8 @@ struct State {
 struct Seat {
     socket: Arc<Socket>,
     phase: Mutex<Phase>,
+    /// How far it has come, and when it came there.
+    progress: Mutex<(Standing, Instant)>,
 }
 
 enum Phase {
@@ -108,6 +112,23 @@ impl Seat {
         match *self.phase() {
             Phase::Waiting(since, standing) => Some((since.elapsed(), standing)),
             _ => None,
+        }
+    }
+
+    /// How long it has come no further, whatever it says.
+    fn lingering(&self) -> Duration {
+        self.progress().1.elapsed()
+    }
+
+    fn progress(&self) -> MutexGuard<'_, (Standing, Instant)> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It has come so far.
+    fn stands(&self, standing: Standing) {
+        let mut progress = self.progress();
+        if progress.0 != standing {
+            *progress = (standing, Instant::now());
         }
     }
 
@@ -174,6 +195,7 @@ impl Connections {
         let seat = Arc::new(Seat {
             socket,
             phase: Mutex::new(Phase::Busy),
+            progress: Mutex::new((Standing::Fresh, Instant::now())),
         });
         state.here.insert(number, Arc::clone(&seat));
         self.count.store(state.here.len(), Ordering::Relaxed);
@@ -212,7 +234,9 @@ impl Connections {
                 Standing::Fresh => FRESH,
                 Standing::Between | Standing::Inside => SHORTEST,
             };
-            (silence >= enough).then_some((Reverse(standing), silence, seat))
+            // Who says something that leads nowhere, octet by octet, is no better than who says nothing.
+            let lingers = standing != Standing::Inside && seat.lingering() >= LINGER;
+            (silence >= enough || lingers).then_some((Reverse(standing), silence, seat))
         });
         let longest = silent.max_by_key(|(standing, silence, _)| (*standing, *silence));
         if let Some((_, _, seat)) = &longest {
@@ -319,6 +343,7 @@ impl Visit {
                     (false, true) => Standing::Between,
                     (false, false) => Standing::Fresh,
                 };
+                self.seat.stands(standing);
                 *phase = Phase::Waiting(Instant::now(), standing);
                 Ok(())
             }

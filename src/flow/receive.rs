@@ -54,6 +54,11 @@ pub trait Stream: Read + Write {
     /// From now on the session waits for this, so that the stream knows how long reading may take. A read that takes
     /// too long fails as `TimedOut`; one that is to fail with another reply, as [`Closing`].
     fn expect(&mut self, _next: Wait) {}
+
+    /// Whether others wait for this place, so that nothing is done for politeness alone.
+    fn is_wanted(&self) -> bool {
+        false
+    }
 }
 
 /// Why a stream reads nothing more, as the reply to the client.
@@ -223,7 +228,8 @@ struct Message<'a> {
 
 impl Message<'_> {
     /// Reads to the end mark and passes the text on; `None` when the client went away before it. After a fault of
-    /// the text or of the disk the rest is only read: refused in its middle, it would be taken for commands.
+    /// the text or of the disk the rest is only read: refused in its middle, it would be taken for commands. One that
+    /// goes on and on, or that keeps others waiting, is refused where it is, and the session ends with it.
     fn read<S: Stream>(
         &mut self,
         wire: &mut Wire<'_, S>,
@@ -232,10 +238,17 @@ impl Message<'_> {
         let mut reader = DataReader::new(limit);
         let mut text = Vec::new();
         let mut room = FIRST_BLOCK;
-        let mut taken = Ok(());
+        let mut taken: Result<(), Reply> = Ok(());
+        let mut patience = limit.clamp(LEAST_PATIENCE, MOST_PATIENCE);
         loop {
             let progress = reader.feed(wire.unread(), &mut text);
             wire.take(progress.consumed);
+            if let (Err(reply), false) = (&taken, progress.ended) {
+                patience = patience.saturating_sub(progress.consumed as u64);
+                if patience == 0 || wire.stream.is_wanted() {
+                    return Err(io::Error::other(Closing(reply.clone())));
+                }
+            }
             if taken.is_ok() {
                 let fault = reader.fault().map_or(Ok(()), |fault| Err(refusal(fault)));
                 taken = fault.and_then(|()| self.sink.write(&text));
@@ -284,6 +297,9 @@ fn refusal(fault: DataFault) -> Reply {
     }
 }
 
+/// Octets of a message that are read although it is refused already: as much as one may have, within these bounds.
+const LEAST_PATIENCE: u64 = 4 * 1024 * 1024;
+const MOST_PATIENCE: u64 = 64 * 1024 * 1024;
 /// Octets read at a time for commands; an idle connection holds no more.
 const COMMAND_BLOCK: usize = 1024;
 /// Octets read at a time for a message, at first and at most; held only while it comes.
