@@ -293,11 +293,6 @@ impl Plan {
         });
     }
 
-    /// Takes another alias file than the usual one.
-    fn set_aliases(&mut self, file: &str) {
-        self.note(format!("its aliases are in {file}"));
-    }
-
     /// Takes the domain that others are to see.
     fn set_masquerade(&mut self, text: &str) {
         if Domain::parse(text).is_ok() {

@@ -32,7 +32,7 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
             "MAILNAME" | "MAILNAMEFILE" => mailname(value, read, &mut plan),
             "NULLCLIENT" => plan.nothing_local = true,
             "ALIASES" if value == "/etc/aliases" => {}
-            "ALIASES" => plan.set_aliases(value),
+            "ALIASES" => plan.lines.push(("local", "aliases", quote(value))),
             "SPOOLDIR" | "INSECURE" | "SECURE" | "" => {}
             "DEFER" => plan.no_counterpart(
                 word,

@@ -218,7 +218,10 @@ fn rest(account: &Account, plan: &mut Plan) {
             "logfile" if value.starts_with('/') => {
                 plan.lines.push(("log", "to", quote(value)));
             }
-            "aliases" => plan.set_aliases(value),
+            "aliases" => plan.no_counterpart(
+                name,
+                "those of minimta are for the people of its domains; name these, and this file as aliases in [local]",
+            ),
             "timeout" => plan.no_counterpart(name, "see command_timeout in [limits]"),
             "source_ip" => plan.no_counterpart(name, "see bind in [remote]"),
             "dsn_notify" | "dsn_return" => {
