@@ -30,6 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("client", client::session),
     ("login", client::login),
     ("config", files::config),
+    ("alias", files::alias),
 ];
 
 /// The target of this name.
