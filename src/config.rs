@@ -68,6 +68,8 @@ pub struct Config {
     pub domains: Vec<Domain>,
     /// `user`: whom the work is done as when root starts it.
     pub user: String,
+    /// `jail`: whether the worker shuts itself in.
+    pub jail: bool,
     /// `[smarthost]` or `[[smarthost]]`: in the order in which they are tried.
     pub smarthosts: Vec<Smarthost>,
     /// `[[route]]`: the first that fits counts.
@@ -137,6 +139,7 @@ impl Config {
             hostname: unknown_host()?,
             domains: Vec::new(),
             user: String::new(),
+            jail: true,
             smarthosts: Vec::new(),
             routes: Vec::new(),
             rewrite: Rewrite::default(),

@@ -23,8 +23,8 @@ use config::{Config, System};
 use error::{Error, Result};
 use flow::helpers::Keeper;
 use flow::{
-    Context, admin, check, daemon, dkim_key, helper, import, newaliases, parent, password, probe,
-    queue, status, stdio, submit, verify,
+    Context, admin, check, daemon, dkim_key, helper, import, jail, newaliases, parent, password,
+    probe, queue, status, stdio, submit, verify,
 };
 use host::channel::Channel;
 use host::{accounts, logging, privilege};
@@ -143,6 +143,9 @@ fn run(program: &str) -> Result<ExitCode> {
     }
     if let Err(sentence) = logging::start(&context.config.log, program) {
         complain(program, &sentence);
+    }
+    if context.keeper.is_some() {
+        jail::enter(&context.config);
     }
     if let (true, Some(servant)) = (is_work, &context.servant) {
         return parent::run(&context, &call, servant);

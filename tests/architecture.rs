@@ -41,6 +41,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("punycode", &["proto/idna.rs"]),
     ("async_trait", &["host/dns/"]),
     ("futures_io", &["host/dns/"]),
+    ("landlock", &["host/jail.rs"]),
     ("rustix", &["host/channel.rs"]),
     ("socket2", &["host/wire.rs", "host/listen.rs"]),
 ];

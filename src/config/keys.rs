@@ -76,6 +76,16 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        section: "",
+        name: "jail",
+        shown: Shown::Default("true"),
+        doc: "Whether the process that meets mail and the network shuts itself out of all files but its own (Landlock, on Linux).",
+        set: |draft, v| {
+            draft.config.jail = value::flag(v)?;
+            Ok(())
+        },
+    },
+    Key {
         section: "smarthost",
         name: "host",
         shown: Shown::Example(r#""smtp.example.org""#),

@@ -36,6 +36,7 @@ pub mod helper;
 pub mod helpers;
 pub mod import;
 pub mod intake;
+pub mod jail;
 pub mod judge;
 pub mod lanes;
 pub mod links;

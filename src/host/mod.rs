@@ -18,6 +18,7 @@ pub mod estate;
 pub mod greylist;
 pub mod hash;
 pub mod https;
+pub mod jail;
 pub mod ledger;
 pub mod listed;
 pub mod listen;

@@ -1,0 +1,66 @@
+//! The worker's jail: of the file system it keeps its own folders to write in, and to read what names, users, times and
+//! trust are looked up in, and what the configuration names.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, LogTo, Password};
+use crate::events;
+use crate::host::jail::{self, Holds};
+
+/// Where systems keep what is looked up: users, hosts, zones, roots, and the libraries that look.
+const LOOKED_UP: &[&str] = &[
+    "/etc", "/usr", "/lib", "/lib64", "/dev", "/proc", "/run", "/nix",
+];
+
+/// Shuts this process in, as far as the kernel can, and tells what holds. Before there are threads.
+pub fn enter(config: &Config) {
+    if !config.jail {
+        return events::daemon(&"works without a jail, as the key jail says");
+    }
+    let commands = |s: &crate::config::Smarthost| matches!(&s.login, Some(login) if matches!(login.password, Password::Command(_)));
+    if config.smarthosts.iter().any(commands) {
+        return events::daemon(&"works without a jail, for a password_command may need any file");
+    }
+    let queue = &config.queue;
+    let mut write = vec![queue.spool.clone(), queue.run.clone()];
+    if let LogTo::File(path) = &config.log.to {
+        write.extend(path.parent().map(Path::to_owned));
+    }
+    for endpoint in &config.listen.lmtp {
+        if let crate::config::Endpoint::Unix(path) = endpoint {
+            write.extend(path.parent().map(Path::to_owned));
+        }
+    }
+    let mut read: Vec<PathBuf> = LOOKED_UP.iter().map(PathBuf::from).collect();
+    read.extend(named(config).filter_map(|path| path.parent().map(Path::to_owned)));
+    match jail::enter(&read, &write) {
+        Ok(Holds::All) => events::daemon(&"has shut itself in: it reaches its own files alone"),
+        Ok(Holds::Some) => {
+            events::daemon(&"has shut itself in as far as this kernel's Landlock goes");
+        }
+        Ok(Holds::Nothing) => events::daemon(&"works without a jail: this kernel has no Landlock"),
+        Err(why) => events::trouble("-", &format!("cannot shut the worker in: {why}")),
+    }
+}
+
+/// The files that the configuration names. What will be put in the place of one is beside it, so that the folders count.
+fn named(config: &Config) -> impl Iterator<Item = &PathBuf> {
+    let smarthosts = config.smarthosts.iter().flat_map(|s| {
+        let password = s.login.iter().filter_map(|login| match &login.password {
+            Password::File(path) => Some(path),
+            Password::Command(_) => None,
+        });
+        s.ca_file.iter().chain(password)
+    });
+    let pair = config
+        .tls
+        .iter()
+        .flat_map(|pair| [&pair.certificate, &pair.key]);
+    let keys = config.dkim.iter().map(|dkim| &dkim.key);
+    smarthosts
+        .chain(pair)
+        .chain(keys)
+        .chain(&config.file)
+        .chain([&config.access.users_file, &config.local.aliases])
+        .chain(&config.remote.ca_file)
+}
