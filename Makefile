@@ -19,10 +19,14 @@ DEBUG   = $(CARGO_TARGET_DIR)/debug/minimta
 UNLINTED = referenced manual not found\|outdated mandoc.db
 MANUALS = etc/man/minimta.8 etc/man/minimta.toml.5 etc/man/minimta-queue.5 etc/man/minimta-aliases.5
 
-.PHONY: all help demo test soak powercut faults flood lint bench fuzz order interop size install uninstall deb packages-test clean
+.PHONY: test-small all help demo test soak powercut faults flood small lint bench fuzz order interop size install uninstall deb packages-test clean
 
 all: ## the program as it is installed: target/release/minimta
 	$(CARGO) build --release --locked
+
+SMALL = $(CARGO_TARGET_DIR)/small/release/minimta
+small: ## the program for a router with little flash: smarthosts only, no MX, no daemon: target/small/release/minimta
+	$(CARGO) build --release --locked --no-default-features --bin minimta --target-dir $(CARGO_TARGET_DIR)/small
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1:/p' Makefile | awk '{ i = index($$0, ":"); printf "%-21s%s\n", substr($$0, 1, i - 1), substr($$0, i + 1) }'
@@ -30,6 +34,10 @@ help: ## this list
 demo: ## send a message through a private system under target/demo, step by step
 	$(CARGO) build --locked
 	tests/demo.sh $(DEBUG) $(CARGO_TARGET_DIR)/demo
+
+test-small: ## what the small build does, and what it says it does not
+	$(CARGO) clippy --all-targets --locked --no-default-features -- -D warnings
+	$(CARGO) test --locked --no-default-features --test it -- small::
 
 test: ## all tests; nothing but cargo and a C compiler is needed
 	$(CARGO) test --locked
@@ -69,8 +77,9 @@ order: ## src/submission.ld anew, before a release; needs valgrind
 interop: ## the mail programs that are installed here, against minimta
 	tests/interop/run
 
-size: all ## what the program weighs: octets, shared libraries, crates
+size: all small ## what the program weighs: octets, those of the small build, shared libraries, crates
 	@printf 'octets            %s\n' "$$(wc -c < $(RELEASE))"
+	@printf 'the small build   %s\n' "$$(wc -c < $(SMALL))"
 	@printf 'shared libraries  %s\n' "$$(ldd $(RELEASE) 2>/dev/null | sed -n 's/^[[:space:]]*\([^ ]*\.so[^ ]*\).*/\1/p' | sed 's|.*/||; /^linux-vdso/d; /^ld-/d' | tr '\n' ' ')"
 	@printf 'crates            %s\n' "$$($(CARGO) tree --locked --edges normal --prefix none | sed 's/ (\*)$$//' | sort -u | grep -vc '^minimta ')"
 

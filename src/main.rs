@@ -13,6 +13,7 @@ mod flow;
 mod fuzz;
 mod host;
 mod json;
+mod parts;
 mod proto;
 
 use std::process::ExitCode;
@@ -63,6 +64,9 @@ fn program() -> String {
 fn run(program: &str) -> Result<ExitCode> {
     privilege::fix_umask();
     let call = cli::parse(std::env::args_os())?;
+    if !parts::SERVER && matches!(call.mode, Mode::Daemon | Mode::Password) {
+        return Err(Error::Usage(parts::NO_SERVER.to_owned()));
+    }
     match &call.mode {
         Mode::Help => {
             say(cli::HELP);

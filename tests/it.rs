@@ -32,6 +32,8 @@ mod powerless;
 mod queue;
 mod root;
 mod send;
+#[cfg(not(any(feature = "mx", feature = "server")))]
+mod small;
 mod soak;
 mod status;
 mod strangers;

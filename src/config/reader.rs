@@ -17,6 +17,7 @@ use super::smarthost::SmarthostDraft;
 use super::value::{Wrong, describe};
 use super::{Config, KeyPair, System, default_hostname};
 use crate::error::Error;
+use crate::parts;
 use crate::proto::address::Domain;
 
 /// A configuration in the making: what the rows of the table write to.
@@ -257,6 +258,14 @@ fn read_key(section: &str, entry: &Entry, draft: &mut Draft) -> Option<Problem> 
     let Some(key) = keys::find(section, &entry.name) else {
         return Some(unknown(section, entry));
     };
+    if let Some(why) = parts::without(section, key.name) {
+        return Some(Problem {
+            at: entry.at.clone(),
+            key: entry.name.clone(),
+            finding: "not in this build of minimta".to_owned(),
+            remedy: format!("remove the key: {why}"),
+        });
+    }
     let wrong = (key.set)(draft, &entry.value).err()?;
     Some(Problem {
         at: entry.at.clone(),

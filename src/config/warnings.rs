@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::value::{KIB, show_duration, show_size};
 use super::{Config, Limits, Queue, Smarthost, Tls, UNKNOWN_HOST};
+use crate::parts;
 use crate::proto::route::Via;
 
 impl Config {
@@ -14,6 +15,9 @@ impl Config {
             warnings.push(format!(
                 "hostname is {UNKNOWN_HOST}: no other machine can answer mail from it; set hostname"
             ));
+        }
+        if !parts::MX && self.smarthosts.is_empty() {
+            warnings.push(format!("mail for other systems waits: {}", parts::NO_MX));
         }
         for smarthost in &self.smarthosts {
             if smarthost.host == self.hostname.as_str() {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::document::Value;
 use super::value::{self, Wrong};
+use crate::parts;
 use crate::proto::address::{Domain, Mailbox};
 use crate::proto::reply::Enhanced;
 use crate::proto::rewrite::Who;
@@ -47,6 +48,7 @@ pub fn via(value: &Value) -> Result<Via, Wrong> {
         None => {}
     }
     match text.as_str() {
+        "mx" if !parts::MX => Err(wrong().because(parts::NO_MX)),
         "mx" => Ok(Via::Mx),
         "local" => Ok(Via::Local),
         "refuse" => refusal("").map(Via::Refuse).ok_or_else(wrong),

@@ -12,15 +12,18 @@ pub mod accounts;
 pub mod channel;
 pub mod children;
 pub mod clock;
+#[cfg_attr(not(feature = "mx"), path = "dns/absent.rs")]
 pub mod dns;
 pub mod durable;
 pub mod estate;
 pub mod greylist;
+#[cfg_attr(not(feature = "server"), path = "hash/absent.rs")]
 pub mod hash;
 pub mod https;
 pub mod jail;
 pub mod ledger;
 pub mod listed;
+#[cfg_attr(not(feature = "server"), path = "listen/absent.rs")]
 pub mod listen;
 pub mod logging;
 pub mod mailbox;

@@ -58,7 +58,7 @@ impl System {
         let path = |name: &str| root.join(name).display().to_string();
         let (spool, log, mailbox) = (path("spool"), path("log"), path("mail/%u/"));
         let aliases = path("aliases");
-        Self {
+        let system = Self {
             root,
             sections: Vec::new(),
         }
@@ -68,8 +68,11 @@ impl System {
         .with("log", &format!("to = \"{log}\""))
         .with("local", &format!("mailbox = \"{mailbox}\""))
         .with("local", &format!("aliases = \"{aliases}\""))
-        .with("local", "forward = false")
-        .with("dns", "servers = [\"127.0.0.1:1\"]\ntimeout = \"1s\"")
+        .with("local", "forward = false");
+        if cfg!(not(feature = "mx")) {
+            return system;
+        }
+        system.with("dns", "servers = [\"127.0.0.1:1\"]\ntimeout = \"1s\"")
     }
 
     /// A system whose every message, that for its own host too, goes to a smarthost nobody answers at: what is

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+#[cfg(feature = "server")]
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, date_time_ymd};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
@@ -27,7 +28,7 @@ use rustls::{
 
 use super::Session;
 use crate::host::secret::{self, Version};
-use crate::host::{state, words};
+use crate::host::words;
 use crate::proto::date::Stamp;
 
 /// The most that is read of a certificate or key file, octets. A chain has a few thousand.
@@ -96,6 +97,9 @@ impl Server {
     /// # Errors
     /// A sentence; none is known that could come.
     pub fn session(&self) -> Result<Session, String> {
+        if !crate::parts::SERVER {
+            return Err(crate::parts::NO_SERVER.to_owned());
+        }
         let config = Arc::clone(&self.lock().config);
         let connection =
             ServerConnection::new(config).map_err(|e| format!("TLS cannot be set up: {e}"))?;
@@ -271,8 +275,15 @@ fn date_trouble(leaf: &CertificateDer<'static>, now: i64) -> Option<String> {
 /// The file of the self-signed pair: one file, so that no crash leaves a certificate without its key.
 const OWN_PAIR: &str = "self-signed.pem";
 
+/// There is nobody to show a pair to.
+#[cfg(not(feature = "server"))]
+fn make_pair(_: &Path, _: &Path, _: &str) -> Result<(), String> {
+    Err(crate::parts::NO_SERVER.to_owned())
+}
+
 /// Makes the pair. A year that no clock here will see is its end: nobody trusts it for its dates, and whoever has
 /// told his mail program to trust it wants it to stay.
+#[cfg(feature = "server")]
 fn make_pair(folder: &Path, path: &Path, hostname: &str) -> Result<(), String> {
     let refused = |e: rcgen::Error| e.to_string();
     let key = KeyPair::generate().map_err(refused)?;
@@ -283,7 +294,7 @@ fn make_pair(folder: &Path, path: &Path, hostname: &str) -> Result<(), String> {
     params.not_after = date_time_ymd(2099, 12, 31);
     let certificate = params.self_signed(&key).map_err(refused)?;
     let text = format!("{}{}", key.serialize_pem(), certificate.pem());
-    state::store(folder, path, text.as_bytes()).map_err(|e| words(&e))
+    crate::host::state::store(folder, path, text.as_bytes()).map_err(|e| words(&e))
 }
 
 /// Why a handshake with a client failed, for the log; nobody else reads it, and no line but one comes of it.
