@@ -4,8 +4,9 @@
 //! 2. take lines from the worker, each over standard input, as long as there is one; a thread serves each
 //! 3. on a line: an order, the message, an answer; again and again, until the worker hangs up
 //!
-//! The helper does not believe the worker more than that this user has mail. What an order is allowed to do, the user
-//! could do himself. An order or a message that breaks off, or whose checksum is found to be wrong, leaves nothing
+//! The helper does not believe the worker more than that this user has mail. A command is run, and a file written, only
+//! if the user's own ~/.forward names it, however the order came about: whoever has taken over the worker can have
+//! nothing done in anybody's right that he did not want. An order or a message that breaks off, or whose checksum is found to be wrong, leaves nothing
 //! behind. What is no order ends the line.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -21,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::host::accounts::{self, Account};
 use crate::host::channel::Channel;
 use crate::host::{listed, privilege};
+use crate::proto::alias::{self, Target, read_list};
 use crate::proto::end::End;
 use crate::proto::envelope::Outcome;
 use crate::proto::handover::{ABORT, Letter, MAX_BLOCK, MAX_ORDER, Order, Whom, announce, answer};
@@ -30,6 +32,8 @@ use crate::proto::reply::Enhanced;
 const STILL: Duration = Duration::from_secs(60);
 /// Lines at once; a worker that wants more is none of ours.
 const LINES: usize = 128;
+/// Lists that a ~/.forward may include, one in the other or beside it.
+const LISTS: usize = 50;
 /// Where mail for root is kept when other mailboxes are in the homes of their users.
 const ROOT_MAILBOX: &str = "/var/mail/root";
 
@@ -165,6 +169,28 @@ impl Helper<'_> {
         }
     }
 
+    /// Whether the user's ~/.forward, or a list that it includes, names this file or command.
+    fn names(&self, end: &End) -> Result<bool, String> {
+        let mut lists = vec![listed::read_forward(&self.account.home, self.account.uid)?];
+        let mut left = LISTS;
+        while let Some(octets) = lists.pop() {
+            let text = octets.unwrap_or_default();
+            let targets = read_list(&String::from_utf8_lossy(&text), alias::Place::Forward);
+            for target in targets.map_err(|fault| fault.to_string())? {
+                match (target, end) {
+                    (Target::File(path), End::File(wanted)) if path == *wanted => return Ok(true),
+                    (Target::Pipe(line), End::Pipe(wanted)) if line == *wanted => return Ok(true),
+                    (Target::Include(path), _) if left > 0 => {
+                        left -= 1;
+                        lists.push(listed::read_included(Path::new(&path))?);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(false)
+    }
+
     fn deliver(&self, letter: &Letter, orders: &mut impl Read) -> io::Result<Outcome> {
         let mut message = Blocks {
             from: orders,
@@ -172,7 +198,18 @@ impl Helper<'_> {
             ended: None,
         };
         let place = match (self.whom, &letter.end) {
-            (Whom::User(_), end) => Some(Place::of(self.context, self.account, end)),
+            (Whom::User(_), End::Mailbox) => {
+                Some(Place::of(self.context, self.account, &End::Mailbox))
+            }
+            (Whom::User(_), end) => match self.names(end) {
+                Ok(true) => Some(Place::of(self.context, self.account, end)),
+                // Not any more: what he has now is his mailbox.
+                Ok(false) => Some(Place::of(self.context, self.account, &End::Mailbox)),
+                Err(why) => {
+                    message.finish()?;
+                    return Ok(deferred(Enhanced(4, 2, 0), &why));
+                }
+            },
             (Whom::Root, End::Mailbox) => Some(root_mailbox(self.context)),
             (Whom::Nobody, end @ (End::File(_) | End::Pipe(_))) => {
                 Some(Place::of(self.context, self.account, end))
@@ -292,7 +329,8 @@ mod tests {
     use crate::host::mailbox::scratch::Scratch;
     use crate::proto::envelope::Verdict;
 
-    /// What a helper for the user of this process answers to these octets, with the mailbox in this folder.
+    /// What a helper for the user of this process answers to these octets, with the mailbox in this folder, and the
+    /// folder above it as the home.
     fn answers(folder: &Path, octets: &[u8]) -> String {
         let text = format!(
             "hostname = \"pi.example.org\"\n[local]\nmailbox = \"{}/\"\n",
@@ -304,7 +342,10 @@ mod tests {
         let config = Config::parse(text.as_bytes(), None, &system).unwrap();
         let call = cli::parse(std::iter::empty()).unwrap();
         let context = Context::new(config, "minimta", &call);
-        let account = accounts::caller();
+        let account = Account {
+            home: folder.parent().unwrap().to_owned(),
+            ..accounts::caller()
+        };
         let helper = Helper {
             context: &context,
             whom: &Whom::User(account.name.clone()),
@@ -361,6 +402,39 @@ mod tests {
             .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
             .collect();
         assert_eq!(kept, ["A: b\n\nx\n"; 2]);
+    }
+
+    /// A worker that somebody else has taken over may ask for anything.
+    #[test]
+    fn only_what_the_user_has_named_is_run_or_written() {
+        let scratch = Scratch::new("helper-names");
+        let (folder, list) = (scratch.path("Maildir"), scratch.path("list"));
+        let path = |name: &str| scratch.path(name).display().to_string();
+        let forward = format!(
+            "{}, \"|cat >{}\"\n:include:{}\n",
+            path("box"),
+            path("run"),
+            list.display()
+        );
+        std::fs::write(scratch.path(".forward"), forward).unwrap();
+        std::fs::write(&list, format!("\"|cat >{}\"\n", path("listed"))).unwrap();
+        let rows = [
+            (format!("file {}", path("box")), "box", true),
+            (format!("pipe cat >{}", path("run")), "run", true),
+            (format!("pipe cat >{}", path("listed")), "listed", true),
+            (format!("file {}", path("other")), "other", false),
+            (format!("pipe cat >{}", path("evil")), "evil", false),
+            (format!("pipe cat >{} ", path("run2")), "run2", false),
+        ];
+        for (end, file, named) in rows {
+            let order = ORDER.replace("mailbox", &end);
+            let octets = [order.as_bytes(), &block("A: b\r\n\r\nx"), &[0; 4]].concat();
+            let said = answers(&folder, &octets);
+            let outcome = crate::proto::handover::read_answer(said.trim_end()).unwrap();
+            assert_eq!(outcome.verdict, Verdict::Delivered, "{end}: {said}");
+            assert_eq!(scratch.path(file).exists(), named, "{end}");
+            assert_eq!(said.contains("Maildir"), !named, "{end}: {said}");
+        }
     }
 
     #[test]
