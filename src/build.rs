@@ -5,7 +5,7 @@
 //!    archive; taken whole, and ahead of the standard library's wish, it makes the linker drop the shared one.
 //! 2. Addresses that have to be corrected at every start are a tenth of a small program's file and memory. Packed
 //!    they are nothing; but the C library must know the packed form, and an older one would not start the program.
-//! 4. The kernel maps 64 KiB around each page of the program that is touched, so that a submission, which runs a
+//! 3. The kernel maps 64 KiB around each page of the program that is touched, so that a submission, which runs a
 //!    seventh of the program, had nearly all of it in memory. src/submission.ld puts that seventh together.
 //!
 //! Where one of them is not to be had, nothing else changes.

@@ -49,10 +49,11 @@ const SOFTWARE: u8 = 70;
 /// # Errors
 /// `Config` when there is no such user, with the remedy.
 pub fn servant(context: &Context) -> Result<Option<Account>> {
-    if !privilege::is_root() {
+    let name = &context.config.user;
+    // Who root's other names are need not be asked to know this one.
+    if name == "root" || !privilege::is_root() {
         return Ok(None);
     }
-    let name = &context.config.user;
     let found = accounts::find(name).map_err(Error::Os)?;
     match found {
         Some(account) if account.uid == 0 => Ok(None),

@@ -5,14 +5,14 @@
 //! - An answer counts when it has the question's number and words and comes from the address that was asked (the
 //!   socket is connected; the kernel chooses a port that nobody can foresee).
 //! - When all were silent, the root's name servers are asked for, once; when nobody knows even these, no server
-//!   answers at all, and nothing more is asked of them: a message must not wait for each of its domains.
+//!   answers at all, and for a minute nothing more is asked of them: a message must not wait for each of its domains.
 //! - Answers are remembered for as long as they may be, at most some minutes: a chain of signatures begins with the
 //!   same few names each time.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,8 +31,8 @@ pub struct Servers {
     timeout: Duration,
     /// The one that answered last.
     first: AtomicUsize,
-    /// None has answered when it was asked for the root.
-    silent: AtomicBool,
+    /// None has answered when it was asked for the root: until when nothing is asked.
+    silent: Mutex<Option<Instant>>,
     remembered: Mutex<HashMap<(Query, bool), (Instant, DnsResponse)>>,
 }
 
@@ -48,6 +48,8 @@ pub struct Exchange {
 /// What a server says that looks nothing up for others.
 pub const REFERRAL: &str = "the name server does not look up names for others";
 
+/// How long servers that were all silent are left alone. A daemon must find them again when the network is back.
+const SILENCE: Duration = Duration::from_secs(60);
 /// The most answers that are remembered.
 const REMEMBERED: usize = 512;
 /// The longest time for which one is.
@@ -62,9 +64,14 @@ impl Servers {
             addresses,
             timeout,
             first: AtomicUsize::new(0),
-            silent: AtomicBool::new(false),
+            silent: Mutex::default(),
             remembered: Mutex::default(),
         }
+    }
+
+    fn are_silent(&self) -> bool {
+        let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        silent.is_some_and(|until| Instant::now() < until)
     }
 
     fn recall(&self, key: &(Query, bool)) -> Option<DnsResponse> {
@@ -107,7 +114,7 @@ impl Exchange {
         if let Some(response) = self.servers.recall(&key) {
             return Ok(response);
         }
-        if self.servers.silent.load(Ordering::Relaxed) {
+        if self.servers.are_silent() {
             return Err(NetError::NoConnections);
         }
         let mut response = self.first_answer(request, &key.0)?;
@@ -164,7 +171,8 @@ impl Exchange {
             )
         };
         if nobody {
-            self.servers.silent.store(true, Ordering::Relaxed);
+            let silent = self.servers.silent.lock();
+            *silent.unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + SILENCE);
         }
     }
 
