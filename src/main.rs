@@ -63,7 +63,15 @@ fn program() -> String {
 
 fn run(program: &str) -> Result<ExitCode> {
     privilege::fix_umask();
-    let call = cli::parse(std::env::args_os())?;
+    let mut call = cli::parse(std::env::args_os())?;
+    // Those who are started to work do not stand where this process stands.
+    if let Some(absolute) = call
+        .config
+        .as_deref()
+        .and_then(|p| std::path::absolute(p).ok())
+    {
+        call.config = Some(absolute);
+    }
     if !parts::SERVER && matches!(call.mode, Mode::Daemon | Mode::Password) {
         return Err(Error::Usage(parts::NO_SERVER.to_owned()));
     }

@@ -72,7 +72,8 @@ pub fn servant(context: &Context) -> Result<Option<Account>> {
 /// # Errors
 /// What keeps it from beginning.
 pub fn run(context: &Context, call: &Invocation, servant: &Account) -> Result<ExitCode> {
-    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let words = std::env::args_os().skip(1);
+    let words: Vec<OsString> = words.map(|word| settled(word, call)).collect();
     let doors = Doors::open(&context.config, call.listen, true)?;
     if call.mode == Mode::Daemon {
         presence::see_that_it_is_free(&context.config.queue.run)?;
@@ -81,6 +82,27 @@ pub fn run(context: &Context, call: &Invocation, servant: &Account) -> Result<Ex
         }
     }
     Household::start(context, servant, &words, &doors)?.keep()
+}
+
+/// A word of our command line for a process that stands elsewhere: a configuration that is named relative to where
+/// this one stands gets its whole path.
+fn settled(word: OsString, call: &Invocation) -> OsString {
+    let Some(config) = &call.config else {
+        return word;
+    };
+    let is_it = |path: &str| std::path::absolute(path).is_ok_and(|p| p == *config);
+    match word.to_str() {
+        Some(path) if is_it(path) => config.into(),
+        Some(joined) => match joined.split_once('C') {
+            Some((letters, path)) if letters.starts_with('-') && is_it(path) => {
+                let mut word = OsString::from(format!("{letters}C"));
+                word.push(config);
+                word
+            }
+            _ => word,
+        },
+        None => word,
+    }
 }
 
 /// Has these messages tried, or all that are due, by a worker that does nothing else.
@@ -342,5 +364,28 @@ mod tests {
         assert!(!household.answer());
         household.worker.kill().unwrap();
         household.worker.wait().unwrap();
+    }
+
+    #[test]
+    fn a_configuration_keeps_its_place_for_those_who_stand_elsewhere() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let here = std::path::absolute("m.toml").unwrap();
+        let rows = [
+            ("-C m.toml -bD", format!("-C {} -bD", here.display())),
+            ("-Cm.toml -bD", format!("-C{} -bD", here.display())),
+            ("-vCm.toml -q", format!("-vC{} -q", here.display())),
+            ("-C /m.toml -q", "-C /m.toml -q".to_owned()),
+            ("-q", "-q".to_owned()),
+        ];
+        for (typed, expected) in rows {
+            let line = std::iter::once("minimta".into()).chain(words(typed));
+            let mut call = crate::cli::parse(line).unwrap();
+            call.config = call.config.map(|path| std::path::absolute(path).unwrap());
+            let settled: Vec<OsString> = words(typed)
+                .into_iter()
+                .map(|word| settled(word, &call))
+                .collect();
+            assert_eq!(settled, words(&expected), "{typed}");
+        }
     }
 }
