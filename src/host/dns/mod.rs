@@ -146,7 +146,6 @@ impl Dns {
     }
 
     /// The addresses of some names, asked for all at once; those of IPv6 first.
-    #[allow(dead_code)] // until the first who asks
     pub fn addresses(&self, names: &[&str], family: Family) -> Vec<Result<Vec<IpAddr>, NoAnswer>> {
         let found = self.find_addresses(names, family, false);
         found
@@ -216,7 +215,6 @@ impl Dns {
     ///
     /// # Errors
     /// Why there is no answer.
-    #[allow(dead_code)] // until the first who asks
     pub fn pointer(&self, address: IpAddr) -> Result<Vec<String>, NoAnswer> {
         let name = Name::from(address.to_canonical()).to_ascii();
         let name = name.trim_end_matches('.');
