@@ -23,6 +23,7 @@ use socket2::{Domain, Socket as Socket2, Type};
 
 pub use mio::Waker;
 
+pub use super::happening::Event;
 use super::wire::Socket;
 
 /// Clients that wait to be accepted; the system has a limit of its own, which is usually less.
@@ -154,30 +155,6 @@ pub fn inherited() -> io::Result<Vec<(String, Listener)>> {
         }
     }
     Ok(listeners)
-}
-
-/// Something has happened.
-#[derive(Debug)]
-pub enum Event {
-    /// A client has come in.
-    Client {
-        /// By which listener.
-        listener: usize,
-        /// His connection.
-        socket: Socket,
-        /// His address; `None`: he is on this system.
-        peer: Option<SocketAddr>,
-    },
-    /// Clients cannot be accepted for a moment.
-    Trouble(io::Error),
-    /// Somebody has pulled the trigger.
-    Trigger,
-    /// SIGTERM or SIGINT.
-    Stop,
-    /// SIGHUP.
-    Reload,
-    /// The waker was used.
-    Woken,
 }
 
 /// Waits for everything.

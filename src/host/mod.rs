@@ -17,6 +17,7 @@ pub mod dns;
 pub mod durable;
 pub mod estate;
 pub mod greylist;
+pub mod happening;
 #[cfg_attr(not(feature = "server"), path = "hash/absent.rs")]
 pub mod hash;
 pub mod https;
@@ -26,6 +27,7 @@ pub mod listed;
 #[cfg_attr(not(feature = "server"), path = "listen/absent.rs")]
 pub mod listen;
 pub mod logging;
+pub mod lookup;
 pub mod mailbox;
 pub mod maildir;
 pub mod mbox;

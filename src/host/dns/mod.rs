@@ -14,7 +14,7 @@
 //! says nothing about the name, and is [`NoAnswer::Temporary`].
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,6 +29,7 @@ use hickory_net::xfer::{DnsHandle as _, FirstAnswer as _};
 use hickory_net::{DnsError, NetError};
 
 use self::exchange::{Exchange, REFERRAL, Servers, plain, signed};
+pub use super::lookup::{Anchor, Answer, Family};
 use super::{read_bounded, words};
 use crate::proto::dane::Tlsa;
 use crate::proto::idna;
@@ -36,28 +37,6 @@ use crate::proto::mx::{Addresses, Exchanger, NoAnswer};
 
 mod exchange;
 mod still;
-
-/// Which addresses are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// Both.
-    Any,
-    /// IPv4 alone.
-    V4,
-    /// IPv6 alone.
-    V6,
-}
-
-/// Whose key signatures are checked from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Anchor {
-    /// Nobody's: nothing is secure.
-    Nobody,
-    /// The root's, as it is known to the world.
-    Root,
-    /// The keys in this file, DNSKEY records as `dig` prints them.
-    File(PathBuf),
-}
 
 /// Asks name servers.
 pub struct Dns {
@@ -82,15 +61,6 @@ struct Resolver {
     signs: OnceLock<bool>,
     /// For one look-up as a whole.
     limit: Duration,
-}
-
-/// What was found, and whether DNSSEC vouches for it: that it is there, or that it is not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer<T> {
-    /// The records, or why there are none.
-    pub found: Result<T, NoAnswer>,
-    /// Whether each step to it was signed.
-    pub secure: bool,
 }
 
 /// One look-up's end.

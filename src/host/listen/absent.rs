@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use super::wire::Socket;
+pub use super::happening::Event;
 use crate::parts::NO_SERVER;
 
 /// The system knows no addresses of this family.
@@ -74,31 +74,6 @@ impl AsFd for Listener {
 /// None: they are left alone.
 pub fn inherited() -> io::Result<Vec<(String, Listener)>> {
     Ok(Vec::new())
-}
-
-/// Something has happened; never, here.
-#[allow(dead_code)] // whoever waits for them stays as he is
-#[derive(Debug)]
-pub enum Event {
-    /// A client has come in.
-    Client {
-        /// By which listener.
-        listener: usize,
-        /// His connection.
-        socket: Socket,
-        /// His address; `None`: he is on this system.
-        peer: Option<SocketAddr>,
-    },
-    /// Clients cannot be accepted for a moment.
-    Trouble(io::Error),
-    /// Somebody has pulled the trigger.
-    Trigger,
-    /// SIGTERM or SIGINT.
-    Stop,
-    /// SIGHUP.
-    Reload,
-    /// The waker was used.
-    Woken,
 }
 
 impl Waker {
