@@ -398,6 +398,8 @@ pub struct Local {
     pub alias_user: String,
     /// `forward`: whether ~/.forward counts.
     pub forward: bool,
+    /// `srs`: whether senders elsewhere, whose mail is sent on, leave as addresses of ours.
+    pub srs: bool,
     /// `delimiter`: between a user's name and a detail.
     pub delimiter: Option<char>,
     /// `unknown_user`: who gets mail for nobody; `None`: it is refused.

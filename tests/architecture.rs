@@ -14,6 +14,7 @@ const FENCES: &[(&str, &[&str])] = &[
             "proto/scram.rs",
             "proto/dane.rs",
             "proto/dkim/",
+            "proto/srs.rs",
         ],
     ),
     ("toml", &["config"]),

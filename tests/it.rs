@@ -35,6 +35,7 @@ mod send;
 #[cfg(not(any(feature = "mx", feature = "server")))]
 mod small;
 mod soak;
+mod srs;
 mod status;
 mod strangers;
 mod sts;

@@ -509,6 +509,16 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "local",
+        name: "srs",
+        shown: Shown::Default("true"),
+        doc: "Whether mail from elsewhere that is sent on to another domain leaves with a sender of this machine (SRS), so that SPF lets it pass.",
+        set: |draft, v| {
+            draft.config.local.srs = value::flag(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "local",
         name: "delimiter",
         shown: Shown::Default(r#""+""#),
         doc: "What separates a name from a detail that its user may add: alice+shop is alice. Empty for nothing.",

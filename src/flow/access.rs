@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::defence::{Defence, Screen};
 use super::judge::Judge;
-use super::{Context, exchange, expand, queue};
+use super::{Context, exchange, expand, queue, srs};
 use crate::config::Config;
 use crate::events;
 use crate::host::clock;
@@ -252,7 +252,10 @@ impl Guest<'_> {
         match expand::is_known(self.context, address) {
             Ok(true) => Ok(()),
             Ok(false) => {
-                let text = format!("there is no user {} here", address.local());
+                let text = match srs::original(self.context, address) {
+                    Ok(Some(Err(refusal))) => refusal.words().to_owned(),
+                    _ => format!("there is no user {} here", address.local()),
+                };
                 Err(replies::NO_SUCH_USER.with_text(text))
             }
             Err(sentence) => {

@@ -299,6 +299,7 @@ impl Daemon<'_> {
             config,
             spool,
             ledger,
+            srs: Arc::default(),
             program: old.program.clone(),
             verbose: old.verbose,
             keeper: old.keeper.clone(),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::forward::Reader;
 use super::helpers::Helpers;
-use super::{Context, Outcomes, deliver, queue, text};
+use super::{Context, Outcomes, deliver, queue, srs, text};
 use crate::events;
 use crate::host::accounts::{self, Account};
 use crate::host::spool::Claim;
@@ -71,6 +71,17 @@ impl<'a> Here<'a> {
 }
 
 impl World for Here<'_> {
+    fn original(&self, address: &Mailbox) -> Result<Option<Mailbox>, Trouble> {
+        match srs::original(self.context, address).map_err(Trouble::here)? {
+            None => Ok(None),
+            Some(Ok(original)) => Ok(Some(original)),
+            Some(Err(refusal)) => Err(Trouble {
+                enhanced: Enhanced(5, 1, 1),
+                sentence: format!("{address}: {}", refusal.words()),
+            }),
+        }
+    }
+
     fn alias(&self, name: &str) -> Result<Option<Vec<Target>>, Trouble> {
         match self.table.get(name) {
             None => Ok(None),
@@ -214,6 +225,9 @@ pub fn account(context: &Context, address: &Mailbox) -> Result<Option<Account>, 
 /// # Errors
 /// A sentence when that cannot be told now.
 pub fn is_known(context: &Context, address: &Mailbox) -> Result<bool, String> {
+    if let Some(original) = srs::original(context, address)? {
+        return Ok(original.is_ok());
+    }
     let table = context.aliases.table()?;
     if stands(context, &table, address)
         || context.config.local.unknown_user.is_some()

@@ -15,7 +15,7 @@ use super::exchange::{self, own_domains};
 use super::policies::Policies;
 use super::send::{Connection, Seal};
 use super::signing::{self, Signers};
-use super::{Context, Damaged, Outcomes, text};
+use super::{Context, Damaged, Outcomes, srs, text};
 use crate::cli::complain;
 use crate::config::Tls;
 use crate::host::dns::Dns;
@@ -24,7 +24,7 @@ use crate::host::tls;
 use crate::proto::address::{Domain, Mailbox, ReversePath};
 use crate::proto::client::REQUIRETLS;
 use crate::proto::dane::{self, Dane, Tlsa};
-use crate::proto::envelope::{Facts, Outcome, Recipient, Verdict};
+use crate::proto::envelope::{Envelope, Facts, Outcome, Recipient, Verdict};
 use crate::proto::header::Header;
 use crate::proto::letter::Letter;
 use crate::proto::mx::{Host, NoAnswer};
@@ -416,7 +416,13 @@ impl<'a> Links<'a> {
                 let seal: &Seal<'_> = &|message| self.shared.signers.fields(config, ours, message);
                 // Who takes mail by LMTP keeps it.
                 let seal = Some(seal).filter(|_| !lmtp && !config.dkim.is_empty());
-                let outcomes = deliver(&mut link.connection, config, from, seal, claim, left);
+                let way = Way {
+                    context: self.shared.context,
+                    from,
+                    lmtp,
+                    seal,
+                };
+                let outcomes = deliver(&mut link.connection, way, claim, left);
                 self.open.insert(place, link);
                 outcomes
             }
@@ -484,6 +490,8 @@ fn close(open: &mut BTreeMap<Place, Link<'_>>) {
 /// Status of a directory that does not answer (RFC 3463 3.5).
 const UNKNOWN: Enhanced = Enhanced(4, 4, 3);
 
+/// Status of what must be mended here (RFC 3463 3.4).
+const NOT_SET_UP: Enhanced = Enhanced(4, 3, 5);
 /// Status of a server that does not offer STARTTLS, and must.
 const NO_STARTTLS: Enhanced = Enhanced(4, 7, 4);
 /// Status of a server that turns out to be this machine.
@@ -508,13 +516,39 @@ fn all(indices: &[usize], outcome: &Outcome) -> Outcomes {
     indices.iter().map(|i| (*i, outcome.clone())).collect()
 }
 
+/// What a message is given on its way out.
+#[derive(Clone, Copy)]
+struct Way<'w> {
+    context: &'w Context,
+    /// As whom all mail leaves there.
+    from: Option<&'w Mailbox>,
+    lmtp: bool,
+    seal: Option<&'w Seal<'w>>,
+}
+
+impl Way<'_> {
+    /// As whose mail a message goes to one of its recipients.
+    fn sender(self, envelope: &Envelope, recipient: &Recipient) -> Result<ReversePath, String> {
+        let config = &self.context.config;
+        let own_sender = envelope.sender_for(recipient);
+        match self.from {
+            // A report has no sender to be replaced: it must not be answered (RFC 5321 4.5.5).
+            Some(from) if own_sender != ReversePath::Null => Ok(ReversePath::Mailbox(from.clone())),
+            // Who takes mail by LMTP keeps it.
+            _ if self.lmtp => {
+                let leaving = &config.rewrite.leaving;
+                Ok(leaving.sender(&own_sender, &own_domains(config)))
+            }
+            _ => srs::sender(self.context, envelope, recipient),
+        }
+    }
+}
+
 /// One letter for all who get the same: members of a list have another sender, and what a ~/.forward sends on says
 /// whose it is.
 fn deliver(
     connection: &mut Connection<'_>,
-    config: &crate::config::Config,
-    from: Option<&Mailbox>,
-    seal: Option<&Seal<'_>>,
+    way: Way<'_>,
     claim: &Claim,
     indices: &[usize],
 ) -> Result<Outcomes, Damaged> {
@@ -522,15 +556,24 @@ fn deliver(
     let mut outcomes = Outcomes::new();
     let mut left = indices.to_vec();
     while let Some(first) = left.first().and_then(|i| envelope.recipients.get(*i)) {
+        let sender = way.sender(&envelope, first);
         let differs = |recipient: &Recipient| {
             let of = |r: &Recipient| r.origin.as_ref().and_then(|o| o.through.clone());
             envelope.sender_for(recipient) != envelope.sender_for(first)
                 || of(recipient) != of(first)
+                || way.sender(&envelope, recipient) != sender
         };
         let (others, same): (Vec<usize>, Vec<usize>) = left
             .iter()
             .partition(|i| envelope.recipients.get(**i).is_none_or(differs));
-        match deliver_one(connection, config, from, seal, claim, &same) {
+        let done = match &sender {
+            Ok(sender) => deliver_one(connection, way, sender, claim, &same),
+            Err(why) => {
+                let outcome = Outcome::new(Verdict::Deferred, None, NOT_SET_UP, "", why);
+                Ok(all(&same, &outcome))
+            }
+        };
+        match done {
             Ok(some) => outcomes.extend(some),
             // That others have it must not be forgotten; the next attempt will find the damage.
             Err(Damaged) if outcomes.is_empty() => return Err(Damaged),
@@ -544,9 +587,8 @@ fn deliver(
 /// One letter.
 fn deliver_one(
     connection: &mut Connection<'_>,
-    config: &crate::config::Config,
-    from: Option<&Mailbox>,
-    seal: Option<&Seal<'_>>,
+    way: Way<'_>,
+    sender: &ReversePath,
     claim: &Claim,
     indices: &[usize],
 ) -> Result<Outcomes, Damaged> {
@@ -562,15 +604,11 @@ fn deliver_one(
     // What the sender asked for, the owner of a list did not.
     let is_senders = own_sender == envelope.sender;
     let through = origin.and_then(|o| o.through.as_ref().filter(|t| t.is_ascii()));
+    let config = &way.context.config;
     let (leaving, own) = (&config.rewrite.leaving, own_domains(config));
-    let sender = match from {
-        // A report has no sender to be replaced: it must not be answered (RFC 5321 4.5.5).
-        Some(from) if own_sender != ReversePath::Null => ReversePath::Mailbox(from.clone()),
-        _ => leaving.sender(&own_sender, &own),
-    };
     let stamp = through.map(|through| format!("Delivered-To: {through}\r\n"));
     let letter = Letter {
-        sender: &sender,
+        sender,
         recipients: &recipients,
         facts: Facts {
             size: claim.facts.size + stamp.as_ref().map_or(0, |s| s.len() as u64),
@@ -583,11 +621,11 @@ fn deliver_one(
     };
     let change = |header: &mut Header| {
         leaving.header(header, &own);
-        if let Some(from) = from {
+        if let Some(from) = way.from {
             leave_as(header, &from.to_string());
         }
     };
-    let changes = from.is_some() || !leaving.is_empty();
+    let changes = way.from.is_some() || !leaving.is_empty();
     let mut damaged = false;
     let mut source = |take: &mut dyn FnMut(&[u8]) -> io::Result<()>| {
         let message: Box<dyn Read> = if changes {
@@ -600,7 +638,7 @@ fn deliver_one(
         damaged |= matches!(&copied, Err(e) if e.kind() == io::ErrorKind::InvalidData);
         copied
     };
-    let outcomes = connection.deliver(&letter, &mut source, seal);
+    let outcomes = connection.deliver(&letter, &mut source, way.seal);
     // Whoever has it already, in an earlier transaction, has it whole: that must not be forgotten.
     if damaged && outcomes.iter().all(|o| o.verdict != Verdict::Delivered) {
         return Err(Damaged);

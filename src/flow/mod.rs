@@ -52,6 +52,7 @@ pub mod send;
 pub mod settle;
 pub mod signing;
 pub mod sink;
+pub mod srs;
 pub mod status;
 pub mod stdio;
 pub mod submit;
@@ -69,6 +70,8 @@ pub struct Context {
     pub spool: Spool,
     /// The counts of the last day.
     pub ledger: Arc<Ledger>,
+    /// What addresses of forwarded mail are made with.
+    pub srs: Arc<srs::Maker>,
     /// What this program was called as; it stands before every line to standard error.
     pub program: String,
     /// `-v`: say on standard error what is done.
@@ -87,6 +90,7 @@ impl Context {
             aliases: Arc::new(Aliases::new(&config.local.aliases)),
             spool: Spool::new(&queue.spool, queue.min_free, queue.max_messages),
             ledger: Arc::new(Ledger::new(&queue.spool)),
+            srs: Arc::default(),
             config,
             program: program.to_owned(),
             verbose: call.verbose,

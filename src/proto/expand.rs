@@ -2,6 +2,7 @@
 //!
 //! For a name, the first of these that is there counts:
 //!
+//! 0. an address that we have made for forwarded mail is its sender's ([`super::srs`])
 //! 1. an alias of the name, detail and all (`user+detail`), then a user of that name
 //! 2. without the detail: an alias, then a user
 //! 3. for postmaster and the like (RFC 5321 4.5.1), and for users that are services: what stands for root
@@ -59,6 +60,12 @@ pub enum Forward {
 
 /// What an expansion asks.
 pub trait World {
+    /// Whose address this one is instead, if we have made it for forwarded mail ([`super::srs`]).
+    ///
+    /// # Errors
+    /// It has the form of one and is none, or that cannot be told.
+    fn original(&self, address: &Mailbox) -> Result<Option<Mailbox>, Trouble>;
+
     /// What an alias leads to.
     ///
     /// # Errors
@@ -268,6 +275,13 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Returned is whether anything stands for the name.
     fn name(&mut self, address: &Mailbox, scope: &Scope) -> Result<bool, Trouble> {
+        if let Some(original) = self.world.original(address)? {
+            let mut scope = scope.clone();
+            scope.path.push("SRS".to_owned());
+            let step = Step::Alias(address.local().to_lowercase());
+            let targets = vec![Target::Address(original)];
+            return self.through(address, step, targets, &scope).map(|()| true);
+        }
         let whole = address.local();
         let base = without_detail(whole, self.rules.delimiter);
         for name in std::iter::once(whole).chain(base) {

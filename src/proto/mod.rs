@@ -45,6 +45,7 @@ pub mod scram;
 pub mod screen;
 pub mod session;
 pub mod spf;
+pub mod srs;
 pub mod sts;
 pub mod tags;
 pub mod tally;

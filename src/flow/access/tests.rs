@@ -55,6 +55,7 @@ impl Machine {
                 ledger: std::sync::Arc::new(crate::host::ledger::Ledger::new(spool.root())),
                 config,
                 spool,
+                srs: Arc::default(),
                 program: "minimta".to_owned(),
                 verbose: false,
                 keeper: None,

@@ -26,6 +26,11 @@ impl System {
 }
 
 impl World for System {
+    fn original(&self, address: &Mailbox) -> Result<Option<Mailbox>, Trouble> {
+        let back = address.local().strip_prefix("SRS0=x=");
+        Ok(back.map(|back| mailbox(&back.replace('=', "@"))))
+    }
+
     fn alias(&self, name: &str) -> Result<Option<Vec<Target>>, Trouble> {
         let found = self.table.get(name).transpose();
         let found = found.map_err(|fault| Trouble::here(format!("aliases, {fault}")));
