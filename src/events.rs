@@ -10,7 +10,8 @@ use std::time::Instant;
 use log::{info, warn};
 
 use crate::proto::end::End;
-use crate::proto::envelope::{Envelope, Outcome, Recipient, Verdict};
+use crate::proto::envelope::{Envelope, Recipient};
+use crate::proto::outcome::{Outcome, Verdict};
 
 mod repeats;
 

@@ -12,7 +12,8 @@ use crate::host::spool::{Folder, Item, is_id};
 use crate::host::{accounts, clock, words};
 use crate::json::Json;
 use crate::proto::date::Stamp;
-use crate::proto::envelope::{Envelope, Parsed, Progress};
+use crate::proto::envelope::{Envelope, Parsed};
+use crate::proto::journal::Progress;
 
 /// A message of the queue, as a list shows it.
 pub struct Listed {

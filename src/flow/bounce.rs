@@ -10,7 +10,8 @@ use crate::host::spool::{Claim, Draft};
 use crate::host::{clock, words};
 use crate::proto::address::{Mailbox, ReversePath};
 use crate::proto::dsn::{Action, Report, Returned};
-use crate::proto::envelope::{Envelope, Outcome, Recipient, Ret};
+use crate::proto::envelope::{Envelope, Recipient, Ret};
+use crate::proto::outcome::Outcome;
 use crate::proto::retry::retry_until;
 
 /// Octets up to which a message comes back whole when its sender did not ask for either.

@@ -20,8 +20,8 @@ use crate::host::{clock, password, words};
 use crate::proto::address::Domain;
 use crate::proto::client;
 use crate::proto::dane::Dane;
-use crate::proto::envelope::{Outcome, Verdict};
 use crate::proto::letter::Capabilities;
+use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::{Enhanced, Reply};
 use crate::proto::sasl;
 

@@ -15,9 +15,10 @@ use crate::host::spool::Claim;
 use crate::host::{privilege, words};
 use crate::proto::address::Mailbox;
 use crate::proto::end::End;
-use crate::proto::envelope::{Envelope, Outcome, Recipient, Verdict};
+use crate::proto::envelope::{Envelope, Recipient};
 use crate::proto::handover::{Letter, Whom};
 use crate::proto::header::Header;
+use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
 use crate::proto::route::Hop;
 

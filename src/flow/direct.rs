@@ -21,7 +21,8 @@ use crate::config::FirstTry;
 use crate::error::Result;
 use crate::events;
 use crate::host::spool::Claim;
-use crate::proto::envelope::{Outcome, Standing};
+use crate::proto::journal::Standing;
+use crate::proto::outcome::Outcome;
 use crate::proto::route::Hop;
 
 /// Octets of a queue file up to which a message is held in memory.

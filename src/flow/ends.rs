@@ -14,8 +14,8 @@ use crate::host::maildir::{self, UniqueName};
 use crate::host::pipe::Pipe;
 use crate::host::{children, clock, mbox};
 use crate::proto::end::End;
-use crate::proto::envelope::{Outcome, Verdict};
 use crate::proto::handover::Letter;
+use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
 
 /// How long a command may take to deliver a message.

@@ -6,8 +6,8 @@ use crate::config::{Config, Endpoint, Ip};
 use crate::host::dns::{Anchor, Dns, Family};
 use crate::host::{clock, interfaces};
 use crate::proto::address::Domain;
-use crate::proto::envelope::Outcome;
 use crate::proto::mx::{self, Exchanger, Host, Own};
+use crate::proto::outcome::Outcome;
 
 /// The port at which the world takes mail, and this system too.
 const SMTP: u16 = 25;

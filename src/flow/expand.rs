@@ -22,10 +22,11 @@ use crate::host::{clock, listed};
 use crate::proto::address::{Mailbox, ReversePath};
 use crate::proto::alias::{Place, Table, Target, read_list};
 use crate::proto::end::End;
-use crate::proto::envelope::{Envelope, Outcome, Recipient, Verdict};
+use crate::proto::envelope::{Envelope, Recipient};
 use crate::proto::expand::{
     self, Forward, Found, Key, Leaf, Rules, Start, Trouble, World, children, without_detail,
 };
+use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
 use crate::proto::route::{Hop, is_role};
 

@@ -24,8 +24,8 @@ use crate::host::channel::Channel;
 use crate::host::{listed, privilege};
 use crate::proto::alias::{self, Target, read_list};
 use crate::proto::end::End;
-use crate::proto::envelope::Outcome;
 use crate::proto::handover::{ABORT, Letter, MAX_BLOCK, MAX_ORDER, Order, Whom, announce, answer};
+use crate::proto::outcome::Outcome;
 use crate::proto::reply::Enhanced;
 
 /// How long the worker may stand still within a message.

@@ -21,10 +21,10 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::host::channel::Channel;
 use crate::host::words;
-use crate::proto::envelope::Outcome;
 use crate::proto::handover::{
     ABORT, Letter, MAX_ANSWER, MAX_BLOCK, Order, Whom, read_announced, read_answer,
 };
+use crate::proto::outcome::Outcome;
 use crate::proto::reply::Enhanced;
 
 /// Helpers at once; root's process makes some more, for those that are just ending.

@@ -19,11 +19,12 @@ use crate::host::clock;
 use crate::host::spool::{Claim, Draft};
 use crate::proto::address::{Mailbox, ReversePath};
 use crate::proto::date::Stamp;
-use crate::proto::envelope::{Envelope, Notify, Recipient, one_line};
+use crate::proto::envelope::{Envelope, Notify, Recipient};
 use crate::proto::fields::{self, Trace, received};
 use crate::proto::header::{Found, Header, Made};
 use crate::proto::header_reader::HeaderReader;
 use crate::proto::header_watch::HeaderWatch;
+use crate::proto::outcome::one_line;
 use crate::proto::replies::{self, Reply};
 use crate::proto::route::Hop;
 

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::host::accounts::Account;
 use crate::host::ledger::Ledger;
 use crate::host::spool::Spool;
-use crate::proto::envelope::Outcome;
+use crate::proto::outcome::Outcome;
 
 pub mod access;
 pub mod admin;

@@ -18,7 +18,7 @@ use crate::cli::say;
 use crate::error::{Error, Result};
 use crate::host::accounts;
 use crate::proto::address::Mailbox;
-use crate::proto::envelope::Outcome;
+use crate::proto::outcome::Outcome;
 use crate::proto::reply::Enhanced;
 use crate::proto::route::Hop;
 

@@ -23,9 +23,9 @@ use crate::proto::address::Mailbox;
 use crate::proto::client::{Command, Next, Settled, Transaction};
 use crate::proto::data::DotStuffer;
 use crate::proto::dkim::sign::{Signable, Signing};
-use crate::proto::envelope::Outcome;
 use crate::proto::letter::{Capabilities, Letter};
 use crate::proto::mime::{self, Converter, Plan, Survey};
+use crate::proto::outcome::Outcome;
 use crate::proto::reply::Enhanced;
 use crate::proto::x509;
 

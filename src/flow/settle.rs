@@ -20,7 +20,9 @@ use crate::host::clock;
 use crate::host::spool::Claim;
 use crate::proto::address::{Mailbox, ReversePath};
 use crate::proto::dsn::{Action, wants};
-use crate::proto::envelope::{Entry, Envelope, Outcome, Verdict};
+use crate::proto::envelope::Envelope;
+use crate::proto::journal::Entry;
+use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
 use crate::proto::retry::{self, Next, Policy};
 

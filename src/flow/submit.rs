@@ -21,8 +21,8 @@ use crate::host::spool::{Folder, Item};
 use crate::host::words;
 use crate::proto::address::{Mailbox, ReversePath};
 use crate::proto::data::LocalText;
-use crate::proto::envelope::{Outcome, Verdict, one_line};
 use crate::proto::header::{Field, Found, Header};
+use crate::proto::outcome::{Outcome, Verdict, one_line};
 use crate::proto::reply::Enhanced;
 use crate::proto::xtext;
 

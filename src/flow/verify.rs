@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::proto::address::Mailbox;
 use crate::proto::end::End;
-use crate::proto::envelope::{Outcome, Verdict};
 use crate::proto::expand::{Found, Leaf, Trouble};
+use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
 use crate::proto::route::Hop;
 

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{secret, words};
-use crate::proto::envelope::one_line;
+use crate::proto::outcome::one_line;
 
 /// The most that is read of a file or program, octets; tokens have a few thousand.
 const MAX: u64 = 64 * 1024;

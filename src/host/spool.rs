@@ -38,7 +38,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use crate::error::{Error, Result};
 use crate::host::{durable, words};
 use crate::proto::data::Meter;
-use crate::proto::envelope::{Envelope, Facts, Parsed, Progress, Unreadable};
+use crate::proto::envelope::{Envelope, Facts, Parsed, Unreadable};
+use crate::proto::journal::Progress;
 
 mod claim;
 mod draft;

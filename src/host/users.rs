@@ -12,7 +12,7 @@ use super::hash::Hash;
 use super::secret::{self, Version};
 use crate::proto::address::{Domain, Mailbox};
 use crate::proto::authenticate::Mechanism;
-use crate::proto::envelope::one_line;
+use crate::proto::outcome::one_line;
 use crate::proto::scram::{self, Verifier};
 
 /// The largest file that is read, octets: some ten thousand users.

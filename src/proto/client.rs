@@ -19,8 +19,8 @@
 
 use std::collections::VecDeque;
 
-use super::envelope::{Outcome, Verdict};
 use super::letter::{Capabilities, Letter, rcpt};
+use super::outcome::{Outcome, Verdict};
 use super::reply::{Enhanced, Reply};
 
 /// What the caller has to do next.

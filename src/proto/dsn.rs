@@ -21,8 +21,9 @@ use std::fmt::Write as _;
 
 use super::address::{Domain, Mailbox};
 use super::date::Stamp;
-use super::envelope::{Envelope, Notify, Outcome, Recipient, Verdict};
+use super::envelope::{Envelope, Notify, Recipient};
 use super::mime::quoted::QuotedPrintable;
+use super::outcome::{Outcome, Verdict};
 use super::reply::Enhanced;
 use text::{MAX_WORDS, ascii, dns, field, original, readable, typed_address, unescape, wrap};
 

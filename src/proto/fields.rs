@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::address::{Domain, Mailbox};
 use super::date::Stamp;
-use super::envelope::one_line;
+use super::outcome::one_line;
 
 /// How a message came here.
 #[derive(Debug, Clone, Copy)]

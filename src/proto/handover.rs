@@ -21,7 +21,7 @@
 
 use super::address::{Mailbox, ReversePath, take_path};
 use super::end::End;
-use super::envelope::{Outcome, Verdict, one_line};
+use super::outcome::{Outcome, Verdict, one_line};
 use super::reply::Enhanced;
 
 /// The longest order, octets: two addresses and a command.

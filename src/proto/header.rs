@@ -12,8 +12,8 @@ use std::ops::Range;
 use super::address::{Domain, Invalid, Mailbox};
 use super::addrlist::addresses;
 use super::date::Stamp;
-use super::envelope::one_line;
 use super::fields::phrase;
+use super::outcome::one_line;
 
 /// A field of a header, as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]

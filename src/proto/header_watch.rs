@@ -1,7 +1,7 @@
 //! What a header says, read while the message passes: nothing of a relayed message is held back or changed
 //! (RFC 5321 3.6.3), and so no more than the beginning of a line is kept.
 
-use super::envelope::one_line;
+use super::outcome::one_line;
 
 /// What is kept of a line: any name, and any message identity that another program can have made.
 const KEPT: usize = 512;

@@ -9,7 +9,7 @@
 use std::net::IpAddr;
 
 use super::address::Domain;
-use super::envelope::{Outcome, Verdict};
+use super::outcome::{Outcome, Verdict};
 use super::reply::Enhanced;
 
 /// One MX record.

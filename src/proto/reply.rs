@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::envelope::one_line;
+use super::outcome::one_line;
 
 /// An enhanced status code (RFC 3463): class 2, 4 or 5; subject; detail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

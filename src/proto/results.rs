@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
-use super::envelope::one_line;
 use super::header::{Field, Header};
+use super::outcome::one_line;
 
 /// The field's name.
 pub const FIELD: &str = "Authentication-Results";

@@ -8,7 +8,7 @@
 //! network is there. So age alone never ends a message: at least [`MIN_ATTEMPTS`] attempts must have failed.
 //! And no wait is longer than `max`, counted from now, whatever the times in the queue say.
 
-use super::envelope::{Outcome, Verdict};
+use super::outcome::{Outcome, Verdict};
 use super::reply::Enhanced;
 
 /// Attempts that must have failed before age counts. With the usual waits of 5, 10, 20 and 40 minutes they take

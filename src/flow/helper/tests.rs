@@ -4,7 +4,7 @@ use super::*;
 use crate::cli;
 use crate::config::{Config, System};
 use crate::host::mailbox::scratch::Scratch;
-use crate::proto::envelope::Verdict;
+use crate::proto::outcome::Verdict;
 
 /// What a helper for the user of this process answers to these octets, with the mailbox in this folder, and the
 /// folder above it as the home.

@@ -12,7 +12,9 @@ use super::{Folder, Spool, cannot};
 use crate::error::{Error, Result};
 use crate::host::durable;
 use crate::proto::data::Meter;
-use crate::proto::envelope::{Entry, Envelope, Facts, Progress, Recipient, Verdict};
+use crate::proto::envelope::{Envelope, Facts, Recipient};
+use crate::proto::journal::{Entry, Progress};
+use crate::proto::outcome::Verdict;
 
 /// Octets of a journal beyond which nothing is expanded: what is left is for attempts.
 const MAX_EXPANSIONS: u64 = super::MAX_JOURNAL / 2;

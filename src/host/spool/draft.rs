@@ -12,7 +12,8 @@ use super::{Folder, Spool, cannot, sync_names};
 use crate::error::Result;
 use crate::host::durable;
 use crate::proto::data::Meter;
-use crate::proto::envelope::{self, Envelope, Facts, Progress};
+use crate::proto::envelope::{self, Envelope, Facts};
+use crate::proto::journal::Progress;
 
 /// A message on its way into the spool.
 #[derive(Debug)]

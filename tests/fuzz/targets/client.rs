@@ -3,8 +3,10 @@
 use super::{Pieces, choice};
 use crate::proto::address::{Mailbox, ReversePath};
 use crate::proto::client::{Next, Settled, Transaction};
-use crate::proto::envelope::{Entry, Facts, Progress, Recipient, Verdict};
+use crate::proto::envelope::{Facts, Recipient};
+use crate::proto::journal::{Entry, Progress};
 use crate::proto::letter::{Capabilities, Letter};
+use crate::proto::outcome::Verdict;
 use crate::proto::reply::{Enhanced, Reply, ReplyReader};
 use crate::proto::sasl;
 

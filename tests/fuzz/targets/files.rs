@@ -6,7 +6,8 @@ use super::choice;
 use crate::config::{Config, System};
 use crate::proto::address::Mailbox;
 use crate::proto::alias::{Place, Table, Target, read_list};
-use crate::proto::envelope::{Entry, Envelope, Progress, Recipient};
+use crate::proto::envelope::{Envelope, Recipient};
+use crate::proto::journal::{Entry, Progress};
 
 /// The head of a queue file: what was read is written as what is read as the same.
 pub fn envelope(octets: &[u8]) {

@@ -1,0 +1,242 @@
+//! The journal at the end of a queue file, both ways, and what it adds up to: who still waits, since when, and why. Its
+//! form is shown in envelope.rs.
+//!
+//! A torn last line counts for nothing, and what no line of ours could say is passed over.
+
+use std::fmt::Write as _;
+
+use super::date::{Stamp, parse_iso8601};
+use super::envelope::{Recipient, recipient_text, take_recipient};
+use super::outcome::{Outcome, Verdict};
+use super::reply::Enhanced;
+
+/// One line of the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// An attempt, for the recipients of these indices (from 0).
+    Attempt(Vec<usize>, Outcome),
+    /// Of a recipient others were made, who are counted on from this index.
+    Expanded(usize, usize, Vec<Recipient>),
+    /// The sender was told of the delay.
+    Warned,
+}
+
+impl Entry {
+    /// The line, with its line end.
+    pub fn line(&self, at: i64) -> String {
+        let at = Stamp::utc(at).iso8601();
+        match self {
+            Self::Warned => format!("{at} warned\n"),
+            Self::Expanded(of, first, children) => {
+                let numbers: Vec<usize> = (0..children.len()).map(|i| first + i).collect();
+                let numbers = if numbers.is_empty() {
+                    "-".to_owned()
+                } else {
+                    ranges(&numbers)
+                };
+                let texts: Vec<String> = children.iter().map(recipient_text).collect();
+                let line = format!("{at} to {} expanded {numbers} {}", of + 1, texts.join(" "));
+                format!("{}\n", line.trim_end())
+            }
+            Self::Attempt(recipients, o) => {
+                let code = o.code.map_or_else(|| "-".to_owned(), |c| c.to_string());
+                let host = if o.host.is_empty() { "-" } else { &o.host };
+                let (to, verdict) = (ranges(recipients), o.verdict.word());
+                let line = format!(
+                    "{at} to {to} {verdict} {code} {} {host} {}",
+                    o.enhanced, o.text
+                );
+                format!("{}\n", line.trim_end())
+            }
+        }
+    }
+
+    /// Reads a line without its line end; with it, when it was written.
+    fn parse(line: &str) -> Option<(i64, Self)> {
+        let (at, rest) = line.split_once(' ')?;
+        let at = parse_iso8601(at)?;
+        if rest == "warned" {
+            return Some((at, Self::Warned));
+        }
+        let mut words = rest.splitn(7, ' ');
+        let ("to", to) = (words.next()?, words.next()?) else {
+            return None;
+        };
+        let verdict = words.next()?;
+        if verdict == Verdict::Expanded.word() {
+            return Some((at, Self::parse_expanded(to, rest)?));
+        }
+        let verdict = Verdict::parse(verdict)?;
+        let code = match words.next()? {
+            "-" => None,
+            code => Some(code.parse().ok()?),
+        };
+        let enhanced = Enhanced::parse(words.next()?)?;
+        let host = words.next().filter(|h| *h != "-").unwrap_or_default();
+        let outcome = Outcome::new(
+            verdict,
+            code,
+            enhanced,
+            host,
+            words.next().unwrap_or_default(),
+        );
+        Some((at, Self::Attempt(parse_ranges(to)?, outcome)))
+    }
+
+    /// `to 4 expanded 6-7 <alice@pi.example> USER=alice END=mailbox <bob@example.net>`
+    fn parse_expanded(to: &str, line: &str) -> Option<Self> {
+        let of = *parse_ranges(to)?.first()?;
+        let mut words = line.splitn(5, ' ').skip(3);
+        let numbers = match words.next()? {
+            "-" => Vec::new(),
+            numbers => parse_ranges(numbers)?,
+        };
+        let mut rest = words.next().unwrap_or_default();
+        let mut children = Vec::new();
+        while !rest.is_empty() {
+            let (child, after) = take_recipient(rest, Some(of)).ok()?;
+            children.push(child);
+            rest = after;
+        }
+        let first = numbers.first().copied().unwrap_or(of + 1);
+        (children.len() == numbers.len()).then_some(Self::Expanded(of, first, children))
+    }
+}
+
+/// Indices from 0 as counted from 1 in ranges: `1,3-7`.
+fn ranges(indices: &[usize]) -> String {
+    let mut text = String::new();
+    let mut rest = indices.iter().map(|i| i + 1).peekable();
+    while let Some(first) = rest.next() {
+        let mut last = first;
+        while let Some(next) = rest.next_if_eq(&(last + 1)) {
+            last = next;
+        }
+        let comma = if text.is_empty() { "" } else { "," };
+        // Writing to a String cannot fail.
+        let _ = if first == last {
+            write!(text, "{comma}{first}")
+        } else {
+            write!(text, "{comma}{first}-{last}")
+        };
+    }
+    text
+}
+
+fn parse_ranges(text: &str) -> Option<Vec<usize>> {
+    /// No message has more recipients; a damaged range must not fill the memory.
+    const MAX: usize = 1_000_000;
+    let mut indices = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        if first == 0 || last < first || last > MAX {
+            return None;
+        }
+        indices.extend(first - 1..last);
+    }
+    Some(indices)
+}
+
+/// What the journal says of one recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// When the last one ended, and how; `None`: not tried yet.
+    pub last: Option<(i64, Outcome)>,
+}
+
+impl Standing {
+    /// Whether there is still something to do.
+    pub fn is_waiting(&self) -> bool {
+        self.last
+            .as_ref()
+            .is_none_or(|(_, o)| o.verdict == Verdict::Deferred)
+    }
+}
+
+/// What the journal says of the whole message.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// By recipient, in the envelope's order.
+    pub standings: Vec<Standing>,
+    /// Whether the sender was told of the delay.
+    pub warned: bool,
+}
+
+impl Progress {
+    /// Nothing tried yet.
+    pub fn new(recipients: usize) -> Self {
+        Self {
+            standings: vec![Standing::default(); recipients],
+            warned: false,
+        }
+    }
+
+    /// Reads a journal. A torn last line counts for nothing; returned is how many octets are whole lines.
+    ///
+    /// Recipients that expansions made are added to those of the envelope.
+    pub fn parse(journal: &[u8], recipients: &mut Vec<Recipient>) -> (Self, usize) {
+        let mut progress = Self::new(recipients.len());
+        let whole = journal
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(0, |last| last + 1);
+        for line in journal
+            .get(..whole)
+            .unwrap_or_default()
+            .split(|b| *b == b'\n')
+        {
+            if let Some((at, entry)) = std::str::from_utf8(line).ok().and_then(Entry::parse) {
+                progress.apply(at, &entry);
+                if let Entry::Expanded(_, _, children) = entry
+                    && progress.standings.len() > recipients.len()
+                {
+                    recipients.extend(children);
+                }
+            }
+        }
+        (progress, whole)
+    }
+
+    /// Takes in one more line.
+    pub fn apply(&mut self, at: i64, entry: &Entry) {
+        match entry {
+            Entry::Warned => self.warned = true,
+            Entry::Expanded(of, first, children) => {
+                let count = self.standings.len();
+                // A line that counts otherwise than we do is damaged: the expansion is done again.
+                if (children.is_empty() || *first == count)
+                    && let Some(standing) = self.standings.get_mut(*of)
+                {
+                    let text = format!("into {}", children.len());
+                    let outcome =
+                        Outcome::new(Verdict::Expanded, None, Enhanced(2, 0, 0), "", &text);
+                    standing.last = Some((at, outcome));
+                    self.standings
+                        .resize(count + children.len(), Standing::default());
+                }
+            }
+            Entry::Attempt(recipients, outcome) => {
+                for index in recipients {
+                    if let Some(standing) = self.standings.get_mut(*index) {
+                        standing.attempts = standing.attempts.saturating_add(1);
+                        standing.last = Some((at, outcome.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The indices of those who still wait.
+    pub fn waiting(&self) -> Vec<usize> {
+        let all = self.standings.iter().enumerate();
+        all.filter(|(_, s)| s.is_waiting())
+            .map(|(index, _)| index)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! Journals, written and read again, torn, and damaged.
+
+use super::super::address::Mailbox;
+use super::super::end::{End, Origin};
+use super::super::envelope::{Notify, sample};
+use super::*;
+
+#[test]
+fn the_journal_is_read_as_it_was_written() {
+    let greylisted = Outcome::new(
+        Verdict::Deferred,
+        Some(451),
+        Enhanced(4, 7, 1),
+        "mx2.example.net",
+        "greylisted",
+    );
+    let down = Outcome::new(Verdict::Deferred, None, Enhanced(4, 4, 1), "", "");
+    let done = Outcome::new(
+        Verdict::Delivered,
+        Some(250),
+        Enhanced(2, 0, 0),
+        "mx.example.net",
+        "ok  queued",
+    );
+    let entries = [
+        Entry::Attempt(vec![0, 1, 2, 4], greylisted.clone()),
+        Entry::Attempt(vec![1], down.clone()),
+        Entry::Warned,
+        Entry::Attempt(vec![0], done.clone()),
+    ];
+    let mut journal: String = entries.iter().map(|e| e.line(60)).collect();
+    assert!(journal.starts_with(
+        "1970-01-01T00:01:00Z to 1-3,5 deferred 451 4.7.1 mx2.example.net greylisted\n"
+    ));
+    let mut five = sample(&["a@b.example"; 5]);
+    let whole = journal.len();
+    journal.push_str("1970-01-01T00:01:00Z to 3 delivered 250 2.0.0 mx"); // torn by a power cut
+    let (progress, kept) = Progress::parse(journal.as_bytes(), &mut five.recipients);
+    assert_eq!(kept, whole);
+    assert!(progress.warned);
+    assert_eq!(
+        progress.standings[0],
+        Standing {
+            attempts: 2,
+            last: Some((60, done))
+        }
+    );
+    assert_eq!(
+        progress.standings[1],
+        Standing {
+            attempts: 2,
+            last: Some((60, down))
+        }
+    );
+    assert_eq!(progress.standings[2].last, Some((60, greylisted)));
+    assert_eq!(progress.waiting(), [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_damaged_journal_line_counts_for_nothing() {
+    for line in [
+        "x",
+        "1970-01-01T00:01:00Z to 0 delivered 250 2.0.0 mx",
+        "1970-01-01T00:01:00Z to 1-99999999999 delivered 250 2.0.0 mx",
+        "1970-01-01T00:01:00Z to 1 delivered 250 9.0.0 mx",
+        "1970-01-01T00:01:00Z to 1 lost 250 2.0.0 mx",
+        "1970-01-01T00:01:00Z to 7 delivered 250 2.0.0 mx", // nobody of that number
+        "1970-01-01T00:01:00Z to 7 expanded 2 <x@y.example>",
+        "1970-01-01T00:01:00Z to 1 expanded 3 <x@y.example>", // a number left out
+        "1970-01-01T00:01:00Z to 1 expanded 2-3 <x@y.example>",
+        "1970-01-01T00:01:00Z to 1 expanded 2 <x>",
+        "1970-01-01T00:01:00Z to 1 expanded 2 <x@y.example> END=elsewhere",
+        "1970-01-01T00:01:00Z to 1 expanded",
+    ] {
+        let mut one = sample(&["a@b.example"]);
+        let (progress, _) = Progress::parse(format!("{line}\n").as_bytes(), &mut one.recipients);
+        assert_eq!(progress, Progress::new(1), "{line}");
+        assert_eq!(one.recipients.len(), 1, "{line}");
+    }
+}
+
+#[test]
+fn an_expansion_adds_recipients_that_later_lines_speak_of() {
+    let child = |text: &str, origin: Origin| Recipient {
+        notify: Notify::parse("FAILURE"),
+        orcpt: Some("rfc822;team@b.example".to_owned()),
+        origin: Some(Box::new(origin)),
+        ..Recipient::plain(Mailbox::parse(text).unwrap())
+    };
+    let pipe = Origin {
+        end: Some(End::Pipe("/bin/x -a \"b <c>\" =+\n".to_owned())),
+        ..Origin::new(0)
+    };
+    let mailbox = Origin {
+        end: Some(End::Mailbox),
+        user: Some("alice b".to_owned()),
+        sender: Some(Mailbox::parse("\"owner <x>\"@b.example").unwrap()),
+        ..Origin::new(0)
+    };
+    let file = Origin {
+        end: Some(End::File("/var/list archive/".to_owned())),
+        ..Origin::new(0)
+    };
+    let through = Origin {
+        through: Some(Mailbox::parse("alice+x@b.example").unwrap()),
+        ..Origin::new(0)
+    };
+    let children = vec![
+        child("\"a > b\"@b.example", pipe),
+        child("alice@b.example", mailbox),
+        child("team@b.example", file),
+        child("far@c.example", through),
+    ];
+    let outcome = Outcome::new(Verdict::Delivered, None, Enhanced(2, 0, 0), "", "");
+    let entries = [
+        Entry::Expanded(0, 2, children.clone()),
+        Entry::Attempt(vec![2], outcome.clone()),
+        Entry::Expanded(1, 6, Vec::new()),
+    ];
+    let journal: String = entries.iter().map(|e| e.line(60)).collect();
+    assert_eq!(journal.lines().count(), 3, "{journal}");
+    let mut recipients = sample(&["team@b.example", "all@b.example"]).recipients;
+    let (progress, whole) = Progress::parse(journal.as_bytes(), &mut recipients);
+    assert_eq!(whole, journal.len());
+    assert_eq!(recipients[2..], children);
+    assert_eq!(progress.waiting(), [3, 4, 5]);
+    assert_eq!(progress.standings[2].last, Some((60, outcome)));
+    // Torn anywhere, the expansion has not happened, and nothing is left of it.
+    let line = entries[0].line(60);
+    for torn in 0..line.len() {
+        let mut recipients = sample(&["team@b.example"]).recipients;
+        let (progress, whole) = Progress::parse(&line.as_bytes()[..torn], &mut recipients);
+        assert_eq!((progress, whole), (Progress::new(1), 0));
+        assert_eq!(recipients.len(), 1);
+    }
+}
