@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::system::names_in;
+use super::system::{names_in, until};
 use super::{Mail, System};
 
 /// Longest wait for one reply: by then it was taken, refused, or everybody is dead.
@@ -157,10 +157,12 @@ fn session(
     say("QUIT\r\n").map(drop)
 }
 
-/// Kills every process that was started with this system's configuration, at once and without a word.
+/// Kills every process that was started with this system's configuration, at once and without a word, and waits until
+/// none of them can do another step: one that is in a system call ends it first, and holds its locks until then.
 pub fn kill_all(system: &System) {
     let file = system.path("minimta.toml");
     let file = file.to_str().unwrap();
+    let mut killed = Vec::new();
     // The second time for what one of them started in between.
     for _ in 0..2 {
         for process in names_in("/proc".as_ref()) {
@@ -171,9 +173,24 @@ pub fn kill_all(system: &System) {
             if String::from_utf8_lossy(&words).contains(file) {
                 let pid = nix::unistd::Pid::from_raw(number);
                 let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+                killed.push(number);
             }
         }
     }
+    for number in killed {
+        until("all that was killed is dead", || !lives(number));
+    }
+}
+
+/// Whether a process has a thread that is still there for more than to be counted.
+fn lives(process: i32) -> bool {
+    // It may end while this looks at it.
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task"));
+    tasks.into_iter().flatten().flatten().any(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit(") ").next().unwrap_or_default();
+        !state.is_empty() && !state.starts_with(['Z', 'X'])
+    })
 }
 
 /// Whether this is the message of that name, whole.
