@@ -256,18 +256,18 @@ fn what_was_sent_is_noted_and_reported() {
     assert!(cases > 20, "{cases} cases");
 }
 
+/// A server that takes the message for one of them when it is asked again.
+fn busy_once() -> Script {
+    Script::new().once("RCPT TO:<later@", "450 4.2.1 busy")
+}
+
 /// An alias stands for somebody here, somebody of a server, and somebody it takes later: who they are is in the journal
 /// before any of them has the message, and whoever has it does not get it from a second look at the alias.
 #[test]
 fn what_an_alias_stands_for_is_reached() {
     let body = "short\n";
     let system = System::new("powerless-alias");
-    let record = system.path("record");
-    let remote = Remote::start(
-        Script::new()
-            .once("RCPT TO:<later@", "450 4.2.1 busy")
-            .records(&record),
-    );
+    let remote = Remote::start(busy_once().records(&system.path("record")));
     let system = system.with("smarthost", &remote.smarthost());
     let members = format!(
         "team: {}, good@example.net, later@example.net\n",
@@ -304,12 +304,7 @@ fn what_an_alias_stands_for_is_reached() {
 fn what_goes_straight_is_there_or_here() {
     let body = "short\n";
     let system = System::new("powerless-direct");
-    let record = system.path("record");
-    let remote = Remote::start(
-        Script::new()
-            .once("RCPT TO:<later@", "450 4.2.1 busy")
-            .records(&record),
-    );
+    let remote = Remote::start(busy_once().records(&system.path("record")));
     let system = system
         .with("smarthost", &remote.smarthost())
         .with("queue", "first_try = \"direct\"");
