@@ -257,7 +257,7 @@ pub struct Run<'a> {
     talk: bool,
     lanes: Lanes,
     /// Who of this run holds which message.
-    held: Mutex<HashMap<String, Weak<Claim>>>,
+    held: Held,
     tally: Mutex<Tally>,
     shared: Shared<'a>,
     /// Those who deliver in the right of others, when root's process makes them.
@@ -272,7 +272,7 @@ impl<'a> Run<'a> {
 
     /// A pass in which work may come as long as it lasts, and in which connections are kept so long for it.
     pub fn lingering(context: &'a Context, talk: bool, linger: Duration) -> Self {
-        let (held, tally, shared) = (Mutex::default(), Mutex::default(), Shared::new(context));
+        let (held, tally, shared) = (Held::default(), Mutex::default(), Shared::new(context));
         Self {
             context,
             talk,
@@ -381,7 +381,7 @@ impl<'a> Run<'a> {
     /// has it or had it, or it is set aside.
     fn look(&self, item: &Item) -> Option<(Vec<Hop>, Progress)> {
         let of = |claim: &Claim| (hops(self.context, &claim.envelope()), claim.progress());
-        if let Some(claim) = lock(&self.held).get(&item.id).and_then(Weak::upgrade) {
+        if let Some(claim) = self.held.of(&item.id).get(&item.id).and_then(Weak::upgrade) {
             return Some(of(&claim));
         }
         if let Some((parsed, progress)) = self.context.spool.look(item) {
@@ -587,14 +587,16 @@ impl<'a> Run<'a> {
     /// Takes over a claim of this process.
     pub fn adopt(&self, claim: Claim) -> Arc<Claim> {
         let claim = Arc::new(claim);
-        lock(&self.held).insert(claim.id.clone(), Arc::downgrade(&claim));
+        let mut held = self.held.of(&claim.id);
+        held.insert(claim.id.clone(), Arc::downgrade(&claim));
+        drop(held);
         claim
     }
 
     /// Claims a message, or joins whoever of this run holds it. What is unfinished is swept, what is unusable is
     /// set aside.
     fn claim(&self, item: &Item) -> Option<Arc<Claim>> {
-        let mut held = lock(&self.held);
+        let mut held = self.held.of(&item.id);
         if let Some(claim) = held.get(&item.id).and_then(Weak::upgrade) {
             return Some(claim);
         }
@@ -639,7 +641,7 @@ impl<'a> Run<'a> {
 
     /// Lets go of a message, whatever waits; the last one gets it.
     pub fn let_go(&self, claim: Arc<Claim>) -> Option<Claim> {
-        let mut held = lock(&self.held);
+        let mut held = self.held.of(&claim.id);
         let claim = Arc::into_inner(claim)?;
         held.remove(&claim.id);
         Some(claim)
@@ -647,7 +649,7 @@ impl<'a> Run<'a> {
 
     /// Lets go of a message; the last one puts it back into the queue, if anybody waits.
     pub fn release(&self, claim: Arc<Claim>) {
-        let mut held = lock(&self.held);
+        let mut held = self.held.of(&claim.id);
         let Some(claim) = Arc::into_inner(claim) else {
             return;
         };
@@ -689,6 +691,22 @@ impl<'a> Run<'a> {
                 next
             }
         })
+    }
+}
+
+/// Who holds which message, in a few parts: a claim is made under the lock of its part, and those of other messages
+/// need not wait for that.
+#[derive(Default)]
+struct Held([Mutex<HashMap<String, Weak<Claim>>>; 8]);
+
+impl Held {
+    /// The part that a message belongs to: ids that follow each other differ in their ends.
+    fn of(&self, id: &str) -> MutexGuard<'_, HashMap<String, Weak<Claim>>> {
+        let sum = id
+            .bytes()
+            .fold(0, |sum: usize, octet| sum.wrapping_add(octet.into()));
+        // The remainder is less than the number of parts.
+        lock(&self.0[sum % self.0.len()])
     }
 }
 

@@ -338,8 +338,8 @@ impl Spool {
                 "there is another message of this name in cur/".to_owned(),
             ));
         }
-        let parsed = read_head(&file).map_err(trouble)?;
         let length = meta.size();
+        let parsed = read_head(&file, length).map_err(trouble)?;
         let Parsed {
             mut envelope,
             facts,
@@ -419,7 +419,7 @@ impl Spool {
             .open(self.path(item.folder, &item.id));
         let file = file.ok()?;
         let meta = file.metadata().ok().filter(fs::Metadata::is_file)?;
-        let mut parsed = read_head(&file).ok()?.ok()?;
+        let mut parsed = read_head(&file, meta.size()).ok()?.ok()?;
         let journal_at = message_at_end(&parsed)?;
         let length = meta.size().checked_sub(journal_at)?.min(MAX_JOURNAL);
         let journal = read_at(&file, journal_at, length).ok()?;
@@ -623,10 +623,11 @@ fn message_at_end(parsed: &Parsed) -> Option<u64> {
     parsed.message_at.checked_add(parsed.facts.size)
 }
 
-fn read_head(file: &File) -> io::Result<Result<Parsed, Unreadable>> {
+/// The head of a file of this length; no call is spent to find its end.
+fn read_head(file: &File, length: u64) -> io::Result<Result<Parsed, Unreadable>> {
     let mut most = 4096;
     loop {
-        let head = read_at(file, 0, most)?;
+        let head = read_at(file, 0, length.min(most))?;
         match Envelope::parse(&head) {
             Err(Unreadable::MoreNeeded) if head.len() as u64 == most && head.len() < MAX_HEAD => {
                 most *= 8
