@@ -64,9 +64,8 @@ lint: ## format, clippy without a warning, manuals, units and scripts
 	$(CARGO) build --locked
 	tests/packages/lint $(DEBUG)
 
-bench: ## figures of one message and of a daemon, beside dma's and Postfix's where they are installed
+bench: ## figures beside those of eight other mailers, root; ONLY="flush relay" for some, PEERS="postfix dma" beside some
 	tests/bench/run
-	tests/bench/receive
 
 fuzz: ## look for input that breaks a promise, ten minutes for each target; SECONDS_EACH=600
 	tests/fuzz/run

@@ -12,7 +12,7 @@
 //! Orphans are caught by being made children of this process. A program that leaves one behind to sleep until its
 //! next try would never be done: with `--settle`, what sleeps and takes no processor time for a while is killed.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Error, ErrorKind, Result, Write};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +24,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::time::TimeValLike;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+
+#[path = "processes.rs"]
+mod processes;
+
+use processes::{Process, descendants};
 
 /// How long a process must have slept to be taken for one that waits for its next try.
 const SETTLED: Duration = Duration::from_millis(60);
@@ -99,57 +104,25 @@ fn until_settled(start: Instant) -> Result<Duration> {
             Ok(WaitStatus::StillAlive) => {}
             _ => continue,
         }
-        let now = children()?;
+        let now = children();
         if now != state || now.iter().any(|c| !c.asleep) {
             (state, since) = (now, Instant::now());
         } else if since.elapsed() > SETTLED {
             for child in now {
-                child.kill()?;
+                // A child that is not waited for keeps its id, so that no other process can be hit.
+                kill(Pid::from_raw(child.id), Signal::SIGKILL)?;
             }
         }
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// A process whose parent is this one.
-#[derive(PartialEq, Eq)]
-struct Child {
-    id: String,
-    asleep: bool,
-    /// Nanoseconds on a processor, and what else the scheduler counts.
-    ran: String,
-}
-
-impl Child {
-    fn kill(&self) -> Result<()> {
-        // A child that is not waited for keeps its id, so that no other process can be hit.
-        let id = self
-            .id
-            .parse()
-            .map_err(|_| wrong("an id in /proc is no number"))?;
-        Ok(kill(Pid::from_raw(id), Signal::SIGKILL)?)
-    }
-}
-
-fn children() -> Result<Vec<Child>> {
-    let us = std::process::id().to_string();
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let id = entry?.file_name().to_string_lossy().into_owned();
-        let read = |file: &str| fs::read_to_string(format!("/proc/{id}/{file}"));
-        // What has gone in the meantime has nothing to read.
-        let Ok(stat) = read("stat") else { continue };
-        let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
-        let (state, parent) = (fields.next(), fields.next());
-        if parent == Some(&us) {
-            found.push(Child {
-                asleep: state == Some("S"),
-                ran: read("schedstat").unwrap_or_default(),
-                id,
-            });
-        }
-    }
-    Ok(found)
+/// Those whose parent is this process.
+fn children() -> Vec<Process> {
+    let us = i32::try_from(std::process::id()).unwrap_or_default();
+    let mut all = descendants();
+    all.retain(|p| p.parent == us);
+    all
 }
 
 /// Processor time of all children that have ended, in milliseconds.

@@ -1,10 +1,13 @@
 //! The smarthost of the bench: takes every message as fast as it comes, keeps none, and counts.
 //!
-//! It listens on a loopback port of the system's choice and prints that. It ends when its standard input does, so
-//! that it never outlives whoever started it, and then prints `CONNECTIONS MESSAGES MOST-AT-ONCE`.
+//! `sink [PORT [FILE]]` listens on that loopback port, or one of the system's choice, and prints it. It ends when its
+//! standard input does, so that it never outlives whoever started it, and then prints `CONNECTIONS MESSAGES
+//! MOST-AT-ONCE`; before that, a line `count` is answered with the messages so far. FILE gets the Subject of each.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -26,8 +29,19 @@ static COUNTS: Counts = Counts {
     most: AtomicUsize::new(0),
 };
 
+/// What each message was about.
+static SUBJECTS: Mutex<Option<File>> = Mutex::new(None);
+
 fn main() -> io::Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut words = std::env::args().skip(1);
+    let port = words
+        .next()
+        .map_or(Ok(0), |p| p.parse())
+        .map_err(io::Error::other)?;
+    if let (Some(path), Ok(mut subjects)) = (words.next(), SUBJECTS.lock()) {
+        *subjects = Some(File::options().append(true).create(true).open(path)?);
+    }
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
     writeln!(io::stdout(), "{}", listener.local_addr()?.port())?;
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -41,7 +55,11 @@ fn main() -> io::Result<()> {
             });
         }
     });
-    io::stdin().read_to_end(&mut Vec::new())?;
+    for line in io::stdin().lock().lines() {
+        if line? == "count" {
+            writeln!(io::stdout(), "{}", COUNTS.messages.load(Ordering::Relaxed))?;
+        }
+    }
     let [connections, messages, most] =
         [&COUNTS.connections, &COUNTS.messages, &COUNTS.most].map(|c| c.load(Ordering::Relaxed));
     writeln!(io::stdout(), "{connections} {messages} {most}")
@@ -73,6 +91,12 @@ fn session(stream: TcpStream) -> io::Result<()> {
                 while line != b".\r\n" {
                     if next(&mut input, &mut line)? == 0 {
                         return Ok(());
+                    }
+                    if line.starts_with(b"Subject: ")
+                        && let Ok(mut subjects) = SUBJECTS.lock()
+                        && let Some(file) = subjects.as_mut()
+                    {
+                        file.write_all(&line)?;
                     }
                 }
                 COUNTS.messages.fetch_add(1, Ordering::Relaxed);
