@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::error::{Error, Result, words};
 use crate::proto::address::{Domain, Mailbox};
 use crate::proto::alias::Target;
+use crate::proto::end::Mailboxes;
 use crate::proto::network::Network;
 use crate::proto::rewrite::Rewriting;
 use crate::proto::route::{Protection, Route};
@@ -390,8 +391,8 @@ pub enum Judgement {
 /// `[local]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Local {
-    /// `mailbox`: `~/Maildir/` (a Maildir) or `~/mbox` (an mbox); `~` is the home, `%u` the user's name.
-    pub mailbox: String,
+    /// `mailbox`: where the mailboxes are.
+    pub mailbox: Mailboxes,
     /// `aliases`; the file need not be there.
     pub aliases: PathBuf,
     /// `alias_user`: whose rights commands and files of the alias file get.

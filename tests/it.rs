@@ -23,6 +23,7 @@ mod docs;
 mod faults;
 mod flood;
 mod harness;
+mod home;
 mod install;
 mod known;
 mod listen;

@@ -1,12 +1,9 @@
 //! From the spool to the mail servers that DNS names: which of them are tried, in which order, and what becomes of
 //! each recipient.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::harness::lmtp::Lmtp;
 use crate::harness::system::me;
 use crate::harness::tls::Authority;
 use crate::harness::{Answer, Dns, Remote, Script, System};
@@ -673,17 +670,24 @@ fn silence_of_dns_ends() {
 fn lmtp_answers_for_each_recipient() {
     for on_socket in [true, false] {
         let system = System::new("lmtp");
-        let (heard, via) = lmtp_server(on_socket.then(|| system.path("lmtp")));
+        let server = Lmtp::start(on_socket.then(|| system.path("lmtp")), |to| {
+            let later = match to.as_bytes()[0] {
+                b'g' => "250 2.0.0 there",
+                b'f' => "452 4.2.2 full",
+                _ => "550 5.7.1 no",
+            };
+            ("250 2.1.5 ok", later)
+        });
         let system = system
             .with("", "domains = [\"pi.test.example\", \"home.example\"]")
             .with(
                 "[route]",
-                &format!("domain = \"home.example\"\nvia = \"lmtp:{via}\""),
+                &format!("domain = \"home.example\"\nvia = \"lmtp:{}\"", server.place),
             );
         let to = ["good@home.example", "full@home.example", "bad@home.example"];
         system.accept(&[&["-odq"][..], &to].concat(), MESSAGE);
         system.accept(&["-q"], "");
-        let heard = heard.join().unwrap();
+        let heard = server.heard().concat();
         assert!(heard.starts_with("LHLO pi.test.example\r\n"), "{heard}");
         assert!(heard.contains("Subject: x\r\n"), "{heard}");
         let queue = system.queue();
@@ -701,62 +705,4 @@ fn lmtp_answers_for_each_recipient() {
             assert!(journal.contains(said), "{journal}");
         }
     }
-}
-
-/// One session of a server of LMTP: what it heard when it is over, and its address.
-fn lmtp_server(socket: Option<std::path::PathBuf>) -> (JoinHandle<String>, String) {
-    match socket {
-        Some(path) => {
-            let listener = UnixListener::bind(&path).unwrap();
-            let serve = move || lmtp(listener.accept().unwrap().0);
-            (std::thread::spawn(serve), path.display().to_string())
-        }
-        None => {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = listener.local_addr().unwrap();
-            let serve = move || lmtp(listener.accept().unwrap().0);
-            (std::thread::spawn(serve), address.to_string())
-        }
-    }
-}
-
-fn lmtp(mut socket: impl Read + Write) -> String {
-    // Who delivers for this machine may have its name.
-    socket
-        .write_all(b"220 pi.test.example LMTP ready\r\n")
-        .unwrap();
-    let (mut heard, mut octet, mut line) = (String::new(), [0], Vec::new());
-    let (mut to, mut in_message) = (Vec::new(), false);
-    while socket.read(&mut octet).unwrap_or(0) == 1 {
-        line.push(octet[0]);
-        if octet[0] != b'\n' {
-            continue;
-        }
-        let text = String::from_utf8(std::mem::take(&mut line)).unwrap();
-        heard.push_str(&text);
-        let reply = match text.get(..4).unwrap_or_default() {
-            _ if in_message && text != ".\r\n" => continue,
-            _ if in_message => {
-                in_message = false;
-                to.drain(..).collect::<String>()
-            }
-            "LHLO" => "250-pi.test.example\r\n250-PIPELINING\r\n250 8BITMIME\r\n".to_owned(),
-            "RCPT" => {
-                to.push(match text.as_bytes()["RCPT TO:<".len()] {
-                    b'g' => "250 2.0.0 there\r\n",
-                    b'f' => "452 4.2.2 full\r\n",
-                    _ => "550 5.7.1 no\r\n",
-                });
-                "250 2.1.5 ok\r\n".to_owned()
-            }
-            "DATA" => {
-                in_message = true;
-                "354 go on\r\n".to_owned()
-            }
-            "QUIT" => "221 2.0.0 bye\r\n".to_owned(),
-            _ => "250 2.0.0 ok\r\n".to_owned(),
-        };
-        socket.write_all(reply.as_bytes()).unwrap();
-    }
-    heard
 }

@@ -471,9 +471,9 @@ pub const KEYS: &[Key] = &[
         section: "local",
         name: "mailbox",
         shown: Shown::Default(r#""~/Maildir/""#),
-        doc: "A path that ends in / is a Maildir, any other an mbox; ~ is the home, %u the name of the user. Or |command, run as the user.",
+        doc: "A path that ends in / is a Maildir, any other an mbox; ~ is the home, %u the name of the user. Or |command, run as the user; or lmtp: and a server's socket, or its host:port.",
         set: |draft, v| {
-            draft.config.local.mailbox = value::local_mailbox(v)?;
+            draft.config.local.mailbox = way::mailbox(v)?;
             Ok(())
         },
     },

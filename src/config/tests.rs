@@ -168,7 +168,7 @@ fn an_empty_file_is_a_local_system() {
     assert_eq!(domains(&config), ["pi.example.org", "localhost"]);
     assert_eq!(config.smarthosts, []);
     assert!(config.rewrite.add_domain);
-    assert_eq!(config.local.mailbox, "~/Maildir/");
+    assert_eq!(config.local.mailbox.to_string(), "~/Maildir/");
     assert_eq!(config.queue.spool, Path::new("/var/spool/minimta"));
     assert_eq!(config.queue.give_up_after, Duration::from_secs(5 * 86400));
     assert_eq!(config.limits.message_size, 25 << 20);

@@ -445,33 +445,6 @@ pub fn fingerprint(value: &Value) -> Result<[u8; 32], Wrong> {
     octets.try_into().map_err(|_| wrong())
 }
 
-/// A Maildir or an mbox, with `~/` for the home and `%u` for the user, or a command.
-pub fn local_mailbox(value: &Value) -> Result<String, Wrong> {
-    let wrong = || {
-        Wrong::new(
-            "a Maildir such as \"~/Maildir/\", an mbox such as \"/var/mail/%u\", or a command such as \"|/usr/bin/procmail\"",
-            value,
-        )
-    };
-    let path = text(value).map_err(|_| wrong())?;
-    if path
-        .strip_prefix('|')
-        .is_some_and(|command| !command.trim().is_empty())
-    {
-        return Ok(path);
-    }
-    if path.starts_with("lmtp:") {
-        return Err(wrong().because("delivery by LMTP is not known to this version of minimta"));
-    }
-    if !path.starts_with('/') && !path.starts_with("~/") {
-        return Err(wrong().because("it begins with neither / nor ~/"));
-    }
-    if path.split('%').skip(1).any(|rest| !rest.starts_with('u')) {
-        return Err(wrong().because("only u may follow a %"));
-    }
-    Ok(path)
-}
-
 /// Whose rights the commands of the alias file get.
 pub fn alias_user(value: &Value) -> Result<String, Wrong> {
     let wrong = || {

@@ -6,6 +6,7 @@ use super::document::Value;
 use super::value::{self, Wrong};
 use crate::parts;
 use crate::proto::address::{Domain, Mailbox};
+use crate::proto::end::Mailboxes;
 use crate::proto::reply::Enhanced;
 use crate::proto::rewrite::Who;
 use crate::proto::route::{Pattern, Peer, Refusal, Via};
@@ -53,16 +54,48 @@ pub fn via(value: &Value) -> Result<Via, Wrong> {
         "local" => Ok(Via::Local),
         "refuse" => refusal("").map(Via::Refuse).ok_or_else(wrong),
         text => match text.strip_prefix("lmtp:") {
-            Some(path) if path.starts_with('/') => Ok(Via::Lmtp(Peer {
-                host: path.to_owned(),
-                port: 0,
-            })),
-            Some(place) => match host(place, &wrong)? {
-                (host, Some(port)) => Ok(Via::Lmtp(Peer { host, port })),
-                (_, None) => Err(wrong().because("LMTP has no port of its own: name one")),
-            },
+            Some(place) => lmtp(place, &wrong).map(Via::Lmtp),
             None => host(text, &wrong).map(|(host, port)| Via::Host(host, port)),
         },
+    }
+}
+
+/// A Maildir or an mbox, with `~/` for the home and `%u` for the user; a command; or a server that speaks LMTP.
+pub fn mailbox(value: &Value) -> Result<Mailboxes, Wrong> {
+    let wrong = || {
+        Wrong::new(
+            "a Maildir such as \"~/Maildir/\", an mbox such as \"/var/mail/%u\", a command such as \"|/usr/bin/procmail\", or a server such as \"lmtp:/run/dovecot/lmtp\"",
+            value,
+        )
+    };
+    let text = value::text(value).map_err(|_| wrong())?;
+    if let Some(place) = text.strip_prefix("lmtp:") {
+        return lmtp(place, &wrong).map(Mailboxes::Lmtp);
+    }
+    if let Some(command) = text.strip_prefix('|') {
+        return match command.trim() {
+            "" => Err(wrong().because("there is no command in it")),
+            _ => Ok(Mailboxes::Command(command.to_owned())),
+        };
+    }
+    if !text.starts_with('/') && !text.starts_with("~/") {
+        return Err(wrong().because("it begins with neither / nor ~/"));
+    }
+    if text.split('%').skip(1).any(|rest| !rest.starts_with('u')) {
+        return Err(wrong().because("only u may follow a %"));
+    }
+    Ok(Mailboxes::Files(text))
+}
+
+/// A server that speaks LMTP: the path of its socket, or a host and a port.
+fn lmtp(place: &str, wrong: &dyn Fn() -> Wrong) -> Result<Peer, Wrong> {
+    if place.starts_with('/') {
+        let host = place.to_owned();
+        return Ok(Peer { host, port: 0 });
+    }
+    match host(place, wrong)? {
+        (host, Some(port)) => Ok(Peer { host, port }),
+        (_, None) => Err(wrong().because("LMTP has no port of its own: name one")),
     }
 }
 
@@ -301,6 +334,40 @@ mod tests {
         ];
         for (text, expected) in rows {
             assert_eq!(via(&said(text)).ok(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn mailboxes_are_paths_commands_or_servers() {
+        for good in ["~/Maildir/", "~/mbox", "/var/mail/%u", "/srv/%u/%u/"] {
+            let files = Mailboxes::Files(good.to_owned());
+            assert_eq!(mailbox(&said(good)).unwrap(), files);
+        }
+        let command = Mailboxes::Command("cat".to_owned());
+        assert_eq!(mailbox(&said("|cat")).unwrap(), command);
+        for (good, host, port) in [
+            ("lmtp:/run/dovecot/lmtp", "/run/dovecot/lmtp", 0),
+            ("lmtp:Mail.example:24", "mail.example", 24),
+            ("lmtp:[::1]:24", "::1", 24),
+        ] {
+            let host = host.to_owned();
+            let server = Mailboxes::Lmtp(Peer { host, port });
+            assert_eq!(mailbox(&said(good)).unwrap(), server);
+        }
+        for bad in [
+            "",
+            "~",
+            "Maildir/",
+            "| ",
+            "lmtp:",
+            "lmtp:run/x",
+            "lmtp:mail.example",
+            "/m/%",
+            "/m/%d",
+            "~x/y",
+            "/a\nb",
+        ] {
+            assert!(mailbox(&said(bad)).is_err(), "{bad:?}");
         }
     }
 

@@ -4,10 +4,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::ends::Place;
 use super::links::Shared;
 use super::send::Connection;
-use super::{Context, deliver, exchange, newaliases, parent};
+use super::{Context, exchange, newaliases, parent};
 use crate::cli::{Invocation, say};
 use crate::config::{Password, Smarthost};
 use crate::error::Result;
@@ -19,6 +18,7 @@ use crate::proto::route::Via;
 
 mod causes;
 mod guests;
+mod mailboxes;
 mod trust;
 
 /// How bad a finding is.
@@ -59,7 +59,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<ExitCode> {
     causes::program(context, &mut findings);
     servant(context, &mut findings);
     spool(context, &mut findings);
-    mailbox(context, &mut findings);
+    mailboxes::look(context, &mut findings);
     aliases(context, &mut findings);
     smarthosts(context, &mut findings);
     direct(context, &mut findings);
@@ -223,28 +223,6 @@ fn spool(context: &Context, findings: &mut Vec<Finding>) {
         n => {
             let (plural, are) = if n == 1 { ("", "is") } else { ("s", "are") };
             let text = format!("{n} message{plural} {are} on hold; mailq lists them");
-            add(findings, Grade::Warning, thing, text);
-        }
-    }
-}
-
-fn mailbox(context: &Context, findings: &mut Vec<Finding>) {
-    let account = accounts::caller();
-    let thing = format!("mailbox of {}", account.name);
-    let path = match deliver::place(context, &account) {
-        Place::Maildir(path) | Place::Mbox(path) => path,
-        place => return add(findings, Grade::Ok, thing, place.to_string()),
-    };
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    match std::fs::metadata(if path.exists() { &path } else { parent }) {
-        Ok(_) => add(findings, Grade::Ok, thing, path.display().to_string()),
-        Err(e) => {
-            let text = format!(
-                "{}: {}; mail for {} is deferred until it is there",
-                parent.display(),
-                words(&e),
-                account.name
-            );
             add(findings, Grade::Warning, thing, text);
         }
     }

@@ -9,14 +9,16 @@ use std::os::unix::fs::MetadataExt;
 
 use super::ends::{self, Place, deferred};
 use super::helpers::Helpers;
+use super::links::Links;
+use super::lmtp::{self, Handover};
 use super::{Context, Damaged, Outcomes, expand, helper, text};
 use crate::host::accounts::{self, Account};
 use crate::host::spool::Claim;
 use crate::host::{privilege, words};
 use crate::proto::address::Mailbox;
-use crate::proto::end::End;
+use crate::proto::end::{End, Mailboxes};
 use crate::proto::envelope::{Envelope, Recipient};
-use crate::proto::handover::{Letter, Whom};
+use crate::proto::handover::{Answer, Letter, Whom};
 use crate::proto::header::Header;
 use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
@@ -29,6 +31,7 @@ use crate::proto::route::Hop;
 pub fn deliver(
     context: &Context,
     helpers: Option<&Helpers>,
+    links: &mut Links<'_>,
     claim: &Claim,
     indices: &[usize],
 ) -> Result<Outcomes, Damaged> {
@@ -36,7 +39,7 @@ pub fn deliver(
     let envelope = claim.envelope();
     for index in indices {
         if let Some(recipient) = envelope.recipients.get(*index) {
-            let outcome = to_one(context, helpers, claim, &envelope, recipient)?;
+            let outcome = to_one(context, helpers, links, claim, &envelope, recipient)?;
             outcomes.push((*index, outcome));
         }
     }
@@ -96,6 +99,7 @@ pub fn owner(context: &Context) -> Option<u32> {
 fn to_one(
     context: &Context,
     helpers: Option<&Helpers>,
+    links: &mut Links<'_>,
     claim: &Claim,
     envelope: &Envelope,
     recipient: &Recipient,
@@ -110,6 +114,21 @@ fn to_one(
         Ok(found) => found,
         Err(outcome) => return Ok(outcome),
     };
+    let handover = Handover {
+        context,
+        account: &account,
+        claim,
+        envelope,
+        recipient,
+    };
+    if *end == End::Mailbox
+        && let Some(peer) = lmtp::server(context, helpers, &account)
+    {
+        return match lmtp::obstacle(context, helpers, &account, recipient) {
+            Some(why) => Ok(deferred(Enhanced(4, 2, 0), &why)),
+            None => handover.over(peer, links),
+        };
+    }
     if helpers.is_none() && account.uid != accounts::caller_uid() {
         let text = format!(
             "this mail waits for a queue run as root, or as the user {}",
@@ -139,21 +158,35 @@ fn to_one(
     };
     // What is in a mailbox has come to its end; a command may send it on.
     let is_command = match end {
-        End::Mailbox => context.config.local.mailbox.starts_with('|'),
+        End::Mailbox => matches!(context.config.local.mailbox, Mailboxes::Command(_)),
         End::Pipe(_) => true,
         End::File(_) => false,
     };
     if is_command && looped.get() {
-        let text = format!("the message was delivered to {address} before; it runs in a loop");
-        return Ok(failed(Enhanced(5, 4, 6), &text));
+        return Ok(in_a_loop(address));
     }
-    let mut message = Cursor::new(trace(&letter)).chain(message);
+    let front = format!(
+        "Return-Path: {}\r\n{}",
+        letter.sender,
+        trace(envelope, recipient)
+    );
+    let mut message = Cursor::new(front).chain(message);
     match helpers {
         None => {
             let place = Place::of(context, &account, &letter.end);
             ends::deliver(context, &account, &place, &letter, &mut message)
         }
-        Some(helpers) => helpers.deliver(&whom, &letter, &mut message),
+        Some(helpers) => {
+            let answer = helpers.deliver(&whom, &letter, &mut message)?;
+            match (answer, lmtp::server(context, Some(helpers), &account)) {
+                (Answer::Done(outcome), _) => Ok(outcome),
+                (Answer::Mailbox, Some(peer)) => handover.over(peer, links),
+                (Answer::Mailbox, None) => Ok(deferred(
+                    Enhanced(4, 3, 0),
+                    "the process that delivers leaves this mail to a server, and there is none",
+                )),
+            }
+        }
     }
 }
 
@@ -207,12 +240,19 @@ pub fn place(context: &Context, account: &Account) -> Place {
     Place::of(context, account, &End::Mailbox)
 }
 
-/// What stands at the top of a message that was delivered (RFC 5321 4.4; the others by long custom).
-fn trace(letter: &Letter) -> String {
+/// What stands at the top of a message that was delivered, below its Return-Path, by long custom.
+pub fn trace(envelope: &Envelope, recipient: &Recipient) -> String {
     format!(
-        "Return-Path: {}\r\nX-Original-To: {}\r\nDelivered-To: {}\r\n",
-        letter.sender, letter.first, letter.recipient
+        "X-Original-To: {}\r\nDelivered-To: {}\r\n",
+        first(envelope, recipient),
+        recipient.address
     )
+}
+
+/// What becomes of a message that was here before, and may be sent on from here.
+pub fn in_a_loop(address: &Mailbox) -> Outcome {
+    let text = format!("the message was delivered to {address} before; it runs in a loop");
+    failed(Enhanced(5, 4, 6), &text)
 }
 
 /// Whether a message was delivered to this address before: then it comes from there, and would again.

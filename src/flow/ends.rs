@@ -13,10 +13,11 @@ use crate::host::accounts::Account;
 use crate::host::maildir::{self, UniqueName};
 use crate::host::pipe::Pipe;
 use crate::host::{children, clock, mbox};
-use crate::proto::end::End;
+use crate::proto::end::{End, Mailboxes};
 use crate::proto::handover::Letter;
 use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
+use crate::proto::route::Peer;
 
 /// How long a command may take to deliver a message.
 pub const COMMAND: Duration = Duration::from_secs(300);
@@ -35,6 +36,8 @@ pub enum Place {
     Mbox(PathBuf),
     /// A command.
     Command(String),
+    /// A server, which is given the mail by the process that works on the queue (flow/lmtp.rs).
+    Lmtp(Peer),
     /// Nowhere: the message is wanted by nobody.
     Nowhere,
 }
@@ -42,11 +45,11 @@ pub enum Place {
 impl Place {
     /// The place of a user for an end.
     pub fn of(context: &Context, account: &Account, end: &End) -> Self {
-        let pattern = &context.config.local.mailbox;
         match end {
-            End::Mailbox => match pattern.strip_prefix('|') {
-                Some(command) => Self::Command(command.to_owned()),
-                None => Self::path(pattern, mailbox(pattern, account)),
+            End::Mailbox => match &context.config.local.mailbox {
+                Mailboxes::Files(pattern) => Self::path(pattern, mailbox(pattern, account)),
+                Mailboxes::Command(command) => Self::Command(command.clone()),
+                Mailboxes::Lmtp(peer) => Self::Lmtp(peer.clone()),
             },
             End::File(path) if path == NOWHERE => Self::Nowhere,
             End::File(path) => Self::path(path, PathBuf::from(path)),
@@ -69,6 +72,7 @@ impl fmt::Display for Place {
         match self {
             Self::Maildir(path) | Self::Mbox(path) => write!(f, "mailbox {}", path.display()),
             Self::Command(command) => write!(f, "command {command}"),
+            Self::Lmtp(peer) => write!(f, "LMTP at {peer}"),
             Self::Nowhere => f.write_str("thrown away"),
         }
     }
@@ -115,6 +119,11 @@ pub fn deliver(
             kept("mbox", file, done)
         }
         Place::Command(command) => run(account, command, letter, &mut message),
+        // Whoever asks knows that, and hands it over himself.
+        Place::Lmtp(peer) => {
+            let text = format!("the mailbox is with the server {peer}");
+            deferred(Enhanced(4, 3, 0), &text)
+        }
         Place::Nowhere => match text::copy(&mut message, &mut |_| Ok(())) {
             Ok(()) => delivered("thrown away, as it is wished"),
             Err(_) => deferred(Enhanced(4, 3, 0), "cannot read the message to deliver"),

@@ -23,9 +23,8 @@ use crate::host::accounts::{self, Account};
 use crate::host::channel::Channel;
 use crate::host::{listed, privilege};
 use crate::proto::alias::{self, Target, read_list};
-use crate::proto::end::End;
-use crate::proto::handover::{ABORT, Letter, MAX_BLOCK, MAX_ORDER, Order, Whom, announce, answer};
-use crate::proto::outcome::Outcome;
+use crate::proto::end::{End, Mailboxes};
+use crate::proto::handover::{ABORT, Answer, Letter, MAX_BLOCK, MAX_ORDER, Order, Whom, announce};
 use crate::proto::reply::Enhanced;
 
 /// How long the worker may stand still within a message.
@@ -121,11 +120,11 @@ pub fn account(context: &Context, whom: &Whom) -> Result<Account, String> {
 
 /// Where mail for root is kept: as all mailboxes are, unless they are in homes or more than files.
 pub fn root_mailbox(context: &Context) -> Place {
-    let pattern = &context.config.local.mailbox;
-    if pattern.starts_with('/') && pattern.contains("%u") {
-        Place::path(pattern, PathBuf::from(pattern.replace("%u", "root")))
-    } else {
-        Place::Mbox(Path::new(ROOT_MAILBOX).to_owned())
+    match &context.config.local.mailbox {
+        Mailboxes::Files(pattern) if pattern.starts_with('/') && pattern.contains("%u") => {
+            Place::path(pattern, PathBuf::from(pattern.replace("%u", "root")))
+        }
+        _ => Place::Mbox(Path::new(ROOT_MAILBOX).to_owned()),
     }
 }
 
@@ -144,7 +143,7 @@ impl Helper<'_> {
         let mut orders = BufReader::with_capacity(MAX_BLOCK, stream);
         while let Some(order) = next_order(&mut orders)? {
             let reply = match order {
-                Order::Deliver(letter) => answer(&self.deliver(&letter, &mut orders)?),
+                Order::Deliver(letter) => self.deliver(&letter, &mut orders)?.text(),
                 Order::Forward(path) => {
                     let read = self.forward(path.as_deref());
                     answers.write_all(announce(&read).as_bytes())?;
@@ -191,7 +190,7 @@ impl Helper<'_> {
         Ok(false)
     }
 
-    fn deliver(&self, letter: &Letter, orders: &mut impl Read) -> io::Result<Outcome> {
+    fn deliver(&self, letter: &Letter, orders: &mut impl Read) -> io::Result<Answer> {
         let mut message = Blocks {
             from: orders,
             left: 0,
@@ -207,7 +206,7 @@ impl Helper<'_> {
                 Ok(false) => Some(Place::of(self.context, self.account, &End::Mailbox)),
                 Err(why) => {
                     message.finish()?;
-                    return Ok(deferred(Enhanced(4, 2, 0), &why));
+                    return Ok(Answer::Done(deferred(Enhanced(4, 2, 0), &why)));
                 }
             },
             (Whom::Root, End::Mailbox) => Some(root_mailbox(self.context)),
@@ -218,6 +217,11 @@ impl Helper<'_> {
             (Whom::Root, _) | (Whom::Nobody, End::Mailbox) => None,
         };
         let outcome = match place {
+            // The worker can do that itself.
+            Some(Place::Lmtp(_)) => {
+                message.finish()?;
+                return Ok(Answer::Mailbox);
+            }
             Some(place) => ends::deliver(self.context, self.account, &place, letter, &mut message),
             None => Ok(deferred(
                 Enhanced(4, 7, 0),
@@ -226,7 +230,8 @@ impl Helper<'_> {
         };
         message.finish()?;
         let damaged = || deferred(Enhanced(4, 3, 0), "the message was not whole");
-        Ok(outcome.unwrap_or_else(|Damaged| damaged()))
+        let outcome = outcome.unwrap_or_else(|Damaged| damaged());
+        Ok(Answer::Done(outcome))
     }
 }
 

@@ -22,9 +22,8 @@ use crate::error::Error;
 use crate::host::channel::Channel;
 use crate::host::words;
 use crate::proto::handover::{
-    ABORT, Letter, MAX_ANSWER, MAX_BLOCK, Order, Whom, read_announced, read_answer,
+    ABORT, Answer, Letter, MAX_ANSWER, MAX_BLOCK, Order, Whom, read_announced,
 };
-use crate::proto::outcome::Outcome;
 use crate::proto::reply::Enhanced;
 
 /// Helpers at once; root's process makes some more, for those that are just ending.
@@ -118,10 +117,10 @@ impl Helpers {
         whom: &Whom,
         letter: &Letter,
         message: &mut dyn Read,
-    ) -> Result<Outcome, Damaged> {
+    ) -> Result<Answer, Damaged> {
         let order = Order::Deliver(letter.clone());
         let done = self.talk(whom, |stream| hand_over(stream, &order, message));
-        done.unwrap_or_else(|why| Ok(deferred(Enhanced(4, 3, 0), &why)))
+        done.unwrap_or_else(|why| Ok(Answer::Done(deferred(Enhanced(4, 3, 0), &why))))
     }
 
     /// The ~/.forward of a user, or a file that it includes; `None` when it is not there.
@@ -230,7 +229,7 @@ fn hand_over(
     stream: &UnixStream,
     order: &Order,
     message: &mut dyn Read,
-) -> io::Result<Result<Outcome, Damaged>> {
+) -> io::Result<Result<Answer, Damaged>> {
     let mut out = BufWriter::with_capacity(MAX_BLOCK, stream);
     out.write_all(order.text().as_bytes())?;
     let until = Instant::now() + MESSAGE;
@@ -254,14 +253,14 @@ fn hand_over(
     out.write_all(&end.to_be_bytes())?;
     out.flush()?;
     let answer = read_line(stream)?;
-    let outcome = read_answer(&answer).ok_or(io::ErrorKind::InvalidData)?;
+    let answer = Answer::parse(&answer).ok_or(io::ErrorKind::InvalidData)?;
     Ok(match whole {
-        Ok(()) => Ok(outcome),
+        Ok(()) => Ok(answer),
         Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(Damaged),
-        Err(e) => Ok(deferred(
-            Enhanced(4, 3, 0),
-            &format!("cannot read the message to deliver: {}", words(&e)),
-        )),
+        Err(e) => {
+            let text = format!("cannot read the message to deliver: {}", words(&e));
+            Ok(Answer::Done(deferred(Enhanced(4, 3, 0), &text)))
+        }
     })
 }
 

@@ -383,6 +383,24 @@ impl<'a> Links<'a> {
         })
     }
 
+    /// Does something over the connection to the only server of a hop.
+    ///
+    /// # Errors
+    /// Why there is no connection, as the outcome for a recipient: always deferred.
+    pub fn over<T>(
+        &mut self,
+        hop: &Hop,
+        say: impl FnOnce(&mut Connection<'_>) -> T,
+    ) -> Result<T, Outcome> {
+        let station = self.shared.stations(hop, &[]).into_iter().next();
+        let station = station.ok_or_else(no_server)?;
+        let place = station.place.clone();
+        let mut link = self.link(station)?;
+        let said = say(&mut link.connection);
+        self.open.insert(place, link);
+        Ok(said)
+    }
+
     fn stations(&mut self, hop: &Hop) -> Result<Vec<Station<'a>>, Outcome> {
         let Hop::Mx(domain, _) = hop else {
             return Ok(self.shared.stations(hop, &[]));
@@ -486,6 +504,12 @@ fn close(open: &mut BTreeMap<Place, Link<'_>>) {
     for link in std::mem::take(open).into_values() {
         link.connection.close();
     }
+}
+
+/// A hop that leads to none.
+fn no_server() -> Outcome {
+    let text = "there is no server to hand it to";
+    Outcome::new(Verdict::Deferred, None, Enhanced(4, 4, 0), "", text)
 }
 
 /// Status of a directory that does not answer (RFC 3463 3.5).

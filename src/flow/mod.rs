@@ -40,6 +40,7 @@ pub mod jail;
 pub mod judge;
 pub mod lanes;
 pub mod links;
+pub mod lmtp;
 pub mod newaliases;
 pub mod parent;
 pub mod password;

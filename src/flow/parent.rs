@@ -238,7 +238,7 @@ impl<'a> Household<'a> {
             let made = match helper::root_mailbox(self.context) {
                 Place::Maildir(path) => estate::maildir(&path, &account),
                 Place::Mbox(path) => estate::file(&path, &account, 0o600),
-                Place::Command(_) | Place::Nowhere => Ok(()),
+                Place::Command(_) | Place::Lmtp(_) | Place::Nowhere => Ok(()),
             };
             made.map_err(|e| e.to_string())?;
         }

@@ -11,7 +11,7 @@ use super::admin::place;
 use super::dialogue::Outgoing;
 use super::exchange::own_domains;
 use super::links::{Shared, Station};
-use super::queue::{hop, hop_from};
+use super::queue::hop_from;
 use super::send::Connection;
 use super::verify::goals;
 use crate::cli::say;
@@ -27,42 +27,43 @@ use crate::proto::route::Hop;
 /// # Errors
 /// What would keep a message to this address from being delivered now.
 pub fn test(context: &Context, text: &str) -> Result<()> {
-    let mut addresses = Vec::new();
+    let mut hops = Vec::new();
+    let sender = Mailbox::new(accounts::caller().name, context.config.hostname.clone()).ok();
     say(&format!("{text}\n"));
     for goal in goals(context, text) {
         if let Some(fault) = goal.fault {
             return Err(fault);
         }
         say(&format!("  goes to {}\n", goal.in_words()));
-        let address = Mailbox::qualify(&goal.address, &context.config.hostname);
-        addresses.extend(address.ok().filter(|a| hop(context, a) != Hop::Local));
+        if let Some((peer, mailbox)) = goal.server {
+            hops.push((Hop::Lmtp(peer), mailbox));
+        } else if let Ok(address) = Mailbox::qualify(&goal.address, &context.config.hostname) {
+            hops.push((hop_from(context, sender.as_ref(), &address), address));
+        }
     }
-    addresses
-        .iter()
-        .try_for_each(|address| reach(context, address))
+    hops.iter()
+        .try_for_each(|(hop, address)| reach(context, hop, &sender, address))
 }
 
-/// Connects to whoever takes the mail of an address, and asks.
-fn reach(context: &Context, address: &Mailbox) -> Result<()> {
-    let sender = Mailbox::new(accounts::caller().name, context.config.hostname.clone()).ok();
+/// Connects to whoever takes the mail of a hop, and asks.
+fn reach(context: &Context, hop: &Hop, sender: &Option<Mailbox>, address: &Mailbox) -> Result<()> {
     let shared = Shared::new(context);
     let show = |line: &str| say(&format!("    {line}\n"));
     let outgoing = Outgoing {
         trace: Some(&show),
         ..shared.outgoing()
     };
-    let hop = hop_from(context, sender.as_ref(), address);
-    let hosts = match &hop {
+    let hosts = match hop {
         Hop::Mx(domain, _) => shared.hosts(domain).unwrap_or_default(),
         _ => Vec::new(),
     };
-    let stations = shared.stations(&hop, &hosts);
+    let stations = shared.stations(hop, &hosts);
     if stations.is_empty() {
         return Ok(());
     }
     let mut last = None;
     for station in stations {
-        match try_one(context, &shared, &outgoing, station, &sender, address) {
+        match try_one(context, &shared, &outgoing, station, sender, address) {
             Ok(done) => return done,
             Err(outcome) => {
                 show(&outcome.words());
@@ -71,7 +72,7 @@ fn reach(context: &Context, address: &Mailbox) -> Result<()> {
         }
     }
     let why = last.as_ref().map(Outcome::words).unwrap_or_default();
-    let what = if hop == Hop::Smarthost {
+    let what = if *hop == Hop::Smarthost {
         "smarthost"
     } else {
         "mail server"

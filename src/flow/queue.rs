@@ -28,6 +28,7 @@ use crate::host::accounts::Account;
 use crate::host::spool::{Claim, Folder, Item, Refusal};
 use crate::host::{clock, presence, privilege};
 use crate::proto::address::Mailbox;
+use crate::proto::end::Mailboxes;
 use crate::proto::envelope::{Envelope, Parsed};
 use crate::proto::journal::{Progress, Standing};
 use crate::proto::outcome::{Outcome, Verdict};
@@ -329,6 +330,14 @@ impl<'a> Run<'a> {
                 worth: WORTH_A_CONNECTION,
                 remote: true,
             },
+            // With a server that has the mailboxes it is the same; but they do not wait for other hosts.
+            Hop::Local if matches!(self.context.config.local.mailbox, Mailboxes::Lmtp(_)) => {
+                Width {
+                    most: queue.per_destination,
+                    worth: WORTH_A_CONNECTION,
+                    remote: false,
+                }
+            }
             Hop::Local | Hop::Refuse(_) => Width {
                 // They wait for the disk, which serves several at once as fast as one.
                 most: queue.workers * 2,
@@ -465,7 +474,7 @@ impl<'a> Run<'a> {
         let mut replaced = Vec::new();
         let outcomes = match (room, hop) {
             (Err(error), _) => Ok(waiting.iter().map(|i| (*i, unnoted(&error))).collect()),
-            (_, Hop::Local) => self.at_home(claim, &waiting, &mut replaced),
+            (_, Hop::Local) => self.at_home(claim, &waiting, links, &mut replaced),
             (_, Hop::Refuse(why)) => Ok(waiting.iter().map(|i| (*i, refused(why))).collect()),
             _ => links.send(hop, claim, &waiting),
         };
@@ -488,6 +497,7 @@ impl<'a> Run<'a> {
         &self,
         claim: &Claim,
         waiting: &[usize],
+        links: &mut Links<'_>,
         replaced: &mut Vec<Replaced>,
     ) -> Result<Outcomes, Damaged> {
         let helpers = self.helpers.as_ref();
@@ -514,7 +524,7 @@ impl<'a> Run<'a> {
             false => claim.reserve(all),
         };
         let delivered = match room {
-            Ok(()) => deliver::deliver(self.context, helpers, claim, &ready),
+            Ok(()) => deliver::deliver(self.context, helpers, links, claim, &ready),
             Err(error) => Ok(ready.iter().map(|i| (*i, unnoted(&error))).collect()),
         };
         claim.give_back(&taken);

@@ -1,9 +1,10 @@
 //! Where mail for an address would go: through which aliases, lists and ~/.forward files, and to whom in the end.
 
 use super::admin::place;
+use super::ends::Place;
 use super::exchange::in_words;
 use super::links::Shared;
-use super::{Context, deliver, expand, queue};
+use super::{Context, deliver, expand, lmtp, queue};
 use crate::cli::{Invocation, say};
 use crate::error::{Error, Result};
 use crate::json::Json;
@@ -12,7 +13,7 @@ use crate::proto::end::End;
 use crate::proto::expand::{Found, Leaf, Trouble};
 use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
-use crate::proto::route::Hop;
+use crate::proto::route::{Hop, Peer};
 
 /// One of those whom an address stands for.
 pub struct Goal {
@@ -22,6 +23,8 @@ pub struct Goal {
     pub address: String,
     /// What becomes of the mail, in words.
     pub route: String,
+    /// The server that has the mailbox, and what it calls it.
+    pub server: Option<(Peer, Mailbox)>,
     /// What keeps it from going there.
     pub fault: Option<Error>,
 }
@@ -94,6 +97,7 @@ pub fn goals(context: &Context, text: &str) -> Vec<Goal> {
         path: Vec::new(),
         address: text.to_owned(),
         route,
+        server: None,
         fault,
     };
     let address = match Mailbox::qualify(text, &context.config.hostname) {
@@ -135,11 +139,17 @@ fn nobody(address: &Mailbox) -> String {
 fn goal(context: &Context, leaf: Leaf) -> Goal {
     let local = &context.config.local;
     let user = leaf.user.as_deref();
+    let mut server = None;
     let (route, fault) = match (&leaf.end, user) {
         (Some(End::Mailbox), Some(user)) => match expand::named(user) {
             Ok(Some(account)) => {
                 let place = deliver::place(context, &account);
-                (format!("local user {user}, {place}"), None)
+                let route = format!("local user {user}, {place}");
+                if let Place::Lmtp(peer) = place {
+                    let mailbox = lmtp::address(&account, &leaf.address, local.delimiter);
+                    server = Some((peer, mailbox));
+                }
+                (route, None)
             }
             Ok(None) => (
                 nobody(&leaf.address),
@@ -173,6 +183,7 @@ fn goal(context: &Context, leaf: Leaf) -> Goal {
         path: leaf.path,
         address: leaf.address.to_string(),
         route,
+        server,
         fault,
     }
 }

@@ -1,6 +1,36 @@
 //! Where a message ends on this system, and what an expansion (aliases, ~/.forward) adds to a recipient that it made.
 
+use std::fmt;
+
 use super::address::Mailbox;
+use super::route::Peer;
+
+/// Where the mailboxes of this system are (`[local] mailbox`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mailboxes {
+    /// Files or folders of this path, with `~/` for the home and `%u` for the user; a folder when it ends in a slash.
+    Files(String),
+    /// A command of this system has them, run as the user.
+    Command(String),
+    /// A server has them, which speaks LMTP (RFC 2033).
+    Lmtp(Peer),
+}
+
+impl Default for Mailboxes {
+    fn default() -> Self {
+        Self::Files(String::new())
+    }
+}
+
+impl fmt::Display for Mailboxes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Files(path) => f.write_str(path),
+            Self::Command(command) => write!(f, "|{command}"),
+            Self::Lmtp(peer) => write!(f, "lmtp:{peer}"),
+        }
+    }
+}
 
 /// Where a message ends on this system.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

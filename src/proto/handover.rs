@@ -11,7 +11,8 @@
 //!     (blank line)
 //!     (blocks: four octets of length, so many of the message; length 0: that is all; all ones: throw it away)
 //!
-//! helper -> worker           one line: "delivered 2.0.0 Maildir /home/alice/Maildir/"
+//! helper -> worker           one line: "delivered 2.0.0 Maildir /home/alice/Maildir/", or "mailbox": his ~/.forward
+//!                            does not name that any more, and the mailbox that he has now is with a server
 //!
 //! worker -> helper           "forward", or "forward /home/alice/list", and a blank line
 //! helper -> worker           "text 17" and so many octets, "none", or "no" and why not
@@ -162,24 +163,43 @@ fn path<'a>(line: &'a str, word: &str) -> Option<&'a str> {
     }
 }
 
-/// What became of an order, in one line.
-pub fn answer(outcome: &Outcome) -> String {
-    let verdict = outcome.verdict.word();
-    format!("{verdict} {} {}\n", outcome.enhanced, outcome.text)
+/// What became of an order to deliver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It was tried.
+    Done(Outcome),
+    /// It is for the mailbox, and that is with a server, whom the worker gives it.
+    Mailbox,
 }
 
-/// Reads that line, without its end; `None`: it is none.
-pub fn read_answer(line: &str) -> Option<Outcome> {
-    let (verdict, rest) = line.split_once(' ')?;
-    let (enhanced, text) = rest.split_once(' ').unwrap_or((rest, ""));
-    let enhanced = Enhanced::parse(enhanced)?;
-    let verdict = match (verdict, enhanced.0) {
-        ("delivered", 2) => Verdict::Delivered,
-        ("deferred", 4) => Verdict::Deferred,
-        ("failed", 5) => Verdict::Failed,
-        _ => return None,
-    };
-    Some(Outcome::new(verdict, None, enhanced, "", text))
+impl Answer {
+    /// In one line.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Done(outcome) => {
+                let verdict = outcome.verdict.word();
+                format!("{verdict} {} {}\n", outcome.enhanced, outcome.text)
+            }
+            Self::Mailbox => "mailbox\n".to_owned(),
+        }
+    }
+
+    /// Reads that line, without its end; `None`: it is none.
+    pub fn parse(line: &str) -> Option<Self> {
+        if line == "mailbox" {
+            return Some(Self::Mailbox);
+        }
+        let (verdict, rest) = line.split_once(' ')?;
+        let (enhanced, text) = rest.split_once(' ').unwrap_or((rest, ""));
+        let enhanced = Enhanced::parse(enhanced)?;
+        let verdict = match (verdict, enhanced.0) {
+            ("delivered", 2) => Verdict::Delivered,
+            ("deferred", 4) => Verdict::Deferred,
+            ("failed", 5) => Verdict::Failed,
+            _ => return None,
+        };
+        Some(Self::Done(Outcome::new(verdict, None, enhanced, "", text)))
+    }
 }
 
 /// What a helper says of a file, in one line; what is in it follows.
@@ -295,9 +315,12 @@ mod tests {
             "",
             "the mailbox is full",
         );
-        let line = answer(&outcome);
+        let outcome = Answer::Done(outcome);
+        let line = outcome.text();
         assert_eq!(line, "deferred 4.2.2 the mailbox is full\n");
-        assert_eq!(read_answer(line.trim_end()), Some(outcome));
+        assert_eq!(Answer::parse(line.trim_end()), Some(outcome));
+        assert_eq!(Answer::Mailbox.text(), "mailbox\n");
+        assert_eq!(Answer::parse("mailbox"), Some(Answer::Mailbox));
         for text in [
             "",
             "delivered",
@@ -305,8 +328,10 @@ mod tests {
             "failed 2.0.0 x",
             "deferred x",
             "lost 5.0.0 x",
+            "mailbox ",
+            "mailbox 2.0.0 x",
         ] {
-            assert_eq!(read_answer(text), None, "{text:?}");
+            assert_eq!(Answer::parse(text), None, "{text:?}");
         }
     }
 

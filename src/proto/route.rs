@@ -5,6 +5,8 @@
 //! 3. the smarthosts, if there are any
 //! 4. the mail exchangers of the recipient's domain
 
+use std::fmt;
+
 use super::address::{Domain, Mailbox};
 use super::reply::Enhanced;
 
@@ -32,6 +34,16 @@ pub struct Peer {
     pub host: String,
     /// Its port.
     pub port: u16,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.host.as_str(), self.port) {
+            (path, 0) => f.write_str(path),
+            (host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            (host, port) => write!(f, "{host}:{port}"),
+        }
+    }
 }
 
 /// How a connection to a server is protected that nobody has told us more about.

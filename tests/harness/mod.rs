@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod disk;
 pub mod dns;
 pub mod house;
+pub mod lmtp;
 pub mod load;
 pub mod mail;
 pub mod queued;

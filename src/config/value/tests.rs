@@ -127,29 +127,3 @@ fn fingerprints_are_32_octets() {
         assert!(fingerprint(&said(&bad)).is_err(), "{bad}");
     }
 }
-
-#[test]
-fn mailboxes_are_paths() {
-    for good in [
-        "~/Maildir/",
-        "~/mbox",
-        "/var/mail/%u",
-        "/srv/%u/%u/",
-        "|cat",
-    ] {
-        assert_eq!(local_mailbox(&said(good)).unwrap(), good);
-    }
-    for bad in [
-        "",
-        "~",
-        "Maildir/",
-        "| ",
-        "lmtp:/run/x",
-        "/m/%",
-        "/m/%d",
-        "~x/y",
-        "/a\nb",
-    ] {
-        assert!(local_mailbox(&said(bad)).is_err(), "{bad:?}");
-    }
-}

@@ -9,10 +9,12 @@ use crate::proto::outcome::Verdict;
 /// What a helper for the user of this process answers to these octets, with the mailbox in this folder, and the
 /// folder above it as the home.
 fn answers(folder: &Path, octets: &[u8]) -> String {
-    let text = format!(
-        "hostname = \"pi.example.org\"\n[local]\nmailbox = \"{}/\"\n",
-        folder.display()
-    );
+    let mailbox = format!("{}/", folder.display());
+    answers_with(&mailbox, folder.parent().unwrap(), octets)
+}
+
+fn answers_with(mailbox: &str, home: &Path, octets: &[u8]) -> String {
+    let text = format!("hostname = \"pi.example.org\"\n[local]\nmailbox = \"{mailbox}\"\n");
     let system = System {
         hostname: &String::new,
     };
@@ -20,7 +22,7 @@ fn answers(folder: &Path, octets: &[u8]) -> String {
     let call = cli::parse(std::iter::empty()).unwrap();
     let context = Context::new(config, "minimta", &call);
     let account = Account {
-        home: folder.parent().unwrap().to_owned(),
+        home: home.to_owned(),
         ..accounts::caller()
     };
     let helper = Helper {
@@ -47,6 +49,25 @@ fn block(text: &str) -> Vec<u8> {
     [&length.to_be_bytes(), text.as_bytes()].concat()
 }
 
+fn verdict(line: &str) -> Option<Verdict> {
+    match Answer::parse(line)? {
+        Answer::Done(outcome) => Some(outcome.verdict),
+        Answer::Mailbox => None,
+    }
+}
+
+/// What is for a mailbox of a server is left to the worker, whole lines and all.
+#[test]
+fn the_mailbox_of_a_server_is_none_of_a_helpers() {
+    let scratch = Scratch::new("helper-server");
+    let home = scratch.as_ref();
+    let file = ORDER.replace("mailbox", "file /nowhere/mbox");
+    let message = [&block("A: b\r\n\r\nx"), &[0; 4][..]].concat();
+    let octets = [ORDER.as_bytes(), &message, file.as_bytes(), &message].concat();
+    let said = answers_with("lmtp:/nowhere/lmtp", home, &octets);
+    assert_eq!(said, "mailbox\nmailbox\n");
+}
+
 fn is_empty(folder: &Path) -> bool {
     ["tmp", "new"]
         .iter()
@@ -67,10 +88,7 @@ fn orders_are_carried_out_one_after_the_other() {
     let aborted = [ORDER.as_bytes(), &block("A: b\r\n"), &ABORT.to_be_bytes()].concat();
     let said = answers(&folder, &[message.as_slice(), &aborted, &message].concat());
     let lines: Vec<&str> = said.lines().collect();
-    let outcomes: Vec<Verdict> = lines
-        .iter()
-        .map(|line| crate::proto::handover::read_answer(line).unwrap().verdict)
-        .collect();
+    let outcomes: Vec<Verdict> = lines.iter().map(|line| verdict(line).unwrap()).collect();
     let expected = [Verdict::Delivered, Verdict::Deferred, Verdict::Delivered];
     assert_eq!(outcomes, expected, "{said}");
     let new = std::fs::read_dir(folder.join("new")).unwrap();
@@ -106,8 +124,8 @@ fn only_what_the_user_has_named_is_run_or_written() {
         let order = ORDER.replace("mailbox", &end);
         let octets = [order.as_bytes(), &block("A: b\r\n\r\nx"), &[0; 4]].concat();
         let said = answers(&folder, &octets);
-        let outcome = crate::proto::handover::read_answer(said.trim_end()).unwrap();
-        assert_eq!(outcome.verdict, Verdict::Delivered, "{end}: {said}");
+        let verdict = verdict(said.trim_end());
+        assert_eq!(verdict, Some(Verdict::Delivered), "{end}: {said}");
         assert_eq!(scratch.path(file).exists(), named, "{end}");
         assert_eq!(said.contains("Maildir"), !named, "{end}: {said}");
     }

@@ -30,15 +30,16 @@ fn a_trickle_does_not_move_the_deadline() {
         });
         let error = loop {
             match wire.fill_buf() {
+                // On a busy machine several come at once.
                 Ok(received) => {
-                    assert_eq!(received, b"2");
-                    wire.consume(1);
+                    let length = received.len();
+                    wire.consume(length);
                 }
                 Err(error) => break error,
             }
         };
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         wire.abandon();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     });
 }
 

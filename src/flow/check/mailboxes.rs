@@ -1,0 +1,81 @@
+//! What `--check` finds where the mail of this machine ends: the mailbox of whoever asks, or the server that has all of
+//! them.
+
+use std::path::Path;
+
+use super::{Finding, Grade, add};
+use crate::flow::ends::Place;
+use crate::flow::links::Shared;
+use crate::flow::send::Connection;
+use crate::flow::{Context, deliver, parent};
+use crate::host::{accounts, privilege, words};
+use crate::proto::end::Mailboxes;
+use crate::proto::route::{Hop, Peer};
+
+/// Looks at them.
+pub fn look(context: &Context, findings: &mut Vec<Finding>) {
+    if let Mailboxes::Lmtp(peer) = &context.config.local.mailbox {
+        server(context, peer, findings);
+    }
+    let account = accounts::caller();
+    let thing = format!("mailbox of {}", account.name);
+    let path = match deliver::place(context, &account) {
+        Place::Maildir(path) | Place::Mbox(path) => path,
+        place => return add(findings, Grade::Ok, thing, place.to_string()),
+    };
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    match std::fs::metadata(if path.exists() { &path } else { parent }) {
+        Ok(_) => add(findings, Grade::Ok, thing, path.display().to_string()),
+        Err(e) => {
+            let text = format!(
+                "{}: {}; mail for {} is deferred until it is there",
+                parent.display(),
+                words(&e),
+                account.name
+            );
+            add(findings, Grade::Warning, thing, text);
+        }
+    }
+}
+
+/// Whether the server takes mail from whoever will bring it: root, who asks, may connect to any socket.
+fn server(context: &Context, peer: &Peer, findings: &mut Vec<Finding>) {
+    let servant = parent::servant(context).ok().flatten();
+    let shared = Shared::new(context);
+    let outgoing = shared.outgoing();
+    let hop = Hop::Lmtp(peer.clone());
+    let stations = shared.stations(&hop, &[]);
+    let open = || {
+        let station = stations.into_iter().next();
+        station.map(|station| Connection::open(station.target, &outgoing))
+    };
+    let opened = match &servant {
+        None => open(),
+        Some(servant) => match privilege::act_as(servant) {
+            Ok(()) => {
+                let opened = open();
+                if let Err(why) = privilege::be_root() {
+                    add(findings, Grade::Error, "user", why);
+                }
+                opened
+            }
+            Err(why) => return add(findings, Grade::Error, "user", why),
+        },
+    };
+    let thing = format!("mailboxes at LMTP {peer}");
+    match opened {
+        Some(Ok(connection)) => {
+            connection.close();
+            add(findings, Grade::Ok, thing, "the server takes mail");
+        }
+        Some(Err(outcome)) => {
+            let whom = servant.map_or_else(|| accounts::caller().name, |s| s.name);
+            let text = format!(
+                "{}; mail for people here waits until the user {whom} can connect",
+                outcome.words()
+            );
+            add(findings, Grade::Error, thing, text);
+        }
+        None => {}
+    }
+}
