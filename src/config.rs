@@ -91,6 +91,8 @@ pub struct Config {
     pub dkim: Vec<Dkim>,
     /// `[queue]`.
     pub queue: Queue,
+    /// `[submit]`.
+    pub submit: Submit,
     /// `[limits]`.
     pub limits: Limits,
     /// `[dns]`.
@@ -151,6 +153,7 @@ impl Config {
             remote: Remote::default(),
             dkim: Vec::new(),
             queue: Queue::default(),
+            submit: Submit::default(),
             limits: Limits::default(),
             dns: Dns::default(),
             log: Log {
@@ -497,6 +500,13 @@ pub enum FirstTry {
     Spool,
     /// With its next hop, when that takes it at once; in the spool when not.
     Direct,
+}
+
+/// `[submit]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Submit {
+    /// `collapse`: how long what repeats a message is held back; zero: it is not.
+    pub collapse: Duration,
 }
 
 /// `[limits]`.

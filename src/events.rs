@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use log::{info, warn};
 
+use crate::proto::date::Stamp;
 use crate::proto::end::End;
 use crate::proto::envelope::{Envelope, Recipient};
 use crate::proto::outcome::{Outcome, Verdict};
@@ -240,6 +241,12 @@ pub fn held(id: &str, reason: &dyn Display) {
 /// A half-written file that was promised to nobody was swept.
 pub fn swept(id: &str, reason: &str) {
     info!("{} removed why=\"{reason}\"", one_word(id));
+}
+
+/// A message that repeats others waits in their place.
+pub fn collapsed(id: &str, count: u32, until: Stamp) {
+    let until = until.iso8601();
+    info!("{} collapsed count={count} until={until}", one_word(id));
 }
 
 /// Something else went wrong with a message.

@@ -12,6 +12,7 @@ const FENCES: &[(&str, &[&str])] = &[
         &[
             "host/tls/",
             "proto/scram.rs",
+            "proto/collapse.rs",
             "proto/dane.rs",
             "proto/dkim/",
             "proto/srs.rs",
@@ -43,7 +44,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("async_trait", &["host/dns/"]),
     ("futures_io", &["host/dns/"]),
     ("landlock", &["host/jail.rs"]),
-    ("rustix", &["host/channel.rs"]),
+    ("rustix", &["host/channel.rs", "host/spool.rs"]),
     ("socket2", &["host/wire.rs", "host/listen.rs"]),
 ];
 

@@ -13,6 +13,7 @@ mod bounce;
 mod callers;
 mod check;
 mod cli;
+mod collapse;
 mod crash;
 mod dane;
 mod defence;

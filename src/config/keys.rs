@@ -758,6 +758,16 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        section: "submit",
+        name: "collapse",
+        shown: Shown::Default(r#""0s""#),
+        doc: "For how long what repeats a message of sendmail, but for digits, is held back, to go once and with its number; 0s: not at all.",
+        set: |draft, v| {
+            draft.config.submit.collapse = value::duration(v, 0..=DAY)?;
+            Ok(())
+        },
+    },
+    Key {
         section: "limits",
         name: "message_size",
         shown: Shown::Default(r#""25M""#),

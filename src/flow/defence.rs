@@ -16,7 +16,7 @@ use super::judge::Judge;
 use crate::config::{Config, Judgement};
 use crate::events;
 use crate::host::dns::{Dns, Family};
-use crate::host::greylist::Greylist;
+use crate::host::table::Table;
 use crate::host::{clock, words};
 use crate::proto::address::Mailbox;
 use crate::proto::dkim::key::sha256;
@@ -35,7 +35,7 @@ pub struct Defence {
     connections: Rate,
     messages: Rate,
     users: Rate,
-    greylist: Greylist,
+    greylist: Table,
 }
 
 impl Defence {
@@ -46,7 +46,7 @@ impl Defence {
             connections: Rate::new(limits.connections_per_minute, MINUTE),
             messages: Rate::new(limits.client_messages_per_hour, HOUR),
             users: Rate::new(limits.user_messages_per_hour, HOUR),
-            greylist: Greylist::new(&config.queue.spool.join("greylist")),
+            greylist: Table::new(&config.queue.spool.join("greylist")),
         }
     }
 

@@ -9,6 +9,7 @@
 
 use std::net::IpAddr;
 
+use super::collapse::{Collapse, First, Kept};
 use super::judge::{self, Inspection};
 use super::{Context, direct, expand, queue};
 use crate::cli::complain;
@@ -112,6 +113,19 @@ pub struct Accepted {
     pub claim: Claim,
     /// By index into the envelope's recipients.
     pub bad: Vec<(usize, String)>,
+    /// What becomes of it because of what it repeats.
+    pub repeats: Repeats,
+}
+
+/// Whether a message repeats another (`[submit] collapse`).
+#[derive(Debug)]
+pub enum Repeats {
+    /// Nobody has looked.
+    Unknown,
+    /// It says something new, and what repeats it may wait.
+    New(First),
+    /// It is on the disk, and is not to be tried before it is due.
+    Waits,
 }
 
 /// A message on its way into the spool.
@@ -127,7 +141,11 @@ pub struct Intake<'a> {
     pub(super) full_name: Option<String>,
     /// What is no address, and the sentence about it.
     pub(super) bad: Vec<(String, String)>,
+    /// Mail that repeats itself is to be held back.
+    pub(super) collapse: bool,
     stage: Stage,
+    /// Looks whether it does.
+    repeats: Option<Collapse<'a>>,
     /// Looks at what a stranger sends.
     inspection: Option<Inspection<'a>>,
     /// Octets of the message so far, without what was added.
@@ -169,6 +187,8 @@ impl<'a> Intake<'a> {
             notify: None,
             full_name,
             bad: Vec::new(),
+            collapse: false,
+            repeats: None,
             stage: Stage::Header(HeaderReader::new(match inspection {
                 Some(_) => MAX_JUDGED,
                 None => MAX_HEADER,
@@ -257,6 +277,9 @@ impl<'a> Intake<'a> {
         if let Some(inspection) = &mut self.inspection {
             inspection.feed(octets);
         }
+        if let Some(repeats) = &mut self.repeats {
+            repeats.feed(octets);
+        }
         match &mut self.stage {
             Stage::Body(draft) => Ok(draft.write(octets)?),
             _ => Err(ended()),
@@ -287,6 +310,13 @@ impl<'a> Intake<'a> {
             self.complete(&mut header, &id)?;
         }
         let mut text = self.trace(&draft.id);
+        if self.collapse && self.bad.is_empty() {
+            let trace = std::mem::take(&mut text);
+            let envelope = &self.envelope;
+            let mut repeats = Collapse::new(self.context, envelope, &mut header, trace, &mut draft);
+            repeats.feed(&rest);
+            self.repeats = Some(repeats);
+        }
         header.write(&mut text);
         text.extend_from_slice(&rest);
         let message_id = header
@@ -477,7 +507,13 @@ impl<'a> Intake<'a> {
             let found = inspection.finish(&draft.id).map_err(Refused::Judged)?;
             draft.put_in_front(found.as_bytes());
         }
-        let claim = draft.keep()?;
+        let (claim, repeats) = match self.repeats {
+            None => (draft.keep()?, Repeats::Unknown),
+            Some(repeats) => match repeats.finish(draft)? {
+                Kept::Goes(claim, first) => (claim, Repeats::New(first)),
+                Kept::Waits(claim) => (claim, Repeats::Waits),
+            },
+        };
         if store || !claim.is_short() {
             claim.store()?;
         }
@@ -500,7 +536,11 @@ impl<'a> Intake<'a> {
             .iter()
             .filter_map(|(text, why)| index(text).map(|i| (i, why.clone())))
             .collect();
-        Ok(Accepted { claim, bad })
+        Ok(Accepted {
+            claim,
+            bad,
+            repeats,
+        })
     }
 }
 

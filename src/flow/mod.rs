@@ -19,6 +19,7 @@ pub mod aliases;
 pub mod attend;
 pub mod bounce;
 pub mod check;
+pub mod collapse;
 pub mod connect;
 pub mod connections;
 pub mod daemon;

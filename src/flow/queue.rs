@@ -156,6 +156,7 @@ pub fn first_attempt(
 /// and would strand the message until then.
 pub fn is_due(context: &Context, item: &Item, now: i64) -> bool {
     let most = policy(context).max.saturating_mul(2);
+    let most = most.max(context.config.submit.collapse.as_secs());
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     item.due <= now || item.due > now.saturating_add(most)
 }

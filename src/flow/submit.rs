@@ -11,7 +11,7 @@
 use std::io::{BufRead, BufReader};
 
 use super::direct::{self, Resting};
-use super::intake::{Accepted, Intake, Origin, envelope, own_address};
+use super::intake::{Accepted, Intake, Origin, Repeats, envelope, own_address};
 use super::sink::Left;
 use super::{Context, queue, settle};
 use crate::cli::{Delivery, Invocation, complain};
@@ -82,16 +82,28 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
         return straight(context, call.delivery, intake.finish()?);
     }
     let accepted = intake.commit()?;
+    if let Repeats::New(first) = &accepted.repeats {
+        first.remember(context);
+    }
     after(context, call.delivery, accepted);
     Ok(())
 }
 
 /// Passes the message on before this process ends; it goes into the spool only if that fails.
 fn straight(context: &Context, delivery: Delivery, accepted: Accepted) -> Result<()> {
-    let Accepted { claim, bad } = accepted;
-    if !bad.is_empty() {
+    let Accepted {
+        claim,
+        bad,
+        repeats,
+    } = accepted;
+    if !bad.is_empty() || matches!(repeats, Repeats::Waits) {
         claim.store()?;
-        after(context, delivery, Accepted { claim, bad });
+        let accepted = Accepted {
+            claim,
+            bad,
+            repeats,
+        };
+        after(context, delivery, accepted);
         return Ok(());
     }
     let resting = Resting::default();
@@ -107,6 +119,9 @@ fn straight(context: &Context, delivery: Delivery, accepted: Accepted) -> Result
     });
     way.close();
     passed?;
+    if let Repeats::New(first) = repeats {
+        first.remember(context);
+    }
     if message.is_some() || !reports.is_empty() {
         let background = delivery == Delivery::Background && !context.verbose;
         queue::first_attempt(context, message, reports, background);
@@ -115,7 +130,16 @@ fn straight(context: &Context, delivery: Delivery, accepted: Accepted) -> Result
 }
 
 /// What follows the commit: nothing in it can take back what was promised, so it has no error.
-fn after(context: &Context, delivery: Delivery, Accepted { claim, bad }: Accepted) {
+fn after(context: &Context, delivery: Delivery, accepted: Accepted) {
+    let Accepted {
+        claim,
+        bad,
+        repeats,
+    } = accepted;
+    if matches!(repeats, Repeats::Waits) {
+        // It is tried when it is due, by whoever looks after the queue then.
+        return;
+    }
     let fail = |(index, why): (usize, String)| {
         (
             index,
@@ -150,6 +174,7 @@ fn intake<'a>(context: &'a Context, call: &Invocation) -> Result<Intake<'a>> {
     let mut intake = Intake::new(context, Origin::Local(caller), envelope, None)?;
     intake.extract = call.extract;
     intake.notify = call.notify;
+    intake.collapse = !context.config.submit.collapse.is_zero();
     intake.full_name = call.full_name.clone().or(intake.full_name);
     for argument in &call.arguments {
         add_argument(&mut intake, argument);

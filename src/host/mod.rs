@@ -16,7 +16,6 @@ pub mod clock;
 pub mod dns;
 pub mod durable;
 pub mod estate;
-pub mod greylist;
 pub mod happening;
 #[cfg_attr(not(feature = "server"), path = "hash/absent.rs")]
 pub mod hash;
@@ -39,6 +38,7 @@ pub mod privilege;
 pub mod secret;
 pub mod spool;
 pub mod state;
+pub mod table;
 pub mod terminal;
 pub mod tls;
 pub mod users;

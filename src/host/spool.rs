@@ -170,8 +170,9 @@ impl Spool {
     /// # Errors
     /// `NoRoom`, with a sentence that names the bound.
     pub fn has_room(&self, size: u64) -> Result<()> {
-        if let Ok(disk) = nix::sys::statvfs::statvfs(&self.root) {
-            let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+        // The C library of a machine of 32 bits counts blocks in 32 bits, too.
+        if let Ok(disk) = rustix::fs::statvfs(&self.root) {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
             if free < self.min_free.saturating_add(size) {
                 return Err(Error::NoRoom(format!(
                     "the file system of the spool {} is nearly full: {} KiB are free and [queue] min_free keeps {} KiB",

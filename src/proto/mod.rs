@@ -10,6 +10,7 @@ pub mod alias;
 pub mod arc;
 pub mod authenticate;
 pub mod client;
+pub mod collapse;
 pub mod command;
 pub mod dane;
 pub mod data;

@@ -1,0 +1,97 @@
+//! A table in a file of fixed size, in which a hash tells the place: of greylisting, and of mail that repeats itself.
+//! Nothing of it is held in memory, and it never grows. It may be lost at any time: whoever keeps something in it has
+//! a rule for that.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::durable;
+
+/// Buckets: with those of 96 octets, 384 KiB of a file that is empty where nobody is.
+const BUCKETS: u64 = 4096;
+
+/// The table.
+#[derive(Debug)]
+pub struct Table {
+    path: PathBuf,
+}
+
+impl Table {
+    /// At this path; nothing is made before it is needed.
+    pub fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
+    }
+
+    /// Lets `change` change the bucket that belongs to a hash.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn with<const N: usize, T>(
+        &self,
+        hash: u64,
+        change: impl FnOnce(&mut [u8; N]) -> T,
+    ) -> io::Result<T> {
+        let file = self.open()?;
+        // One at a time: between reading and writing nobody else may write.
+        file.lock()?;
+        turn(&file, hash, change)
+    }
+
+    /// The same for a process that a user may stop at any moment: it waits for nobody, and nobody has to wait for it.
+    ///
+    /// # Errors
+    /// Those of the file; `WouldBlock` when another process has it.
+    pub fn try_with<const N: usize, T>(
+        &self,
+        hash: u64,
+        change: impl FnOnce(&mut [u8; N]) -> T,
+    ) -> io::Result<T> {
+        let file = match self.open() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                durable::create_folder(self.path.parent().unwrap_or(Path::new(".")), 0o770)?;
+                self.open()?
+            }
+            opened => opened?,
+        };
+        file.try_lock()?;
+        turn(&file, hash, change)
+    }
+
+    fn open(&self) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        options
+            .mode(0o660)
+            .custom_flags(durable::NO_FOLLOW)
+            .open(&self.path)
+    }
+}
+
+/// Reads a bucket, lets it be changed, and writes it.
+fn turn<const N: usize, T>(
+    file: &File,
+    hash: u64,
+    change: impl FnOnce(&mut [u8; N]) -> T,
+) -> io::Result<T> {
+    let at = hash % BUCKETS * N as u64;
+    let mut bucket = [0; N];
+    let mut filled = 0;
+    while let Some(rest) = bucket.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, at + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    let before = bucket;
+    let result = change(&mut bucket);
+    if bucket != before {
+        durable::write_at(file, &bucket, at)?;
+    }
+    Ok(result)
+}
