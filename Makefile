@@ -19,7 +19,7 @@ DEBUG   = $(CARGO_TARGET_DIR)/debug/minimta
 UNLINTED = referenced manual not found\|outdated mandoc.db
 MANUALS = etc/man/minimta.8 etc/man/minimta.toml.5 etc/man/minimta-queue.5 etc/man/minimta-aliases.5
 
-.PHONY: test-small all help demo test soak powercut faults flood small lint bench fuzz order interop size install uninstall deb packages-test clean
+.PHONY: test-small static cross cross-test all help demo test soak powercut faults flood small lint bench fuzz order interop size install uninstall deb packages-test clean
 
 all: ## the program as it is installed: target/release/minimta
 	$(CARGO) build --release --locked
@@ -27,6 +27,16 @@ all: ## the program as it is installed: target/release/minimta
 SMALL = $(CARGO_TARGET_DIR)/small/release/minimta
 small: ## the program for a router with little flash: smarthosts only, no MX, no daemon: target/small/release/minimta
 	$(CARGO) build --release --locked --no-default-features --bin minimta --target-dir $(CARGO_TARGET_DIR)/small
+
+static: ## the program as one static file for machines of this kind: target/x86_64-unknown-linux-musl/release/minimta
+	etc/cross.sh "$$(uname -m)"
+
+TARGET = aarch64
+cross: ## the same for another kind: TARGET=x86_64, aarch64, armv7, riscv64; what each needs stands in etc/cross.sh
+	etc/cross.sh $(TARGET)
+
+cross-test: ## the core of the tests with such a program, by qemu-user; as root; TARGET="aarch64 armv7"
+	tests/cross $(TARGET)
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1:/p' Makefile | awk '{ i = index($$0, ":"); printf "%-21s%s\n", substr($$0, 1, i - 1), substr($$0, i + 1) }'
