@@ -392,6 +392,38 @@ fn domains_beyond_ascii_are_told_as_a_labels() {
     }
 }
 
+/// R110, R158: a body beyond ASCII needs 8BITMIME, or is converted; only a header or a mailbox needs SMTPUTF8, whatever
+/// the domain is.
+#[test]
+fn a_body_beyond_ascii_needs_no_smtputf8() {
+    let dns = Dns::start(&format!("{HOSTS}xn--exmple-cua.example MX 10 one.example"));
+    // What the server offers, the message, and how its body arrives.
+    let rows = [
+        ("8BITMIME", "Subject: x\n\ngrün\n", Some("grün\r\n")),
+        ("PIPELINING", "Subject: x\n\ngrün\n", Some("gr=C3=BCn\r\n")),
+        ("8BITMIME", "Subject: grün\n\nx\n", None),
+        ("8BITMIME,SMTPUTF8", "Subject: grün\n\nx\n", Some("x\r\n")),
+    ];
+    for (offers, message, body) in rows {
+        let remotes = Remote::several(&[Script::new().offers(offers)]);
+        let system = System::direct("body", &dns, &remotes[0]);
+        system.accept(&["-odq", "x@exämple.example"], message);
+        match body {
+            Some(body) => {
+                check(&system, &remotes, At(&[0]), message);
+                let received = &remotes[0].received()[0];
+                let declared = received.from.contains(" BODY=8BITMIME");
+                assert_eq!(declared, offers.contains("8BIT"), "{}", received.from);
+                let data = String::from_utf8_lossy(&received.data);
+                assert_eq!(data.split_once("\r\n\r\n").unwrap().1, body);
+            }
+            None => {
+                check(&system, &remotes, Failed("5.6.7"), message);
+            }
+        }
+    }
+}
+
 /// A server that greylists is asked again within minutes, however slowly the schedule begins.
 #[test]
 fn greylisted_mail_is_tried_soon() {

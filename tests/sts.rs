@@ -269,7 +269,24 @@ fn a_policy_is_kept() {
         system.log()
     );
 
-    // Now it does.
+    // It is left in peace for five minutes, and this domain's policy holds; unless a wrong clock has said so.
+    let failed = system.path("spool/state/sts/example.net~");
+    let text = std::fs::read_to_string(&failed).unwrap();
+    assert!(
+        text.starts_with("minimta-sts-failure 1\nid 2\nuntil "),
+        "{text}"
+    );
+    assert_eq!(send(&system, &remotes[0]).as_deref(), Ok("TLSv1.3 sts"));
+    assert_eq!(web.asked(), 2);
+    for (until, asked) in [("2001-01-01T00:00:00Z", 3), ("2099-01-01T00:00:00Z", 4)] {
+        let text = format!("minimta-sts-failure 1\nid 2\nuntil {until}\n");
+        std::fs::write(&failed, text).unwrap();
+        assert_eq!(send(&system, &remotes[0]).as_deref(), Ok("TLSv1.3 sts"));
+        assert_eq!(web.asked(), asked, "{until}");
+    }
+
+    // Now it does, and is asked because its failure is forgotten.
+    std::fs::write(&failed, "damaged").unwrap();
     *web.answer.lock().unwrap() = policy("none", "mail.example.net");
     assert_eq!(
         send(&system, &remotes[0]).as_deref(),

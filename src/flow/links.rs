@@ -73,6 +73,13 @@ impl<'a> Shared<'a> {
         }
     }
 
+    /// Web servers are asked for policies whatever they did before.
+    #[must_use]
+    pub fn asking_anew(mut self) -> Self {
+        self.policies.anew = true;
+        self
+    }
+
     /// For a connection of this run.
     pub fn outgoing(&self) -> Outgoing<'_> {
         let limits = &self.context.config.limits;
@@ -631,12 +638,16 @@ fn deliver_one(
     let through = origin.and_then(|o| o.through.as_ref().filter(|t| t.is_ascii()));
     let config = &way.context.config;
     let (leaving, own) = (&config.rewrite.leaving, own_domains(config));
+    // What it leaves as is written into its header, too.
+    let beyond = way.from.is_some_and(|from| !from.is_ascii());
     let stamp = through.map(|through| format!("Delivered-To: {through}\r\n"));
     let letter = Letter {
         sender,
         recipients: &recipients,
         facts: Facts {
             size: claim.facts.size + stamp.as_ref().map_or(0, |s| s.len() as u64),
+            eight_bit: claim.facts.eight_bit || beyond,
+            eight_bit_header: claim.facts.eight_bit_header || beyond,
             ..claim.facts
         },
         requiretls: envelope.requiretls,

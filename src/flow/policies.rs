@@ -4,7 +4,8 @@
 //! 2. the one that is kept, if it is this one, and still holds
 //! 3. otherwise the one on the domain's web server, which is kept from now on
 //! 4. when there is no record, or the web server does not tell: the one that is kept, for as long as it holds. An
-//!    attacker must not be able to make a policy go away (RFC 8461 10.2).
+//!    attacker must not be able to make a policy go away (RFC 8461 10.2). A web server that did not tell is not asked
+//!    again for five minutes, by whatever process.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use crate::host::{clock, durable, read_bounded, state, words};
 use crate::proto::address::Domain;
 use crate::proto::idna;
 use crate::proto::mx::NoAnswer;
-use crate::proto::sts::{self, MAX_ANSWER, Mode, Policy};
+use crate::proto::sts::{self, Failure, MAX_ANSWER, Mode, Policy};
 
 /// How long a web server may take (RFC 8461 3.3 suggests a minute).
 const LIMIT: Duration = Duration::from_secs(30);
@@ -33,6 +34,8 @@ const MAX_FILE: u64 = 2 * MAX_ANSWER as u64;
 #[derive(Default)]
 pub struct Policies {
     known: Mutex<BTreeMap<String, Option<Arc<Policy>>>>,
+    /// Somebody wants to know how it is now: web servers are asked whatever they did before.
+    pub anew: bool,
 }
 
 impl Policies {
@@ -57,6 +60,7 @@ impl Policies {
             dns,
             clients,
             name: &name,
+            anew: self.anew,
         };
         let policy = search.policy().filter(|policy| policy.mode != Mode::Off);
         let policy = policy.map(Arc::new);
@@ -70,6 +74,7 @@ struct Search<'a> {
     dns: &'a Dns,
     clients: &'a Clients,
     name: &'a str,
+    anew: bool,
 }
 
 impl Search<'_> {
@@ -83,8 +88,15 @@ impl Search<'_> {
         if kept.as_ref().is_some_and(|policy| policy.id == id) {
             return kept;
         }
+        let failed = self.failure();
+        if !self.anew && failed.as_ref().is_some_and(|f| f.forbids(&id, now)) {
+            return kept;
+        }
         match self.fetch(&id, now) {
             Ok(policy) => {
+                if failed.is_some() {
+                    let _ = durable::remove(&self.failure_path());
+                }
                 events::policy(&self.name, &policy.id, policy.mode.word());
                 if let Err(why) = self.keep(&policy) {
                     let what = format!("the MTA-STS policy of {} cannot be kept: {why}", self.name);
@@ -99,6 +111,9 @@ impl Search<'_> {
                 };
                 let what = format!("the MTA-STS policy of {}: {why}; {instead}", self.name);
                 events::trouble("-", &what);
+                // If it cannot be remembered, it is asked again by the next run.
+                let failure = Failure::new(&id, now).to_text();
+                let _ = self.store(&self.failure_path(), failure.as_bytes());
                 kept
             }
         }
@@ -138,9 +153,22 @@ impl Search<'_> {
         read(&self.folder().join(self.name))
     }
 
+    /// No domain has such a name.
+    fn failure_path(&self) -> PathBuf {
+        self.folder().join(format!("{}~", self.name))
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        let octets = read_bounded(&self.failure_path(), MAX_FILE).ok()?;
+        Failure::from_text(&String::from_utf8(octets).ok()?)
+    }
+
     fn keep(&self, policy: &Policy) -> Result<(), String> {
+        self.store(&self.folder().join(self.name), policy.to_text().as_bytes())
+    }
+
+    fn store(&self, path: &Path, text: &[u8]) -> Result<(), String> {
         let folder = self.folder();
-        let path = folder.join(self.name);
         if !path.exists() && count(&folder) >= MAX_KEPT {
             sweep(&folder);
         }
@@ -150,11 +178,11 @@ impl Search<'_> {
                 folder.display()
             ));
         }
-        state::store(&folder, &path, policy.to_text().as_bytes()).map_err(|e| words(&e))
+        state::store(&folder, path, text).map_err(|e| words(&e))
     }
 }
 
-/// Takes away what does not hold any more.
+/// Takes away what does not hold any more, and every failure.
 fn sweep(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if read(&entry.path()).is_none_or(|policy| policy.until <= clock::now()) {

@@ -47,7 +47,7 @@ pub fn test(context: &Context, text: &str) -> Result<()> {
 
 /// Connects to whoever takes the mail of a hop, and asks.
 fn reach(context: &Context, hop: &Hop, sender: &Option<Mailbox>, address: &Mailbox) -> Result<()> {
-    let shared = Shared::new(context);
+    let shared = Shared::new(context).asking_anew();
     let show = |line: &str| say(&format!("    {line}\n"));
     let outgoing = Outgoing {
         trace: Some(&show),

@@ -210,6 +210,7 @@ impl<'a> Connection<'a> {
         letter.facts.eight_bit = plan
             .as_ref()
             .map_or(letter.facts.eight_bit, |p| p.left().eight_bit);
+        letter.facts.eight_bit_header &= letter.facts.eight_bit;
         letter.facts.size += front.len() as u64;
         let host = self.target.host.clone();
         let mut transaction = Transaction::new(

@@ -174,9 +174,12 @@ impl<'a> Transaction<'a> {
         if self.capabilities.smtputf8 {
             return;
         }
-        let text = "an address is not ASCII, and this host does not offer SMTPUTF8";
-        let outcome = self.own(Verdict::Failed, Enhanced(5, 6, 7), text);
         let whole = self.letter.needs_smtputf8();
+        let text = match whole && self.letter.facts.eight_bit_header {
+            true => "the header is not ASCII, and this host does not offer SMTPUTF8",
+            false => "an address is not ASCII, and this host does not offer SMTPUTF8",
+        };
+        let outcome = self.own(Verdict::Failed, Enhanced(5, 6, 7), text);
         for (standing, recipient) in self.standings.iter_mut().zip(self.letter.recipients) {
             if *standing == Standing::Open && (whole || recipient.address.to_ascii().is_none()) {
                 *standing = Standing::Settled(Settled::Now(outcome.clone()));

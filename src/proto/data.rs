@@ -33,6 +33,8 @@ pub struct Meter {
     facts: Facts,
     /// Octets since the last LF.
     line: u64,
+    /// An empty line has passed by.
+    past_header: bool,
 }
 
 impl Meter {
@@ -45,16 +47,26 @@ impl Meter {
     pub fn feed(&mut self, chunk: &[u8]) {
         self.crc.update(chunk);
         self.facts.size += chunk.len() as u64;
-        self.facts.eight_bit |= !chunk.is_ascii();
-        let mut rest = chunk;
+        let (mut rest, mut header) = (chunk, chunk.len());
+        if self.past_header {
+            header = 0;
+        }
         while let Some(at) = rest.iter().position(|b| *b == LF) {
             // The CR before the LF is part of the line end.
             let length = (self.line + at as u64).saturating_sub(1);
             self.facts.longest_line = self.facts.longest_line.max(length);
             self.line = 0;
             rest = rest.get(at + 1..).unwrap_or_default();
+            if length == 0 && !self.past_header {
+                self.past_header = true;
+                header = chunk.len() - rest.len();
+            }
         }
         self.line += rest.len() as u64;
+        if !chunk.is_ascii() {
+            self.facts.eight_bit = true;
+            self.facts.eight_bit_header |= !chunk.get(..header).unwrap_or_default().is_ascii();
+        }
     }
 
     /// Counts what is put before all that has passed by: whole lines.
@@ -65,6 +77,7 @@ impl Meter {
         self.crc = all.crc;
         self.facts.size += all.facts.size;
         self.facts.eight_bit |= all.facts.eight_bit;
+        self.facts.eight_bit_header |= all.facts.eight_bit_header;
         self.facts.longest_line = self.facts.longest_line.max(all.facts.longest_line);
     }
 

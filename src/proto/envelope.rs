@@ -191,17 +191,21 @@ pub struct Facts {
     pub longest_line: u64,
     /// Whether any octet is beyond ASCII.
     pub eight_bit: bool,
+    /// Whether one of the header may be: what needs more of a server than a body does (RFC 6531 3.2, RFC 6152).
+    pub eight_bit_header: bool,
 }
 
 impl Facts {
     /// The line with its line end; always [`Facts::WIDTH`] octets, so that it can be written over.
     pub fn line(&self) -> String {
-        let (longest, bits) = (
-            self.longest_line.min(9_999_999_999),
-            if self.eight_bit { 8 } else { 7 },
-        );
+        let longest = self.longest_line.min(9_999_999_999);
+        let octets = match (self.eight_bit, self.eight_bit_header) {
+            (false, _) => "7bit",
+            (true, false) => "body",
+            (true, true) => "8bit",
+        };
         format!(
-            "message {:020} crc32 {:08x} longest {longest:010} {bits}bit\n",
+            "message {:020} crc32 {:08x} longest {longest:010} {octets}\n",
             self.size, self.crc32
         )
     }
@@ -216,21 +220,25 @@ impl Facts {
 
     fn parse(line: &str) -> Option<Self> {
         let words: Vec<&str> = line.split(' ').collect();
-        let ["message", size, "crc32", crc32, "longest", longest, bits] = words.as_slice() else {
+        let ["message", size, "crc32", crc32, "longest", longest, octets] = words.as_slice() else {
             return None;
         };
         if line.len() + 1 != Self::WIDTH {
             return None;
         }
+        let (eight_bit, eight_bit_header) = match *octets {
+            "7bit" => (false, false),
+            "body" => (true, false),
+            // In files of earlier versions: anywhere.
+            "8bit" => (true, true),
+            _ => return None,
+        };
         Some(Self {
             size: size.parse().ok()?,
             crc32: u32::from_str_radix(crc32, 16).ok()?,
             longest_line: longest.parse().ok()?,
-            eight_bit: match *bits {
-                "7bit" => false,
-                "8bit" => true,
-                _ => return None,
-            },
+            eight_bit,
+            eight_bit_header,
         })
     }
 }

@@ -77,10 +77,10 @@ pub struct Letter<'a> {
 }
 
 impl Letter<'_> {
-    /// Whether nobody at all can have it without SMTPUTF8: because of its sender, or of its header, which may
-    /// hold such addresses as soon as there is an octet beyond ASCII.
+    /// Whether nobody at all can have it without SMTPUTF8: because of its sender, or of its header (RFC 6531 3.2). A
+    /// body needs no more than 8BITMIME, or is converted.
     pub fn needs_smtputf8(&self) -> bool {
-        (self.smtputf8 && self.facts.eight_bit)
+        (self.smtputf8 && self.facts.eight_bit_header)
             || self
                 .sender
                 .mailbox()

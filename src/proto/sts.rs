@@ -5,7 +5,8 @@
 //! 3. [`Policy::parse`]: the policy in it
 //!
 //! [`Policy::to_text`] and [`Policy::from_text`] are the file in which one is kept, so that it holds when the record
-//! or the web server cannot be reached, which is just what an attacker would see to.
+//! or the web server cannot be reached, which is just what an attacker would see to. [`Failure`] is one that could not
+//! be fetched, and is not asked for again at once.
 
 use super::date::{Stamp, parse_iso8601};
 
@@ -31,6 +32,49 @@ pub enum Mode {
     Testing,
     /// There is no policy any more.
     Off,
+}
+
+/// A policy that its web server did not tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Which one, by the record.
+    pub id: String,
+    /// Until when nobody asks again, seconds since 1970.
+    pub until: i64,
+}
+
+impl Failure {
+    /// How long a web server is left in peace, seconds: at least five minutes for each id (RFC 8461 3.3).
+    pub const REST: i64 = 300;
+
+    /// One of now.
+    pub fn new(id: &str, now: i64) -> Self {
+        Self {
+            id: id.to_owned(),
+            until: now.saturating_add(Self::REST),
+        }
+    }
+
+    /// The text of its file.
+    pub fn to_text(&self) -> String {
+        let until = Stamp::utc(self.until).iso8601();
+        format!("minimta-sts-failure 1\nid {}\nuntil {until}\n", self.id)
+    }
+
+    /// Reads that text.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let text = text.strip_prefix("minimta-sts-failure 1\nid ")?;
+        let (id, until) = text.strip_suffix('\n')?.split_once("\nuntil ")?;
+        Some(Self {
+            id: id.to_owned(),
+            until: parse_iso8601(until)?,
+        })
+    }
+
+    /// Whether this policy is not to be asked for now. One from the future was written by a clock that was wrong.
+    pub fn forbids(&self, id: &str, now: i64) -> bool {
+        self.id == id && (now..=now.saturating_add(Self::REST)).contains(&self.until)
+    }
 }
 
 /// The longest answer of a web server that is read, octets (RFC 8461 3.2 speaks of 64 KiB).

@@ -91,6 +91,7 @@ fn with_letter<T>(recipients: &[Recipient], then: impl FnOnce(Letter<'_>) -> T) 
             crc32: 0,
             longest_line: 70,
             eight_bit: false,
+            eight_bit_header: false,
         },
         smtputf8: false,
         requiretls: false,
@@ -322,6 +323,7 @@ fn only_those_who_need_smtputf8_fail_without_it() {
                 recipients: &[&to[0], &to[1]],
                 facts: Facts {
                     eight_bit: *eight_bit,
+                    eight_bit_header: *eight_bit,
                     ..Facts::default()
                 },
                 smtputf8: *smtputf8,

@@ -222,20 +222,25 @@ fn local_text_becomes_canonical() {
 
 #[test]
 fn a_meter_counts_the_same_for_every_cut() {
-    let rows: &[(&[u8], u64, bool)] = &[
-        (b"", 0, false),
-        (b"\r\n", 0, false),
-        (b"abc\r\nde\r\n", 3, false),
-        (b"a\r\nlonger\r\n\r\n", 6, false),
-        (b"a\r\n\xc3\xa9t\xc3\xa9\r\n", 5, true),
-        (b"a\r\nunfinished", 10, false),
+    // Octets beyond ASCII: anywhere, and in the header.
+    let rows: &[(&[u8], u64, [bool; 2])] = &[
+        (b"", 0, [false, false]),
+        (b"\r\n", 0, [false, false]),
+        (b"abc\r\nde\r\n", 3, [false, false]),
+        (b"a\r\nlonger\r\n\r\n", 6, [false, false]),
+        (b"a\r\n\xc3\xa9t\xc3\xa9\r\n", 5, [true, true]),
+        (b"a\r\n\r\n\xc3\xa9t\xc3\xa9\r\n", 5, [true, false]),
+        (b"\r\n\xc3\xa9", 2, [true, false]),
+        (b"\xe9: a\r\n\r\nb\r\n\r\n\xe9\r\n", 4, [true, true]),
+        (b"a\r\nunfinished", 10, [false, false]),
     ];
-    for (input, longest_line, eight_bit) in rows {
+    for (input, longest_line, [eight_bit, eight_bit_header]) in rows {
         let expected = Facts {
             size: input.len() as u64,
             crc32: crc32fast::hash(input),
             longest_line: *longest_line,
             eight_bit: *eight_bit,
+            eight_bit_header: *eight_bit_header,
         };
         for chunks in cuts(input) {
             let mut meter = Meter::new();

@@ -36,6 +36,7 @@ fn an_envelope_is_read_as_it_was_written() {
             crc32: 0x8f3a_21c0,
             longest_line: 72,
             eight_bit: true,
+            eight_bit_header: true,
         };
         let head = format!("{}{}\n", envelope.to_text(), facts.line());
         let parsed = Envelope::parse(head.as_bytes()).unwrap();
@@ -58,6 +59,29 @@ fn an_envelope_is_read_as_it_was_written() {
     }
 }
 
+/// What is beyond ASCII, and where.
+#[test]
+fn the_message_line_tells_header_from_body() {
+    for (eight_bit, eight_bit_header, word) in [
+        (false, false, " 7bit\n"),
+        (true, false, " body\n"),
+        (true, true, " 8bit\n"),
+    ] {
+        let facts = Facts {
+            eight_bit,
+            eight_bit_header,
+            ..Facts::default()
+        };
+        let line = facts.line();
+        assert!(line.ends_with(word) && line.len() == Facts::WIDTH, "{line}");
+        assert_eq!(Facts::parse(line.trim_end()), Some(facts));
+    }
+    assert_eq!(
+        Facts::parse(Facts::default().line().replace("7bit", "9bit").trim_end()),
+        None
+    );
+}
+
 #[test]
 fn the_message_line_never_changes_its_width() {
     assert_eq!(Facts::default().line().len(), Facts::WIDTH);
@@ -66,6 +90,7 @@ fn the_message_line_never_changes_its_width() {
         crc32: u32::MAX,
         longest_line: u64::MAX,
         eight_bit: true,
+        eight_bit_header: true,
     };
     assert_eq!(most.line().len(), Facts::WIDTH);
     assert_eq!(Facts::UNKNOWN.len(), Facts::WIDTH);

@@ -70,6 +70,7 @@ pub fn session(octets: &[u8]) {
         facts: Facts {
             size: 100,
             eight_bit: on(2),
+            eight_bit_header: on(2) && on(6),
             ..Facts::default()
         },
         smtputf8: on(3),
