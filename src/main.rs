@@ -184,7 +184,7 @@ fn run(program: &str) -> Result<ExitCode> {
         Mode::Release => admin::release(&context, &call.arguments)?,
         Mode::DkimKey(domain) => dkim_key::run(&context, domain)?,
         Mode::Check => return check::run(&context, &call),
-        Mode::Test(address) => probe::test(&context, address)?,
+        Mode::Test(address) => probe::test(&context, &call, address)?,
         Mode::Aliases => return Ok(newaliases::run(&context)),
         Mode::Daemon => return daemon::run(context, &call).map(|()| ExitCode::SUCCESS),
         Mode::Help | Mode::Version | Mode::Password | Mode::Import => {}

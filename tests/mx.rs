@@ -646,8 +646,28 @@ fn the_way_is_shown() {
         "{HOSTS}example.net MX 10 dead.example\nexample.net MX 20 two.example\nnull.example MX 0 ."
     ));
     let remotes = Remote::several(&[Script::new(), Script::new()]);
-    let system = System::direct("shown", &dns, &remotes[0]);
+    let system = System::direct("shown", &dns, &remotes[0])
+        .with("rewrite", "senders = { \"cron\" = \"me@example.org\" }")
+        .with(
+            "[route]",
+            "sender = \"work@example.org\"\nvia = \"office.example:2525\"",
+        );
     let rows: &[(&[&str], i32, &[&str])] = &[
+        (
+            &["-bv", "-f", "cron", "x@example.net"],
+            0,
+            &[
+                "x@example.net: mail server dead.example (127.0.0.99), then",
+                "\n    mail of cron@pi.test.example leaves as me@example.org\n",
+                "\n    two.example has nothing to prove: neither DANE nor MTA-STS speaks of it\n",
+            ],
+        ),
+        (
+            &["-bv", "-f", "work@example.org", "x@example.net"],
+            0,
+            &["x@example.net: office.example:2525\n"],
+        ),
+        (&["-bv", "-f", "a b", "x@example.net"], 64, &[]),
         (
             &["-bv", "x@example.net"],
             0,
@@ -666,6 +686,7 @@ fn the_way_is_shown() {
                 "dead.example:",
                 "cannot connect",
                 "two.example:",
+                "\n    has nothing to prove: neither DANE nor MTA-STS speaks of it\n",
                 "takes mail for x@example.net: 250",
             ],
         ),

@@ -251,6 +251,12 @@ fn a_policy_is_kept() {
     let text = std::fs::read_to_string(&kept).unwrap();
     assert!(text.starts_with("minimta-sts 1\nid 1\nuntil "), "{text}");
 
+    // It is told without asking for it.
+    let told = system.run(&["-bv", "x@example.net"], "").stdout;
+    let must = "    mail.example.net must have a good certificate of its name: example.net says so (MTA-STS)\n";
+    assert!(told.ends_with(must), "{told}");
+    assert_eq!(web.asked(), 1);
+
     // DNS is silent about it.
     let forgetful = Dns::start(&zone(""));
     let system = system.with("dns", &forgetful.keys());

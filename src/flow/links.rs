@@ -12,7 +12,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use super::connect::{Proof, Target, UNPROVEN};
 use super::dialogue::{Dead, Outgoing, Timeouts};
 use super::exchange::{self, own_domains};
-use super::policies::Policies;
+use super::policies::{Asking, Policies};
 use super::send::{Connection, Seal};
 use super::signing::{self, Signers};
 use super::{Context, Damaged, Outcomes, srs, text};
@@ -73,10 +73,10 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// Web servers are asked for policies whatever they did before.
+    /// When web servers are asked for policies.
     #[must_use]
-    pub fn asking_anew(mut self) -> Self {
-        self.policies.anew = true;
+    pub fn asking(mut self, asking: Asking) -> Self {
+        self.policies.asking = asking;
         self
     }
 
@@ -294,6 +294,13 @@ struct Listed {
 }
 
 impl Station<'_> {
+    /// What it has to prove, as far as anybody has to; `domain` is that of the recipient.
+    pub fn duty(&self, domain: &Domain) -> Option<String> {
+        let words = self.target.proof.words(domain.as_str());
+        let nothing = "has nothing to prove: neither DANE nor MTA-STS speaks of it";
+        words.or_else(|| self.listed.as_ref().map(|_| nothing.to_owned()))
+    }
+
     /// For mail with REQUIRETLS (RFC 8689 4.2.1): a server that has nothing to prove has to show a good certificate of
     /// its name. One that the configuration names is reached as it says.
     fn prove_its_name(&mut self) {

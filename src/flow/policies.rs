@@ -34,8 +34,20 @@ const MAX_FILE: u64 = 2 * MAX_ANSWER as u64;
 #[derive(Default)]
 pub struct Policies {
     known: Mutex<BTreeMap<String, Option<Arc<Policy>>>>,
-    /// Somebody wants to know how it is now: web servers are asked whatever they did before.
-    pub anew: bool,
+    /// Whether web servers are asked for what is not kept.
+    pub asking: Asking,
+}
+
+/// When web servers are asked for policies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Asking {
+    /// Unless they failed just before.
+    #[default]
+    Usually,
+    /// Whatever they did before: somebody wants to know how it is now.
+    Anew,
+    /// Never: nobody is to be connected to.
+    Never,
 }
 
 impl Policies {
@@ -60,7 +72,7 @@ impl Policies {
             dns,
             clients,
             name: &name,
-            anew: self.anew,
+            asking: self.asking,
         };
         let policy = search.policy().filter(|policy| policy.mode != Mode::Off);
         let policy = policy.map(Arc::new);
@@ -74,7 +86,7 @@ struct Search<'a> {
     dns: &'a Dns,
     clients: &'a Clients,
     name: &'a str,
-    anew: bool,
+    asking: Asking,
 }
 
 impl Search<'_> {
@@ -89,8 +101,11 @@ impl Search<'_> {
             return kept;
         }
         let failed = self.failure();
-        if !self.anew && failed.as_ref().is_some_and(|f| f.forbids(&id, now)) {
-            return kept;
+        let forbidden = || failed.as_ref().is_some_and(|f| f.forbids(&id, now));
+        match self.asking {
+            Asking::Usually if forbidden() => return kept,
+            Asking::Never => return kept,
+            Asking::Usually | Asking::Anew => {}
         }
         match self.fetch(&id, now) {
             Ok(policy) => {

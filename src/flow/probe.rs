@@ -11,12 +11,12 @@ use super::admin::place;
 use super::dialogue::Outgoing;
 use super::exchange::own_domains;
 use super::links::{Shared, Station};
+use super::policies::Asking;
 use super::queue::hop_from;
 use super::send::Connection;
-use super::verify::goals;
-use crate::cli::say;
+use super::verify::{goals, sender};
+use crate::cli::{Invocation, say};
 use crate::error::{Error, Result};
-use crate::host::accounts;
 use crate::proto::address::Mailbox;
 use crate::proto::outcome::Outcome;
 use crate::proto::reply::Enhanced;
@@ -26,11 +26,11 @@ use crate::proto::route::Hop;
 ///
 /// # Errors
 /// What would keep a message to this address from being delivered now.
-pub fn test(context: &Context, text: &str) -> Result<()> {
+pub fn test(context: &Context, call: &Invocation, text: &str) -> Result<()> {
     let mut hops = Vec::new();
-    let sender = Mailbox::new(accounts::caller().name, context.config.hostname.clone()).ok();
+    let sender = sender(context, call)?;
     say(&format!("{text}\n"));
-    for goal in goals(context, text) {
+    for goal in goals(context, sender.as_ref(), text) {
         if let Some(fault) = goal.fault {
             return Err(fault);
         }
@@ -47,7 +47,7 @@ pub fn test(context: &Context, text: &str) -> Result<()> {
 
 /// Connects to whoever takes the mail of a hop, and asks.
 fn reach(context: &Context, hop: &Hop, sender: &Option<Mailbox>, address: &Mailbox) -> Result<()> {
-    let shared = Shared::new(context).asking_anew();
+    let shared = Shared::new(context).asking(Asking::Anew);
     let show = |line: &str| say(&format!("    {line}\n"));
     let outgoing = Outgoing {
         trace: Some(&show),
@@ -97,8 +97,7 @@ fn try_one<'a>(
     let host = station.target.host.to_string();
     say(&format!("  {}\n", place(&host, station.target.port)));
     shared.demand(&mut station)?;
-    let domain = address.domain().as_str();
-    if let Some(words) = station.target.proof.words(domain) {
+    if let Some(words) = station.duty(address.domain()) {
         outgoing.trace(&words);
     }
     let Station { target, from, .. } = station;

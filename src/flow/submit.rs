@@ -206,7 +206,7 @@ fn add_argument(intake: &mut Intake<'_>, argument: &str) {
 }
 
 /// The envelope sender: `-f`, or the caller.
-fn sender(context: &Context, typed: Option<&str>, caller: &Account) -> Result<ReversePath> {
+pub fn sender(context: &Context, typed: Option<&str>, caller: &Account) -> Result<ReversePath> {
     let Some(typed) = typed else {
         return own_address(context, caller).map(ReversePath::Mailbox);
     };

@@ -1,12 +1,17 @@
-//! Where mail for an address would go: through which aliases, lists and ~/.forward files, and to whom in the end.
+//! Where mail for an address would go: through which aliases, lists and ~/.forward files, and to whom in the end; as
+//! whose it would leave, and what its mail servers would have to prove.
 
 use super::admin::place;
 use super::ends::Place;
 use super::exchange::in_words;
 use super::links::Shared;
+use super::policies::Asking;
+use super::probe::leaving;
+use super::submit;
 use super::{Context, deliver, expand, lmtp, queue};
 use crate::cli::{Invocation, say};
 use crate::error::{Error, Result};
+use crate::host::accounts;
 use crate::json::Json;
 use crate::proto::address::Mailbox;
 use crate::proto::end::End;
@@ -23,6 +28,8 @@ pub struct Goal {
     pub address: String,
     /// What becomes of the mail, in words.
     pub route: String,
+    /// Of the mail on its way there: as whose it leaves, and what each mail server has to prove.
+    pub details: Vec<String>,
     /// The server that has the mailbox, and what it calls it.
     pub server: Option<(Peer, Mailbox)>,
     /// What keeps it from going there.
@@ -48,13 +55,17 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
         return Err(Error::Usage("-bv needs addresses to verify".to_owned()));
     }
     let (mut result, mut found) = (Ok(()), Vec::new());
+    let sender = sender(context, call)?;
     for text in &call.arguments {
-        let goals = goals(context, text);
+        let goals = goals(context, sender.as_ref(), text);
         if call.json {
             found.push(as_json(text, &goals));
         } else {
             for goal in &goals {
                 say(&format!("{text}: {}\n", goal.in_words()));
+                for detail in &goal.details {
+                    say(&format!("    {detail}\n"));
+                }
             }
         }
         result = goals
@@ -78,6 +89,10 @@ fn as_json(text: &str, goals: &[Goal]) -> Json {
             ("path", Json::Array(path)),
             ("deliverable", truth(g.fault.is_none())),
             ("route", Json::text(&g.route)),
+            (
+                "details",
+                Json::Array(g.details.iter().map(|d| Json::text(d)).collect()),
+            ),
         ])
     };
     Json::Object(vec![
@@ -91,12 +106,27 @@ fn as_json(text: &str, goals: &[Goal]) -> Json {
     ])
 }
 
+/// Whose mail it would be: `-f`, or the caller's.
+///
+/// # Errors
+/// `Usage` for a `-f` that is no address.
+pub fn sender(context: &Context, call: &Invocation) -> Result<Option<Mailbox>> {
+    let sender = submit::sender(context, call.sender.as_deref(), &accounts::caller());
+    match (sender, &call.sender) {
+        (Err(error), Some(_)) => Err(error),
+        // Whoever asks can be somebody whose name is no address.
+        (Err(_), None) => Ok(None),
+        (Ok(sender), _) => Ok(sender.mailbox().cloned()),
+    }
+}
+
 /// Whom mail for an address is for in the end; at least one, of whom it may be said why he gets nothing.
-pub fn goals(context: &Context, text: &str) -> Vec<Goal> {
+pub fn goals(context: &Context, sender: Option<&Mailbox>, text: &str) -> Vec<Goal> {
     let one = |route: String, fault: Option<Error>| Goal {
         path: Vec::new(),
         address: text.to_owned(),
         route,
+        details: Vec::new(),
         server: None,
         fault,
     };
@@ -109,14 +139,21 @@ pub fn goals(context: &Context, text: &str) -> Vec<Goal> {
         }
     };
     if queue::hop(context, &address) != Hop::Local {
-        let (route, fault) = elsewhere(context, &address);
-        return vec![one(route, fault)];
+        let (route, fault) = elsewhere(context, sender, &address);
+        let details = details(context, sender, &address, &fault);
+        return vec![Goal {
+            details,
+            ..one(route, fault)
+        }];
     }
     match expand::look(context, &address) {
         Ok(Found::Leaves(leaves)) if leaves.is_empty() => {
             vec![one("thrown away".to_owned(), None)]
         }
-        Ok(Found::Leaves(leaves)) => leaves.into_iter().map(|l| goal(context, l)).collect(),
+        Ok(Found::Leaves(leaves)) => leaves
+            .into_iter()
+            .map(|l| goal(context, sender, l))
+            .collect(),
         Ok(Found::Nobody) => {
             let why = nobody(&address);
             vec![one(why.clone(), Some(Error::NoUser(why)))]
@@ -136,10 +173,10 @@ fn nobody(address: &Mailbox) -> String {
 }
 
 /// One of those whom an address of this system stands for.
-fn goal(context: &Context, leaf: Leaf) -> Goal {
+fn goal(context: &Context, sender: Option<&Mailbox>, leaf: Leaf) -> Goal {
     let local = &context.config.local;
     let user = leaf.user.as_deref();
-    let mut server = None;
+    let (mut server, mut remarks) = (None, Vec::new());
     let (route, fault) = match (&leaf.end, user) {
         (Some(End::Mailbox), Some(user)) => match expand::named(user) {
             Ok(Some(account)) => {
@@ -175,7 +212,8 @@ fn goal(context: &Context, leaf: Leaf) -> Goal {
             Some(Error::NoUser(nobody(&leaf.address))),
         ),
         (None, None) => {
-            let (route, fault) = elsewhere(context, &leaf.address);
+            let (route, fault) = elsewhere(context, sender, &leaf.address);
+            remarks = details(context, sender, &leaf.address, &fault);
             (format!("{}: {route}", leaf.address), fault)
         }
     };
@@ -183,14 +221,19 @@ fn goal(context: &Context, leaf: Leaf) -> Goal {
         path: leaf.path,
         address: leaf.address.to_string(),
         route,
+        details: remarks,
         server,
         fault,
     }
 }
 
 /// Where mail leaves this system.
-fn elsewhere(context: &Context, address: &Mailbox) -> (String, Option<Error>) {
-    match queue::hop(context, address) {
+fn elsewhere(
+    context: &Context,
+    sender: Option<&Mailbox>,
+    address: &Mailbox,
+) -> (String, Option<Error>) {
+    match queue::hop_from(context, sender, address) {
         Hop::Local => (nobody(address), None),
         Hop::Smarthost => {
             let hosts = context
@@ -213,6 +256,46 @@ fn elsewhere(context: &Context, address: &Mailbox) -> (String, Option<Error>) {
             (why, Some(Error::Unavailable(sentence)))
         }
     }
+}
+
+/// As whose the mail leaves, and what each mail server of its domain has to prove. Name servers are asked, and nobody
+/// else.
+fn details(
+    context: &Context,
+    sender: Option<&Mailbox>,
+    address: &Mailbox,
+    fault: &Option<Error>,
+) -> Vec<String> {
+    if fault.is_some() {
+        return Vec::new();
+    }
+    let shared = Shared::new(context).asking(Asking::Never);
+    let hop = queue::hop_from(context, sender, address);
+    let hosts = match &hop {
+        Hop::Mx(domain, _) => shared.hosts(domain).unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    let mut stations = shared.stations(&hop, &hosts);
+    let from = stations.first().and_then(|station| station.from);
+    let mut found = Vec::new();
+    let seen = leaving(context, from, sender);
+    if let (Some(sender), Some(seen)) = (sender, seen)
+        && *sender != seen
+    {
+        found.push(format!("mail of {sender} leaves as {seen}"));
+    }
+    for station in &mut stations {
+        let host = station.target.host.to_string();
+        match shared.demand(station) {
+            Ok(()) => found.extend(
+                station
+                    .duty(address.domain())
+                    .map(|d| format!("{host} {d}")),
+            ),
+            Err(outcome) => found.push(format!("{host}: {}", outcome.text)),
+        }
+    }
+    found
 }
 
 /// Why mail would not go out, as an error of this program.
