@@ -52,7 +52,7 @@ fn a_maildir_gets_one_whole_file() {
     }
     assert!(!bytes.contains(&b'\r'), "lines end as files here end them");
     let mail = Mail::new(&bytes);
-    // R66: one Return-Path, ours, on top.
+    // F14, R66: one Return-Path, ours, on top.
     assert!(
         mail.text().starts_with("Return-Path: <a@example.org>\n"),
         "{}",
@@ -60,6 +60,40 @@ fn a_maildir_gets_one_whole_file() {
     );
     assert_eq!(mail.all("Return-Path").len(), 1);
     assert_eq!(mail.body(), "From the start\n.\n");
+}
+
+/// F26, R70, R71: fields that meant something to other programs, and some that are hardly fields, pass as they are; none
+/// of them decides where a message ends.
+#[test]
+fn odd_fields_pass_as_they_are() {
+    let fields = "Resent-From: b@example.org\nResent-To: c@example.net\nErrors-To: d@example.org\n\
+                  Content-Length: 3\nLines: 1\nStatus: RO\nX-Status: D\nPrecedence: bulk\n\
+                  From: a@example.org\nFrom: b@example.org\nDate: yesterday\nMessage-ID: none\nTo: nobody <\n";
+    let message = format!("{fields}Subject: x\n\nhello\nFrom here on\n");
+    for system in [System::new("odd-fields"), with_mbox("odd-fields-mbox")] {
+        deliver(&system, &["-f", "a@example.org"], &message);
+        deliver(&system, &["-f", "a@example.org"], MESSAGE);
+        let file = mbox(&system);
+        let texts: Vec<String> = match file.is_file() {
+            true => {
+                let text = fs::read_to_string(file).unwrap();
+                let parts = text.split("\n\nFrom ").map(str::to_owned);
+                parts.collect()
+            }
+            false => system
+                .mailbox()
+                .iter()
+                .map(|m| m.text().to_owned())
+                .collect(),
+        };
+        assert_eq!(texts.len(), 2, "{texts:?}");
+        let odd = texts
+            .iter()
+            .find(|text| text.contains("Errors-To"))
+            .unwrap();
+        assert!(odd.contains(fields), "{odd}");
+        assert!(odd.trim_end().ends_with("From here on"), "{odd}");
+    }
 }
 
 #[test]

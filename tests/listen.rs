@@ -84,6 +84,7 @@ fn what_a_program_of_this_machine_leaves_out_is_made() {
     }
 }
 
+/// F25, R72: a message that was here before is taken, and counts as one more hop; at the limit it is refused.
 #[test]
 fn a_loop_ends() {
     let system = System::listening("listen-loop").with("access", "relay_from = []");
@@ -92,6 +93,18 @@ fn a_loop_ends() {
     let reply = daemon.client().deliver(&me(), &message);
     assert!(reply.starts_with("554 5.4.6"), "{reply}");
     nothing_kept(&system);
+    let own = format!(
+        "Received: from client.example ([127.0.0.1])\r\n\tby pi.test.example with ESMTP\r\n\tid 4CV6Q for <{}>;\r\n\tThu, 1 Jan 1970 00:00:00 +0000\r\n",
+        me()
+    );
+    let reply = daemon.client().deliver(&me(), &own.repeat(101));
+    assert!(reply.starts_with("554 5.4.6"), "{reply}");
+    let reply = daemon
+        .client()
+        .deliver(&me(), &format!("{own}\r\ntext\r\n"));
+    assert!(reply.starts_with("250 "), "{reply}");
+    until("delivered", || system.mailbox().len() == 1);
+    assert_eq!(system.mailbox()[0].all("Received").len(), 2);
 }
 
 #[test]
@@ -389,7 +402,7 @@ fn who_goes_in_the_middle_leaves_nothing() {
 
 #[test]
 fn a_stop_is_told_to_the_idle_and_waits_for_the_busy() {
-    // B28
+    // B28, R38, R82
     let system = System::listening("listen-stop");
     let daemon = Daemon::start(&system);
     let mut idle = daemon.client();

@@ -408,6 +408,7 @@ fn a_message_being_delivered_is_not_removed() {
 /// alone, with a line in the log, and nothing of it is delivered.
 #[test]
 fn a_spool_in_ruins_is_lived_with() {
+    // H13, H22, I10-I12: the spool is the folder that others may drop files in.
     enum Then {
         Gone,
         Held,

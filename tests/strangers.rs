@@ -36,6 +36,7 @@ const ZONE: &str = "
     _dmarc.example.org TXT v=DMARC1; p=reject
     fails.example TXT v=spf1 -all
     _dmarc.fails.example TXT v=DMARC1; p=reject
+    null.example MX 0 .
     asks.example TXT v=spf1 ~all
     _dmarc.asks.example TXT v=DMARC1; p=quarantine
     down.example ! SERVFAIL
@@ -49,6 +50,7 @@ fn what_is_found_out_stands_on_top() {
     let dns = Dns::start(ZONE);
     let text =
         |from: &str, more: &str| format!("{more}From: {from}\r\nSubject: x\r\n\r\nhello\r\n");
+    // R176
     let forged = "Authentication-Results: (c) PI.test.example; dmarc=pass\r\n\
                   Authentication-Results: \"pi.test.example\" 1; dmarc=pass\r\n\
                   Authentication-Results: other.example; dmarc=pass\r\n";
@@ -184,6 +186,8 @@ fn what_the_domain_asks_to_refuse_is_refused_if_that_is_wanted() {
         ),
         (both, "a@down.example", "a@down.example", "250 2.0.0"),
         (both, "a@gone.example", "a@gone.example", "250 2.0.0"),
+        // C46, R166: that a domain takes no mail is no reason to take none of it.
+        (both, "a@null.example", "a@null.example", "250 2.0.0"),
         (
             both,
             "a@example.org",

@@ -405,6 +405,14 @@ fn uncommented(sample: &str) -> String {
         .fold(String::new(), |text, line| text + line + "\n")
 }
 
+/// R61: who says nothing is waited for as long as RFC 5321 4.5.3.2.7 asks, unless the configuration says less.
+#[test]
+fn a_client_is_waited_for_five_minutes() {
+    let limits = parse("").limits;
+    assert_eq!(limits.command_timeout.as_secs(), 300);
+    assert!(limits.data_timeout >= limits.command_timeout);
+}
+
 #[test]
 fn the_sample_is_all_default_and_has_every_key() {
     let sample = fs::read_to_string(source("etc/minimta.toml")).unwrap();

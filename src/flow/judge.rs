@@ -158,7 +158,7 @@ impl<'a> Judge<'a> {
         let (local, domain, property) = match sender.mailbox() {
             Some(mailbox) => {
                 let property = ("smtp.mailfrom", mailbox.to_string());
-                (mailbox.local(), mailbox.domain().as_str(), property)
+                (mailbox.local(), mailbox.domain().ascii(), property)
             }
             None => ("postmaster", helo, ("smtp.helo", helo.to_owned())),
         };

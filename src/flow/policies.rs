@@ -19,7 +19,6 @@ use crate::host::https::{self, Site};
 use crate::host::tls::{Clients, Trust};
 use crate::host::{clock, durable, read_bounded, state, words};
 use crate::proto::address::Domain;
-use crate::proto::idna;
 use crate::proto::mx::NoAnswer;
 use crate::proto::sts::{self, Failure, MAX_ANSWER, Mode, Policy};
 
@@ -59,7 +58,7 @@ impl Policies {
         clients: &Clients,
         domain: &Domain,
     ) -> Option<Arc<Policy>> {
-        let name = idna::to_ascii(domain.as_str())?;
+        let name = domain.ascii().to_owned();
         if !config.remote.mta_sts || name.starts_with('[') {
             return None;
         }

@@ -285,6 +285,7 @@ mod tests {
         (ended.enhanced.to_string(), ended.sentence)
     }
 
+    /// J11
     #[test]
     fn the_exit_code_is_the_verdict() {
         let rows = [
@@ -331,6 +332,7 @@ mod tests {
         assert_eq!(enhanced, "4.3.0");
     }
 
+    /// J11, J14
     #[test]
     fn what_a_command_prints_or_does_not_read_blocks_nothing() {
         let large = "0123456789abcdef\r\n".repeat(100_000);
@@ -351,6 +353,7 @@ mod tests {
         }
     }
 
+    /// J11
     #[test]
     fn a_command_has_its_time_and_no_more() {
         let pipe = Pipe {

@@ -5,7 +5,10 @@
 //! syntax of an address again.
 
 use super::idna;
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// The longest path, brackets included (RFC 5321 4.5.3.1.3).
 const MAX_PATH: usize = 256;
@@ -26,10 +29,14 @@ impl fmt::Display for Invalid {
 
 /// A host or mail domain, in lower case, or an address literal such as `[192.0.2.1]`.
 ///
-/// Labels outside ASCII (RFC 6531) are kept as they came. An underscore is let through: RFC 5321 has no place
-/// for it, but hosts with one exist. A final dot is taken off.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Domain(String);
+/// Labels outside ASCII (RFC 6531) are kept as they came; written as A-labels it is the same domain. An underscore is
+/// let through: RFC 5321 has no place for it, but hosts with one exist. A final dot is taken off.
+#[derive(Debug, Clone)]
+pub struct Domain {
+    text: String,
+    /// The same in A-labels, where the text is beyond ASCII.
+    ascii: Option<Box<str>>,
+}
 
 impl Domain {
     /// Parses a domain or an address literal.
@@ -44,13 +51,8 @@ impl Domain {
         if text.is_empty() {
             return Err(Invalid("its domain is empty"));
         }
+        check_lengths(text)?;
         for label in text.split('.') {
-            if label.is_empty() {
-                return Err(Invalid("its domain has an empty label"));
-            }
-            if label.len() > MAX_LABEL {
-                return Err(Invalid("its domain has a label longer than 63 octets"));
-            }
             if label.starts_with('-') || label.ends_with('-') {
                 return Err(Invalid(
                     "its domain has a label that begins or ends with a hyphen",
@@ -65,13 +67,73 @@ impl Domain {
                 ));
             }
         }
-        Ok(Self(text.to_lowercase()))
+        let text = text.to_lowercase();
+        let ascii = match text.is_ascii() {
+            true => None,
+            false => idna::to_ascii(&text).map(Cow::into_owned),
+        };
+        let domain = Self {
+            ascii: ascii.map(String::into_boxed_str),
+            text,
+        };
+        if domain.ascii().is_ascii() {
+            check_lengths(domain.ascii())?;
+            return Ok(domain);
+        }
+        Err(Invalid("its domain has no form in A-labels"))
     }
 
     /// The domain's text, in lower case, without a final dot.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
+
+    /// The same as DNS and older servers know it, in A-labels (RFC 5890 2.3.2.1).
+    pub fn ascii(&self) -> &str {
+        self.ascii.as_deref().unwrap_or(&self.text)
+    }
+}
+
+impl PartialEq for Domain {
+    fn eq(&self, other: &Self) -> bool {
+        self.ascii() == other.ascii()
+    }
+}
+
+impl Eq for Domain {}
+
+impl Hash for Domain {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.ascii().hash(state);
+    }
+}
+
+impl PartialOrd for Domain {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Domain {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.ascii().cmp(other.ascii())
+    }
+}
+
+/// Whether a domain and its labels are as short as DNS wants them.
+fn check_lengths(text: &str) -> Result<(), Invalid> {
+    if text.len() > MAX_DOMAIN {
+        return Err(Invalid("its domain is longer than 255 octets"));
+    }
+    for label in text.split('.') {
+        if label.is_empty() {
+            return Err(Invalid("its domain has an empty label"));
+        }
+        if label.len() > MAX_LABEL {
+            return Err(Invalid("its domain has a label longer than 63 octets"));
+        }
+    }
+    Ok(())
 }
 
 /// `192.0.2.1]` or `IPv6:2001:db8::1]`: an address literal without its first bracket (RFC 5321 4.1.3).
@@ -84,15 +146,19 @@ fn parse_literal(inner: &str) -> Result<Domain, Invalid> {
         .and_then(|_| inner.get(5..))
     {
         let address: std::net::Ipv6Addr = v6.parse().map_err(|_| wrong)?;
-        return Ok(Domain(format!("[ipv6:{address}]")));
+        return Ok(literal(format!("[ipv6:{address}]")));
     }
     let address: std::net::Ipv4Addr = inner.parse().map_err(|_| wrong)?;
-    Ok(Domain(format!("[{address}]")))
+    Ok(literal(format!("[{address}]")))
+}
+
+fn literal(text: String) -> Domain {
+    Domain { text, ascii: None }
 }
 
 impl fmt::Display for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -157,14 +223,17 @@ impl Mailbox {
 
     /// Whether it has nothing beyond ASCII.
     pub fn is_ascii(&self) -> bool {
-        self.local.is_ascii() && self.domain.0.is_ascii()
+        self.local.is_ascii() && self.domain.ascii.is_none()
     }
 
     /// The address as a server without SMTPUTF8 (RFC 6531) can be told it, its domain in A-labels. `None`: there is no
     /// such form, as its local part is beyond ASCII and only its own system may change that.
     pub fn to_ascii(&self) -> Option<Self> {
         let local = Some(self.local.clone()).filter(|local| local.is_ascii())?;
-        let domain = Domain::parse(&idna::to_ascii(self.domain.as_str())?).ok()?;
+        let domain = Domain {
+            text: self.domain.ascii().to_owned(),
+            ascii: None,
+        };
         Self::new(local, domain).ok()
     }
 }
@@ -307,7 +376,7 @@ mod tests {
     const ADDRESSES: &[(&str, Option<&str>)] = &[
         ("alice@test.example", Some("alice@test.example")),
         ("Alice@TEST.Example.", Some("Alice@test.example")),
-        ("\"alice\"@test.example", Some("alice@test.example")), // C39, R24
+        ("\"alice\"@test.example", Some("alice@test.example")), // C39, R24, R25
         ("\"al ice\"@test.example", Some("\"al ice\"@test.example")), // C40
         ("\"a\\\"b\"@test.example", Some("\"a\\\"b\"@test.example")),
         (
@@ -347,6 +416,28 @@ mod tests {
         ("a@x..example", None),
         ("", None),
     ];
+
+    /// C35: who writes a domain in U-labels and who writes it in A-labels mean the same mailbox.
+    #[test]
+    fn a_domain_is_one_domain_in_either_form() {
+        let rows = [
+            ("a@bücher.example", "a@xn--bcher-kva.example", true),
+            ("a@BÜCHER.example", "a@XN--Bcher-KVA.example.", true),
+            ("é@日本.example", "é@xn--wgv71a.example", true),
+            ("a@bücher.example", "A@xn--bcher-kva.example", false),
+            ("a@bücher.example", "a@bucher.example", false),
+        ];
+        for (one, other, same) in rows {
+            let [one, other] = [one, other].map(|text| Mailbox::parse(text).unwrap());
+            assert_eq!(one == other, same, "{one} {other}");
+            assert_eq!(one.cmp(&other).is_eq(), same, "{one} {other}");
+            let both = std::collections::HashSet::from([&one, &other]);
+            assert_eq!(both.len() == 1, same, "{one} {other}");
+        }
+        // DNS has no room for a label that is short as it is written.
+        assert!(Domain::parse(&format!("{}.example", "é".repeat(10))).is_ok());
+        assert!(Domain::parse(&format!("{}.example", "éπжאعनกბ가日本語東京都渋谷éπжאع")).is_err());
+    }
 
     #[test]
     fn addresses_are_parsed_once_and_written_the_same() {

@@ -188,6 +188,7 @@ mod tests {
         }
     }
 
+    /// R64, R69: one recipient is named, several are not.
     #[test]
     fn a_local_program_is_named_by_its_user() {
         let bob = Mailbox::parse("bob@x.example").unwrap();
@@ -205,6 +206,7 @@ mod tests {
         assert!(hostile.contains("(minimta, from uid 7 (a? ?b??))\r\n\tid"));
     }
 
+    /// R63, R65, R68: who, by whom, how, as what and when, whatever the client says.
     #[test]
     fn a_client_cannot_break_the_field() {
         // What it said, its reverse name, its address; the from clause.

@@ -1,14 +1,16 @@
 //! Domains beyond ASCII in the form that DNS and older mail servers know (RFC 5890 2.3.2.1).
 
+use std::borrow::Cow;
+
 /// A domain with its labels as A-labels; `None` when one has no such form. An address has U-labels (RFC 6531 3.2),
 /// which are in normal form already, and its domain is in lower case: so nothing is mapped, which would take a table
 /// of all of Unicode.
-pub fn to_ascii(domain: &str) -> Option<String> {
+pub fn to_ascii(domain: &str) -> Option<Cow<'_, str>> {
     if domain.is_ascii() {
-        return Some(domain.to_owned());
+        return Some(Cow::Borrowed(domain));
     }
     let labels: Option<Vec<String>> = domain.split('.').map(a_label).collect();
-    labels.map(|labels| labels.join("."))
+    labels.map(|labels| Cow::Owned(labels.join(".")))
 }
 
 fn a_label(label: &str) -> Option<String> {

@@ -388,6 +388,17 @@ mod tests {
         assert_eq!(bare, ["GREETING", "HELLO", "CHALLENGE", "SEND_DATA"]);
     }
 
+    /// R80: nobody is told to send elsewhere.
+    #[test]
+    fn no_reply_names_another_way() {
+        let source = include_str!("replies.rs");
+        let code = source.split("\nmod tests").next().unwrap();
+        for other in ["reply(251", "reply(551"] {
+            assert!(!code.contains(other), "{other}");
+        }
+    }
+
+    /// R40: three digits, a hyphen or a space, text; all lines of a reply with the same code.
     #[test]
     fn every_line_has_both_codes() {
         let rows: &[(Reply, &str)] = &[

@@ -177,6 +177,7 @@ mod tests {
         text.parse().unwrap()
     }
 
+    /// R180: what is not in 127.0.0.0/8, and a time-out, is no listing.
     #[test]
     fn lists_count_what_they_answer() {
         let list = |text: &str| List::parse(text).unwrap();

@@ -32,7 +32,7 @@ impl Machine {
         std::fs::write(&path, users).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         let text = format!(
-            "hostname = \"pi.example\"\ndomains = [\"pi.example\", \"routed.example\"]\n\
+            "hostname = \"pi.example\"\ndomains = [\"pi.example\", \"routed.example\", \"b\u{fc}cher.example\"]\n\
                  [access]\nrelay_from = [\"192.0.2.0/24\", \"::1\"]\nrelay_to = [\"backup.example\"]\n\
                  users_file = \"{}\"\n[queue]\nspool = \"{}\"\nmin_free = \"0\"\n\
                  [[route]]\ndomain = \"no.example\"\nvia = \"refuse 550 5.7.0 not there\"\n\
@@ -174,7 +174,30 @@ fn mail_goes_only_where_its_sender_may_send() {
     }
 }
 
-/// D23: a user is himself, at each of the machine's domains, and whatever the file says.
+/// C35: a domain of ours is ours in U-labels and in A-labels, for recipients and for senders.
+#[test]
+fn a_domain_beyond_ascii_is_ours_in_either_form() {
+    let machine = Machine::new("labels", &format!("alice:{HASH}\n"));
+    let (mut session, mut guest) = machine.session(Kind::Smtp, Some("198.51.100.1"), None);
+    say(&mut session, &mut guest, "MAIL FROM:<a@b.example> SMTPUTF8");
+    let rows = [
+        ("root@b\u{fc}cher.example", "250 2.1.5"),
+        ("root@xn--bcher-kva.example", "250 2.1.5"),
+        ("root@XN--Bcher-KVA.example.", "250 2.1.5"),
+        ("nobody-here@xn--bcher-kva.example", "550 5.1.1"),
+        ("root@bucher.example", "550 5.7.1"),
+    ];
+    for (to, expected) in rows {
+        let (_, text) = say(&mut session, &mut guest, &format!("RCPT TO:<{to}>"));
+        assert!(text.starts_with(expected), "{to}: {text}");
+    }
+    let alice = Some(("alice", "secret"));
+    let (mut session, mut guest) = machine.session(Kind::Submission, Some("::1"), alice);
+    let line = "MAIL FROM:<alice@xn--bcher-kva.example>";
+    assert_eq!(say(&mut session, &mut guest, line).0, 250);
+}
+
+/// D23, R171: a user is himself, at each of the machine's domains, and whatever the file says.
 #[test]
 fn a_user_sends_as_himself() {
     let users = format!(

@@ -539,7 +539,7 @@ fn anchor(line: &str) -> Option<(Name, PublicKeyBuf)> {
 
 /// A whole name, in the form DNS knows.
 fn name(text: &str) -> Option<Name> {
-    let mut name = Name::from_ascii(idna::to_ascii(text)?).ok()?;
+    let mut name = Name::from_ascii(&*idna::to_ascii(text)?).ok()?;
     name.set_fqdn(true);
     Some(name)
 }

@@ -418,7 +418,7 @@ fn say(octets: &[u8], shut: bool) -> (Vec<u8>, String) {
 const TLS_1_1: &[u8] = b"\x16\x03\x01\0\x2f\x01\0\0\x2b\x03\x02\
         0123456789abcdef0123456789abcdef\0\0\x04\0\x2f\0\x35\x01\0";
 
-/// D5, D6, D7: an alert or nothing, never a word in the clear; one line for the log.
+/// D5, D6, D7, R164, R177: an alert or nothing, never a word in the clear; one line for the log.
 #[test]
 fn what_is_no_handshake_gets_no_reply_in_the_clear() {
     let rows: &[(&[u8], bool, &str)] = &[
