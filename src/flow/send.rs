@@ -12,7 +12,7 @@
 //! anew; nobody is deferred for that.
 
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::connect::{Target, UNVERIFIED, connect};
 use super::dialogue::{BROKEN, Dialogue, Outgoing, Timeouts, Trouble};
@@ -403,16 +403,31 @@ enum Cut {
     Broken(io::Error),
 }
 
-/// Streams the message, converted and with its dots stuffed, and the final dot. Each block has its own time.
+/// Octets of a message that a server must take in a second, on the whole.
+const LEAST_RATE: u64 = 500;
+
+/// How long the next block may take, after so many octets in so much time: as long as each may, and no longer than the
+/// least rate leaves of the whole, so that nobody holds a message for days.
+fn left(block: Duration, sent: u64, passed: Duration) -> Duration {
+    let whole = block.saturating_add(Duration::from_secs(sent / LEAST_RATE));
+    // No time at all would be no deadline.
+    let left = whole.saturating_sub(passed).max(Duration::from_millis(1));
+    left.min(block)
+}
+
+/// Streams the message, converted and with its dots stuffed, and the final dot. Each block has its own time, and all of
+/// them together have theirs.
 fn stream(wire: &mut Wire, message: &mut Message<'_, '_>, block: Duration) -> Result<(), Cut> {
     let mut stuffer = DotStuffer::new();
     let mut stuffed = Vec::new();
-    let mut broken = None;
+    let (mut broken, mut sent) = (None, 0);
+    let begun = Instant::now();
     stuffer.feed(&message.front, &mut stuffed);
     let read = convert(message.source, message.plan.as_ref(), &mut |chunk| {
         stuffer.feed(chunk, &mut stuffed);
-        wire.set_limit(block);
+        wire.set_limit(left(block, sent, begun.elapsed()));
         let written = wire.write_all(&stuffed);
+        sent += stuffed.len() as u64;
         stuffed.clear();
         written.map_err(|e| {
             broken = Some(e);
@@ -425,7 +440,7 @@ fn stream(wire: &mut Wire, message: &mut Message<'_, '_>, block: Duration) -> Re
     read.map_err(Cut::Unreadable)?;
     // Read to its end, and whole: only now may the dot follow.
     stuffer.finish(&mut stuffed);
-    wire.set_limit(block);
+    wire.set_limit(left(block, sent, begun.elapsed()));
     let written = wire.write_all(&stuffed).and_then(|()| wire.flush());
     written.map_err(Cut::Broken)
 }

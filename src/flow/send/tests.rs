@@ -1,5 +1,7 @@
 //! Transactions with scripted servers: every reply and every drop at every step, and each recipient's outcome.
 
+mod rude;
+
 use super::super::connect::Proof;
 use super::super::dialogue::Dead;
 use super::*;
@@ -123,6 +125,17 @@ struct Played {
 impl Case<'_> {
     fn play(&self, scripts: &[&str]) -> Played {
         let (port, thread) = serve(scripts, self.server.clone());
+        let (outcomes, trace) = self.play_at(port);
+        let heard = thread.join().unwrap();
+        Played {
+            outcomes,
+            heard,
+            trace,
+        }
+    }
+
+    /// With the server at this port: outcomes, and what -v shows.
+    fn play_at(&self, port: u16) -> (Vec<String>, String) {
         let hostname = Domain::parse(self.hostname).unwrap();
         let (clients, trace) = (Clients::new(), Mutex::new(String::new()));
         let dead = Dead::default();
@@ -152,7 +165,6 @@ impl Case<'_> {
             proof: Proof::Nothing,
         };
         let outcomes = self.outcomes(target, &outgoing);
-        let heard = thread.join().unwrap();
         let trace = trace.lock().unwrap().clone();
         let words = outcomes.iter().map(|o| {
             let sign = match o.verdict {
@@ -162,11 +174,7 @@ impl Case<'_> {
             };
             format!("{sign} {}", o.words())
         });
-        Played {
-            outcomes: words.collect(),
-            heard,
-            trace,
-        }
+        (words.collect(), trace)
     }
 
     fn outcomes(&self, target: Target<'_>, outgoing: &Outgoing<'_>) -> Vec<Outcome> {
