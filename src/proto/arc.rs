@@ -50,7 +50,9 @@ fn sets(header: &Header) -> Result<Vec<Set>, &'static str> {
         .flat_map(|name| count(name))
         .map(|f| f.raw().len())
         .sum();
-    if count(SEAL).count() > MAX_SETS || octets > MAX_OCTETS {
+    // Before any of them is numbered: each number is looked for among all.
+    let most = [RESULTS, MESSAGE, SEAL].map(|name| count(name).count());
+    if most.iter().any(|count| *count > MAX_SETS) || octets > MAX_OCTETS {
         return Err("it is too long");
     }
     let (results, messages, seals) = (of(RESULTS)?, of(MESSAGE)?, of(SEAL)?);

@@ -130,7 +130,7 @@ impl Day {
                 let last = self.last.entry(host).or_default();
                 *last = (*last).max(record.time);
             }
-            let hour = record.time - record.time.rem_euclid(HOUR);
+            let hour = record.time.saturating_sub(record.time.rem_euclid(HOUR));
             if hour > now.saturating_sub(DAY) {
                 let counts = self.hours.entry(hour).or_default();
                 for (name, count) in record.counts.named() {

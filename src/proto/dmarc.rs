@@ -196,7 +196,7 @@ pub struct Answer {
 
 /// Judges a message by the domain in its From. `dice`: random, for records that want a part of the mail treated so.
 pub fn check(from: &Domain, proofs: &Proofs<'_>, names: &mut dyn Names, dice: u64) -> Answer {
-    match judge(from.as_str(), proofs, names, dice) {
+    match judge(from.ascii(), proofs, names, dice) {
         Ok(answer) => answer,
         Err(why) => Answer {
             word: Word::Temperror,
@@ -237,7 +237,7 @@ fn judge(
     };
     let mut pass = false;
     for domain in &proofs.signed {
-        pass = pass || aligned(domain.as_str(), record.strict_dkim)?;
+        pass = pass || aligned(domain.ascii(), record.strict_dkim)?;
     }
     if let Some(domain) = proofs.sent {
         pass = pass || aligned(&domain.to_ascii_lowercase(), record.strict_spf)?;

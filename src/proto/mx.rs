@@ -121,7 +121,7 @@ pub fn exchangers(
     }
     usable.sort_by(|a, b| a.name.cmp(&b.name).then(a.preference.cmp(&b.preference)));
     usable.dedup_by(|a, b| a.name == b.name);
-    let ours = |e: &Exchanger| own.names.iter().any(|name| name.as_str() == e.name);
+    let ours = |e: &Exchanger| own.names.iter().any(|name| name.ascii() == e.name);
     if let Some(limit) = usable
         .iter()
         .filter(|e| ours(e))

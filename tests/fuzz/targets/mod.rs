@@ -5,10 +5,13 @@
 //! starts, are under `corpus/`; `make test` plays them all, each cut at every place as well.
 
 mod address;
+mod answers;
 mod client;
 mod files;
+mod household;
 mod message;
 mod server;
+mod trust;
 
 /// A target.
 pub type Target = fn(&[u8]);
@@ -31,6 +34,14 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("login", client::login),
     ("config", files::config),
     ("alias", files::alias),
+    ("policy", trust::policy),
+    ("signatures", trust::signatures),
+    ("dns", answers::dns),
+    ("tlsa", answers::tlsa),
+    ("sts", answers::sts),
+    ("screen", answers::screen),
+    ("handover", household::handover),
+    ("day", household::day),
 ];
 
 /// The target of this name.
