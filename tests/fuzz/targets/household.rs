@@ -3,10 +3,10 @@
 use super::choice;
 use crate::proto::day::Day;
 use crate::proto::end::End;
-use crate::proto::envelope::Verdict;
 use crate::proto::handover::{
     MAX_FORWARD, Order, Whom, announce, answer, read_announced, read_answer,
 };
+use crate::proto::outcome::Verdict;
 
 /// Orders, answers and whom a helper is for: what was read is written as what is read as the same, on as many lines, and
 /// names no other user and no relative path.
