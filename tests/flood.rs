@@ -112,13 +112,19 @@ fn endless_line(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
     storm(stream, stop, "EHLO ", &[b'x'; 65536], false)
 }
 
-/// Behind a recipient who is here, a message begins.
-fn message(stream: &mut TcpStream, stop: &AtomicBool, text: &[u8]) -> io::Result<()> {
+/// Up to a message for a recipient who is here.
+fn begin_message(stream: &mut TcpStream) -> io::Result<()> {
     for part in [BEGIN, &format!("RCPT TO:<{}>\r\n", me()), "DATA\r\n"] {
         stream.write_all(part.as_bytes())?;
         std::thread::sleep(Duration::from_millis(30));
         let _ = stream.read(&mut [0; 4096]);
     }
+    Ok(())
+}
+
+/// Behind it, the message.
+fn message(stream: &mut TcpStream, stop: &AtomicBool, text: &[u8]) -> io::Result<()> {
+    begin_message(stream)?;
     // However busy the server is: each of them keeps its place and does not come again at once.
     stream.set_write_timeout(Some(Duration::from_secs(2)))?;
     let ended = storm(stream, stop, "", text, false);
@@ -147,6 +153,28 @@ fn half_a_handshake(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()>
     idle(stream, stop)
 }
 
+/// A message that comes, but not so that anybody would live to see its end.
+fn slow_message(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
+    begin_message(stream)?;
+    trickle(stream, stop)
+}
+
+/// Transactions that are begun, and begun again.
+fn transactions(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
+    let text = format!("{BEGIN}RCPT TO:<{}>\r\n", me()).repeat(20);
+    storm(stream, stop, "", text.as_bytes(), true)
+}
+
+/// STARTTLS, and then no TLS.
+fn broken_handshake(stream: &mut TcpStream, _: &AtomicBool) -> io::Result<()> {
+    stream.write_all(b"EHLO a.example\r\n")?;
+    std::thread::sleep(Duration::from_millis(30));
+    let _ = stream.read(&mut [0; 4096])?;
+    stream.write_all(b"STARTTLS\r\n")?;
+    let _ = stream.read(&mut [0; 4096])?;
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n")
+}
+
 /// How long one of the bad stays away that was sent away: all others come as fast as they can.
 const AWAY: Duration = Duration::from_secs(1);
 
@@ -162,6 +190,9 @@ const KINDS: &[(&str, usize, Kind)] = &[
     ("headers without an end", 20, endless_header),
     ("parts in parts without an end", 10, endless_parts),
     ("handshakes that stop half-way", 200, half_a_handshake),
+    ("handshakes that are none", 60, broken_handshake),
+    ("transactions begun again and again", 60, transactions),
+    ("messages of three octets a second", 100, slow_message),
 ];
 
 /// The most memory that the processes of a system have had, in KiB.

@@ -444,3 +444,6 @@ impl Write for Door<'_> {
         self.wire.flush()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,10 +107,12 @@ impl Seat {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long it has been silent, and how far it had come.
-    fn silence(&self) -> Option<(Duration, Standing)> {
+    /// How long it has been silent by now, and how far it had come.
+    fn silence(&self, now: Instant) -> Option<(Duration, Standing)> {
         match *self.phase() {
-            Phase::Waiting(since, standing) => Some((since.elapsed(), standing)),
+            Phase::Waiting(since, standing) => {
+                Some((now.saturating_duration_since(since), standing))
+            }
             _ => None,
         }
     }
@@ -209,13 +211,23 @@ impl Connections {
         })
     }
 
-    /// Sends away whoever has been silent for too long, now that it is tight.
-    pub fn thin_out(&self) {
+    /// Whether everybody waits for his client.
+    #[cfg(test)]
+    pub fn all_wait(&self) -> bool {
+        let now = Instant::now();
+        self.lock().here.values().all(|s| s.silence(now).is_some())
+    }
+
+    /// Sends away whoever has been silent for too long by now, when it is tight.
+    pub fn thin_out(&self, now: Instant) {
         if !self.are_tight() {
             return;
         }
         for seat in self.lock().here.values() {
-            if seat.silence().is_some_and(|(silence, _)| silence >= TIGHT) {
+            if seat
+                .silence(now)
+                .is_some_and(|(silence, _)| silence >= TIGHT)
+            {
                 seat.send_away(&replies::TIMED_OUT);
             }
         }
@@ -228,8 +240,9 @@ impl Connections {
         if state.here.len() - state.staying() >= LEAVING {
             return false;
         }
+        let now = Instant::now();
         let silent = state.here.values().filter_map(|seat| {
-            let (silence, standing) = seat.silence()?;
+            let (silence, standing) = seat.silence(now)?;
             let enough = match standing {
                 Standing::Fresh => FRESH,
                 Standing::Between | Standing::Inside => SHORTEST,
@@ -248,9 +261,10 @@ impl Connections {
     /// From now on nobody waits for the next message: clients without a transaction are told so.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+        let now = Instant::now();
         for seat in self.lock().here.values() {
             if matches!(
-                seat.silence(),
+                seat.silence(now),
                 Some((_, Standing::Fresh | Standing::Between))
             ) {
                 seat.send_away(&replies::SHUTTING_DOWN);

@@ -101,8 +101,7 @@ pub fn run(context: Context, call: &Invocation) -> Result<()> {
         }),
         wanted,
         parked: VecDeque::new(),
-        certificate_seen: Instant::now(),
-        certificate_told: Instant::now(),
+        certificate: Care::new(Instant::now()),
     };
     events::count_repeats();
     events::daemon(&"started");
@@ -146,8 +145,37 @@ struct Daemon<'a> {
     wanted: Arc<AtomicBool>,
     /// Clients for whom there was no place, and since when they wait.
     parked: VecDeque<(Arrival, Instant)>,
-    certificate_seen: Instant,
-    certificate_told: Instant,
+    certificate: Care,
+}
+
+/// When the certificate was looked at, and when its end was told.
+struct Care {
+    seen: Instant,
+    told: Instant,
+}
+
+impl Care {
+    /// Both were just done.
+    fn new(now: Instant) -> Self {
+        Self {
+            seen: now,
+            told: now,
+        }
+    }
+
+    /// Whether it is to be looked at now, and whether its end is to be told, if it is near: then that counts as done.
+    fn due(&mut self, now: Instant) -> (bool, bool) {
+        let after = |since: Instant, time| now.saturating_duration_since(since) >= time;
+        let looks = after(self.seen, CERTIFICATE);
+        let tells = looks && after(self.told, DAY);
+        if looks {
+            self.seen = now;
+        }
+        if tells {
+            self.told = now;
+        }
+        (looks, tells)
+    }
 }
 
 impl Daemon<'_> {
@@ -179,7 +207,7 @@ impl Daemon<'_> {
                     Event::Stop => return self.stop(watch),
                 }
             }
-            self.connections.thin_out();
+            self.connections.thin_out(Instant::now());
             self.seat_parked();
             if self.connections.count() > 0 || !self.runner.is_idle() {
                 idle_since = Instant::now();
@@ -261,13 +289,11 @@ impl Daemon<'_> {
     }
 
     fn look_at_certificate(&mut self) {
-        if self.certificate_seen.elapsed() < CERTIFICATE {
-            return;
+        let (looks, tells) = self.certificate.due(Instant::now());
+        if looks {
+            self.service.renew_certificate();
         }
-        self.certificate_seen = Instant::now();
-        self.service.renew_certificate();
-        if self.certificate_told.elapsed() >= DAY {
-            self.certificate_told = Instant::now();
+        if tells {
             self.service.warn_of_certificate();
         }
     }
@@ -311,7 +337,7 @@ impl Daemon<'_> {
         }
         self.service = Arc::new(Service::new(context));
         self.service.look_at_certificate();
-        self.certificate_told = Instant::now();
+        self.certificate = Care::new(Instant::now());
         self.runner.renew(Arc::clone(&self.service));
         events::daemon(&"has read its configuration again");
     }
@@ -357,4 +383,30 @@ fn turn_away(arrival: &Arrival, reply: &Reply) {
         reply.write_to(&mut octets);
     }
     arrival.socket.refuse(&octets);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client a minute for two days and an hour: each of them has the certificate looked at, and its end is told again
+    /// when a day is over, and when another one is.
+    #[test]
+    fn the_end_of_a_certificate_is_told_each_day() {
+        let begun = Instant::now();
+        let mut care = Care::new(begun);
+        let mut told = Vec::new();
+        for second in (0..49 * 3600).step_by(30) {
+            let (looks, tells) = care.due(begun + Duration::from_secs(second));
+            assert_eq!(looks, second > 0 && second % 60 == 0, "{second}");
+            if tells {
+                told.push(second);
+            }
+        }
+        assert_eq!(told, [86_400, 2 * 86_400]);
+        // Nobody came for a week: it is told once, not seven times.
+        let later = begun + Duration::from_secs(9 * 86_400);
+        assert_eq!(care.due(later), (true, true));
+        assert_eq!(care.due(later + CERTIFICATE), (true, false));
+    }
 }

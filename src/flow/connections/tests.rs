@@ -124,7 +124,7 @@ fn silence_is_short_when_it_is_tight() {
         silent(&visits[1], 11_000, Standing::Inside);
         silent(&visits[2], 9_000, Standing::Between);
         assert_eq!(visits[0].is_tight(), gone > 0);
-        connections.thin_out();
+        connections.thin_out(Instant::now());
         let leaving = visits.iter().filter(|visit| visit.seat.is_leaving());
         assert_eq!(leaving.count(), gone, "{count}");
     }
