@@ -36,6 +36,7 @@ fn service(folder: &std::path::Path) -> Service {
         verbose: false,
         keeper: None,
         servant: None,
+        srs: Arc::default(),
     })
 }
 
