@@ -27,6 +27,7 @@ mod dkim;
 mod document;
 pub mod import;
 mod keys;
+mod milter;
 mod reader;
 mod report;
 mod route;
@@ -89,6 +90,8 @@ pub struct Config {
     pub remote: Remote,
     /// `[dkim]` or `[[dkim]]`: who signs what leaves.
     pub dkim: Vec<Dkim>,
+    /// `[milter]` or `[[milter]]`: who looks at what comes by SMTP, in this order.
+    pub milters: Vec<Milter>,
     /// `[queue]`.
     pub queue: Queue,
     /// `[submit]`.
@@ -152,6 +155,7 @@ impl Config {
             local: Local::default(),
             remote: Remote::default(),
             dkim: Vec::new(),
+            milters: Vec::new(),
             queue: Queue::default(),
             submit: Submit::default(),
             limits: Limits::default(),
@@ -341,6 +345,47 @@ impl fmt::Display for Endpoint {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// A filter that is shown what comes (milter).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Milter {
+    /// `socket`.
+    pub socket: Address,
+    /// `timeout`: how long it may take for an answer.
+    pub timeout: Duration,
+    /// `down`: what becomes of mail while it does not answer.
+    pub down: Down,
+}
+
+/// Where somebody listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// At a port of a host, by its name or address.
+    Tcp(String, u16),
+    /// At a socket in the file system.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    /// As it is written in the file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// What becomes of mail while a filter does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Down {
+    /// It is to come again.
+    #[default]
+    Tempfail,
+    /// It is taken without it.
+    Accept,
 }
 
 /// `[tls]`: what this machine shows of itself.

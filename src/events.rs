@@ -137,6 +137,15 @@ pub fn judged(id: &str, client: &str, sender: &dyn Display, found: &dyn Display)
     );
 }
 
+/// A message was accepted and thrown away, for a filter said so.
+pub fn discarded(id: &str, client: &str, sender: &dyn Display) {
+    info!(
+        "{id} discarded client={} from={}",
+        quoted(&client),
+        quoted(sender)
+    );
+}
+
 /// Something is odd about a client whose mail is taken all the same.
 pub fn odd_client(client: &str, what: &dyn Display) {
     info!("- odd client={} what={}", quoted(&client), quoted(what));

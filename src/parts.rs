@@ -19,7 +19,7 @@ pub const NO_MX: &str = "this small build of minimta does not look up where a do
 /// Why a key has no meaning in this build; `None`: it has one.
 pub fn without(section: &str, key: &str) -> Option<&'static str> {
     match (section, key) {
-        ("listen" | "access" | "tls", _) if !SERVER => Some(NO_SERVER),
+        ("listen" | "access" | "tls" | "milter", _) if !SERVER => Some(NO_SERVER),
         ("dns", _) if !MX => Some(NO_MX),
         ("remote", key) if !MX && key != "bind" => Some(NO_MX),
         _ => None,

@@ -28,6 +28,7 @@ mod home;
 mod install;
 mod known;
 mod listen;
+mod milter;
 mod mx;
 mod powercut;
 mod powerless;

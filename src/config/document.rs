@@ -110,6 +110,7 @@ fn flaw(text: &str, at: Range<usize>, message: &str) -> Flaw {
         let remedy = match found {
             "smarthost" => "write [[smarthost]], in double brackets, above each of several",
             "dkim" => "write [[dkim]], in double brackets, above each of several",
+            "milter" => "write [[milter]], in double brackets, above each of several",
             "route" => "write [[route]], in double brackets, above each of several",
             _ => "keep one of the two",
         };

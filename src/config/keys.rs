@@ -8,7 +8,7 @@ use log::LevelFilter;
 use super::document::Value;
 use super::reader::Draft;
 use super::value::{self, DAY, GIB, KIB, MINUTE, Wrong};
-use super::{FirstTry, Ip, Judgement, Tls, way};
+use super::{Down, FirstTry, Ip, Judgement, Tls, way};
 use crate::proto::route::Protection;
 use crate::proto::sasl::Mechanism;
 
@@ -648,6 +648,36 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        section: "milter",
+        name: "socket",
+        shown: Shown::Example(r#""unix:/run/rspamd/milter.sock""#),
+        doc: "Where a filter listens that is shown what comes by SMTP, such as rspamd: host:port, or unix: and a path.",
+        set: |draft, v| {
+            draft.milter.socket = Some(way::address(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "milter",
+        name: "timeout",
+        shown: Shown::Default(r#""1m""#),
+        doc: "How long it may take for an answer.",
+        set: |draft, v| {
+            draft.milter.timeout = Some(value::duration(v, 1..=10 * MINUTE)?);
+            Ok(())
+        },
+    },
+    Key {
+        section: "milter",
+        name: "down",
+        shown: Shown::Default(r#""tempfail""#),
+        doc: "What becomes of mail while it does not answer: tempfail (it is to come again) or accept (it is taken as if there were no filter).",
+        set: |draft, v| {
+            draft.milter.down = Some(value::choice(v, DOWN)?);
+            Ok(())
+        },
+    },
+    Key {
         section: "queue",
         name: "spool",
         shown: Shown::Default(r#""/var/spool/minimta""#),
@@ -939,6 +969,8 @@ const PROTECTION: &[(&str, Protection)] = &[
 const IP: &[(&str, Ip)] = &[("any", Ip::Any), ("v4", Ip::V4), ("v6", Ip::V6)];
 
 const FIRST_TRY: &[(&str, FirstTry)] = &[("spool", FirstTry::Spool), ("direct", FirstTry::Direct)];
+
+const DOWN: &[(&str, Down)] = &[("tempfail", Down::Tempfail), ("accept", Down::Accept)];
 
 const JUDGEMENT: &[(&str, Judgement)] = &[
     ("off", Judgement::Off),

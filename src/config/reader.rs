@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use super::dkim::DkimDraft;
 use super::document::{self, Entry, Flaw, Value};
 use super::keys::{self, KEYS, Key, Shown};
+use super::milter::MilterDraft;
 use super::report::Problem;
 use super::route::RouteDraft;
 use super::smarthost::SmarthostDraft;
@@ -39,6 +40,7 @@ pub struct Draft {
     pub route: RouteDraft,
     /// The key for signatures that is being read.
     pub dkim: DkimDraft,
+    pub milter: MilterDraft,
 }
 
 /// Why there is no configuration.
@@ -61,6 +63,7 @@ pub fn read(text: &str, system: &System<'_>) -> Result<Config, Refusal> {
         smarthost: SmarthostDraft::default(),
         route: RouteDraft::default(),
         dkim: DkimDraft::default(),
+        milter: MilterDraft::default(),
     };
     apply_defaults(&mut draft).map_err(Refusal::Fault)?;
 
@@ -90,7 +93,7 @@ pub fn read(text: &str, system: &System<'_>) -> Result<Config, Refusal> {
 }
 
 /// Sections of which there may be several, each in double brackets.
-pub const REPEATED: &[&str] = &["smarthost", "route", "dkim"];
+pub const REPEATED: &[&str] = &["smarthost", "route", "dkim", "milter"];
 
 /// The defaults stand in the table of keys alone. Those of a smarthost apply to each one when it is complete.
 fn apply_defaults(draft: &mut Draft) -> Result<(), Error> {
@@ -209,10 +212,11 @@ fn read_table(
     if section.name == "tls" {
         problems.extend(finish_pair(table, draft));
     }
-    let (smarthost, route, dkim) = (
+    let (smarthost, route, dkim, milter) = (
         std::mem::take(&mut draft.smarthost),
         std::mem::take(&mut draft.route),
         std::mem::take(&mut draft.dkim),
+        std::mem::take(&mut draft.milter),
     );
     if table
         .iter()
@@ -226,6 +230,7 @@ fn read_table(
         "smarthost" => smarthost
             .finish(table, at)
             .map(|s| config.smarthosts.push(s)),
+        "milter" => milter.finish(table, at).map(|m| config.milters.push(m)),
         "dkim" => dkim.finish(table, at).map(|d| config.dkim.push(d)),
         "route" => route.finish(table, at).map(|r| config.routes.push(r)),
         _ => Ok(()),

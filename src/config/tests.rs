@@ -494,6 +494,9 @@ fn around(key: &Key, line: &str) -> String {
             keys + line
         }
         "tls" if key.name == "key" => format!("[tls]\ncertificate = \"/c\"\n{line}"),
+        "milter" if key.name != "socket" => {
+            format!("[milter]\nsocket = \"unix:/s\"\n{line}")
+        }
         "dkim" => {
             let mut keys = String::from("[dkim]\n");
             for (name, other) in [

@@ -381,7 +381,8 @@ pub fn endpoints(value: &Value) -> Result<Vec<Endpoint>, Wrong> {
     Ok(endpoints)
 }
 
-const MAX_SOCKET_PATH: usize = 107;
+/// The longest path of a socket.
+pub const MAX_SOCKET_PATH: usize = 107;
 
 /// An address of a person.
 pub fn address(value: &Value) -> Result<Mailbox, Wrong> {

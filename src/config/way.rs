@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::Address;
 use super::document::Value;
 use super::value::{self, Wrong};
 use crate::parts;
@@ -96,6 +97,29 @@ fn lmtp(place: &str, wrong: &dyn Fn() -> Wrong) -> Result<Peer, Wrong> {
     match host(place, wrong)? {
         (host, Some(port)) => Ok(Peer { host, port }),
         (_, None) => Err(wrong().because("LMTP has no port of its own: name one")),
+    }
+}
+
+/// Where somebody listens: `unix:PATH`, or `host:port`.
+pub fn address(value: &Value) -> Result<Address, Wrong> {
+    let wrong = || {
+        Wrong::new(
+            "where it listens, such as \"unix:/run/rspamd/milter.sock\" or \"127.0.0.1:11332\"",
+            value,
+        )
+    };
+    let text = value::text(value).map_err(|_| wrong())?;
+    match text.strip_prefix("unix:") {
+        Some(path) if path.len() > value::MAX_SOCKET_PATH => {
+            Err(wrong().because("the path of a socket has at most 107 octets"))
+        }
+        Some(path) => value::path(&Value::Text(path.to_owned()))
+            .map(Address::Unix)
+            .map_err(|_| wrong()),
+        None => match host(&text, &wrong)? {
+            (host, Some(port)) => Ok(Address::Tcp(host, port)),
+            (_, None) => Err(wrong().because("its port is missing")),
+        },
     }
 }
 

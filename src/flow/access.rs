@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use super::defence::{Defence, Screen};
 use super::judge::Judge;
+use super::milter::Filters;
 use super::{Context, exchange, expand, queue, srs};
 use crate::config::Config;
 use crate::events;
@@ -158,6 +159,7 @@ impl Access {
             screen: stranger.map(|peer| Screen::new(context, &self.dns, &self.defence, peer)),
             defence: &self.defence,
             judge,
+            filters: None,
             context,
             users: &self.users,
             kind,
@@ -187,6 +189,8 @@ pub struct Guest<'a> {
     judge: Option<&'a Judge<'a>>,
     /// What is asked of it, as long as it has not logged in.
     screen: Option<Screen<'a>>,
+    /// The filters that are told of what it sends.
+    pub(super) filters: Option<&'a Filters<'a>>,
     defence: &'a Defence,
     /// Failed logins.
     failures: u32,
@@ -290,18 +294,22 @@ impl Policy for Guest<'_> {
                 }
             }
         }
-        let (Some(user), ReversePath::Mailbox(sender)) =
+        if let (Some(user), ReversePath::Mailbox(sender)) =
             (&transaction.client.user, &transaction.sender)
-        else {
+        {
+            let list = self.list().map_err(|_| replies::CANNOT_LOOK_UP)?;
+            let domains = &self.context.config.domains;
+            if !may_send_as(user, list.senders(user), sender, domains) {
+                let whom = format!("user {user}");
+                return Err(self.refuse(replies::SENDER_REFUSED, &transaction.sender, &whom));
+            }
+        }
+        let Some(filters) = self.filters else {
             return Ok(());
         };
-        let list = self.list().map_err(|_| replies::CANNOT_LOOK_UP)?;
-        let domains = &self.context.config.domains;
-        if may_send_as(user, list.senders(user), sender, domains) {
-            return Ok(());
-        }
-        let whom = format!("user {user}");
-        Err(self.refuse(replies::SENDER_REFUSED, &transaction.sender, &whom))
+        let name = self.judge.and_then(Judge::name);
+        let shown = filters.sender(transaction, name.as_deref());
+        shown.map_err(|reply| self.refuse(reply, &transaction.sender, &"a filter"))
     }
 
     fn recipient(&mut self, transaction: &Transaction, recipient: &Recipient) -> Result<(), Reply> {
@@ -315,10 +323,16 @@ impl Policy for Guest<'_> {
             }
         });
         verdict.map_err(|reply| self.refuse(reply, &transaction.sender, address))?;
-        match (&self.screen, user) {
-            (Some(screen), None) => screen.recipient(transaction, address, self.judge),
-            _ => Ok(()),
+        if let (Some(screen), None) = (&self.screen, user) {
+            screen.recipient(transaction, address, self.judge)?;
         }
+        let Some(filters) = self.filters else {
+            return Ok(());
+        };
+        let shown = filters.recipient(address);
+        shown.map_err(|reply| {
+            self.refuse(reply, &transaction.sender, &format!("{address}: a filter"))
+        })
     }
 
     fn authenticate(&mut self, credentials: &Credentials) -> Result<(), Reply> {

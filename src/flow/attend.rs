@@ -20,6 +20,7 @@ use super::access::{Access, Kind};
 use super::connections::{Bounds, TIGHT, Visit};
 use super::direct::{self, Resting};
 use super::intake::Peer;
+use super::milter::Filters;
 use super::receive::{Ended, Stream, Wait, serve};
 use super::sink::{Left, Sink, Speaker};
 use crate::config::{Config, Limits};
@@ -218,7 +219,12 @@ fn converse(
     let submits = settings.qualify;
     let mut session = placed(settings);
     let judge = service.access.judge(context, kind, address);
+    let filters = Filters::new(context, peer);
+    if let (Some(filters), Some(words)) = (&filters, &known.tls) {
+        filters.encrypted(words);
+    }
     let mut guest = service.access.guest(context, kind, address, judge.as_ref());
+    guest.filters = filters.as_ref();
     let speaker = Speaker::Client {
         peer: known.clone(),
         submits,
@@ -230,10 +236,15 @@ fn converse(
     let straight = ways.map(|(passage, outgoing)| passage.way(outgoing));
     let mut sink = Sink::new(context, speaker, straight, leave);
     sink.judge = judge.as_ref();
+    sink.filters = filters.as_ref();
     loop {
         match serve(door, &mut session, &mut guest, &mut sink)? {
             Ended::StartTls => {
-                known.tls = Some(door.start_tls(service, client)?);
+                let words = door.start_tls(service, client)?;
+                if let Some(filters) = &filters {
+                    filters.encrypted(&words);
+                }
+                known.tls = Some(words);
                 sink.speaker = Speaker::Client {
                     peer: known.clone(),
                     submits,

@@ -107,7 +107,7 @@ impl<'a> Collapse<'a> {
                         .subject
                         .map(|body| [b"Subject:", &*body, b"\r\n"].concat());
                     let front = [self.trace, subject.unwrap_or_default()].concat();
-                    draft.put_in_front(&front);
+                    draft.put_in_front(front, None);
                     return Ok(Kept::Goes(draft.keep()?, First(key)));
                 }
                 Course::Waits {
@@ -137,7 +137,7 @@ impl<'a> Collapse<'a> {
             &time(now),
             self.subject.as_deref(),
         );
-        draft.put_in_front(&[self.trace, marks].concat());
+        draft.put_in_front([self.trace, marks].concat(), None);
         let claim = draft.keep()?;
         claim.store()?;
         let count = waiting.count;

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 
 use super::collapse::{Collapse, First, Kept};
 use super::judge::{self, Inspection};
+use super::milter::{self, Passage, Verdict};
 use super::{Context, direct, expand, queue};
 use crate::cli::complain;
 use crate::error::Error;
@@ -66,8 +67,10 @@ pub enum Refused {
     TooBig(String),
     /// It has passed too many servers.
     Loop(String),
-    /// Whoever it claims to be of does not answer for it.
+    /// Whoever it claims to be of does not answer for it, or a filter refuses it.
     Judged(Reply),
+    /// It vanishes, and whoever sends it is told that it was taken under this queue id.
+    Discarded(String),
     /// All else: recipients, or the spool.
     Other(Error),
 }
@@ -79,6 +82,7 @@ impl Refused {
             Self::TooBig(sentence) => (replies::TOO_BIG, sentence.clone()),
             Self::Loop(sentence) => (replies::TOO_MANY_HOPS, sentence.clone()),
             Self::Judged(reply) => return reply.clone(),
+            Self::Discarded(_) => return replies::OK,
             Self::Other(error @ Error::NoRoom(_)) => (replies::NO_SPACE, error.to_string()),
             Self::Other(error) => (replies::CANNOT_STORE, error.to_string()),
         };
@@ -101,6 +105,7 @@ impl From<Refused> for Error {
         match refused {
             Refused::TooBig(sentence) | Refused::Loop(sentence) => Self::Data(sentence),
             Refused::Judged(reply) => Self::Data(reply.to_string()),
+            Refused::Discarded(_) => Self::Data("the message is discarded".to_owned()),
             Refused::Other(error) => error,
         }
     }
@@ -115,6 +120,8 @@ pub struct Accepted {
     pub bad: Vec<(usize, String)>,
     /// What becomes of it because of what it repeats.
     pub repeats: Repeats,
+    /// Why it is to be set aside.
+    pub held: Option<String>,
 }
 
 /// Whether a message repeats another (`[submit] collapse`).
@@ -148,6 +155,10 @@ pub struct Intake<'a> {
     repeats: Option<Collapse<'a>>,
     /// Looks at what a stranger sends.
     inspection: Option<Inspection<'a>>,
+    /// The filters that see it.
+    passage: Option<Passage>,
+    /// What they may change: it is written when the message has ended, with what stands before it.
+    top: Option<(Vec<u8>, Header)>,
     /// Octets of the message so far, without what was added.
     size: u64,
     message_id: String,
@@ -174,7 +185,10 @@ impl<'a> Intake<'a> {
         origin: Origin,
         envelope: Envelope,
         inspection: Option<Inspection<'a>>,
+        passage: Option<Passage>,
     ) -> Result<Self, Refused> {
+        let is_strangers = matches!(origin, Origin::Client(_));
+        let is_seen = inspection.is_some() || passage.is_some();
         let full_name = match &origin {
             Origin::Local(account) => account.full_name.clone(),
             _ => None,
@@ -189,15 +203,17 @@ impl<'a> Intake<'a> {
             bad: Vec::new(),
             collapse: false,
             repeats: None,
-            stage: Stage::Header(HeaderReader::new(match inspection {
-                Some(_) => MAX_JUDGED,
-                None => MAX_HEADER,
+            stage: Stage::Header(HeaderReader::new(match is_strangers && is_seen {
+                true => MAX_JUDGED,
+                false => MAX_HEADER,
             })),
             inspection,
+            passage,
+            top: None,
             size: 0,
             message_id: String::new(),
         };
-        if matches!(intake.origin, Origin::Client(_)) && intake.inspection.is_none() {
+        if is_strangers && !is_seen {
             let mut draft = intake.begin()?;
             let trace = intake.trace(&draft.id);
             draft.write(&trace)?;
@@ -280,6 +296,9 @@ impl<'a> Intake<'a> {
         if let Some(repeats) = &mut self.repeats {
             repeats.feed(octets);
         }
+        if let Some(passage) = &mut self.passage {
+            passage.feed(octets).map_err(Refused::Judged)?;
+        }
         match &mut self.stage {
             Stage::Body(draft) => Ok(draft.write(octets)?),
             _ => Err(ended()),
@@ -301,28 +320,41 @@ impl<'a> Intake<'a> {
             self.keep_bad();
         }
         let mut draft = self.begin()?;
+        let mut room = 0;
         if let Some(inspection) = &mut self.inspection {
             inspection.header(&mut header);
             inspection.feed(&rest);
-            draft.leave_room(judge::ROOM);
-        } else {
+            room = judge::ROOM;
+        } else if !matches!(self.origin, Origin::Client(_)) {
             let id = format!("<{}@{}>", draft.id, self.context.config.hostname);
             self.complete(&mut header, &id)?;
         }
-        let mut text = self.trace(&draft.id);
-        if self.collapse && self.bad.is_empty() {
-            let trace = std::mem::take(&mut text);
-            let envelope = &self.envelope;
-            let mut repeats = Collapse::new(self.context, envelope, &mut header, trace, &mut draft);
-            repeats.feed(&rest);
-            self.repeats = Some(repeats);
-        }
-        header.write(&mut text);
-        text.extend_from_slice(&rest);
         let message_id = header
             .get("Message-ID")
             .map(|f| String::from_utf8_lossy(f.body()).trim().to_owned());
         self.message_id = message_id.unwrap_or_default();
+        let mut trace = self.trace(&draft.id);
+        if self.collapse && self.bad.is_empty() {
+            let first = std::mem::take(&mut trace);
+            let envelope = &self.envelope;
+            let mut repeats = Collapse::new(self.context, envelope, &mut header, first, &mut draft);
+            repeats.feed(&rest);
+            self.repeats = Some(repeats);
+        }
+        let mut text = trace.clone();
+        header.write(&mut text);
+        if let Some(passage) = &mut self.passage {
+            let shown = passage.header(&draft.id, &header);
+            let shown = shown.and_then(|()| passage.feed(&rest));
+            shown.map_err(Refused::Judged)?;
+            room += text.len() + milter::ROOM;
+            text.clear();
+            self.top = Some((trace, header));
+        }
+        if room > 0 {
+            draft.leave_room(room);
+        }
+        text.extend_from_slice(&rest);
         draft.write(&text)?;
         self.stage = Stage::Body(draft);
         Ok(())
@@ -503,9 +535,28 @@ impl<'a> Intake<'a> {
             Stage::Body(draft) => (draft, self.message_id),
             Stage::Header(_) | Stage::Ended => return Err(ended()),
         };
+        let (mut front, mut held, mut envelope) = (Vec::new(), None, None);
         if let Some(inspection) = self.inspection {
             let found = inspection.finish(&draft.id).map_err(Refused::Judged)?;
-            draft.put_in_front(found.as_bytes());
+            front = found.into_bytes();
+        }
+        if let (Some(passage), Some((trace, mut header))) = (self.passage, self.top) {
+            let mut readdressed = self.envelope.clone();
+            let most = self.context.config.limits.recipients;
+            let verdict = passage.finish(&draft.id, &mut header, &mut readdressed, most);
+            match verdict.map_err(Refused::Judged)? {
+                Verdict::Taken => {}
+                Verdict::Held(reason) => held = Some(reason),
+                Verdict::Discarded => return Err(Refused::Discarded(draft.id.clone())),
+            }
+            front.extend_from_slice(&trace);
+            header.write(&mut front);
+            envelope = Some(readdressed).filter(|e| *e != self.envelope);
+        }
+        let needs_room = !front.is_empty();
+        if needs_room && !draft.put_in_front(front, envelope) {
+            let sentence = "there is no room before the message for what is to stand there";
+            return Err(Refused::Other(Error::Internal(sentence.to_owned())));
         }
         let (claim, repeats) = match self.repeats {
             None => (draft.keep()?, Repeats::Unknown),
@@ -540,6 +591,7 @@ impl<'a> Intake<'a> {
             claim,
             bad,
             repeats,
+            held,
         })
     }
 }

@@ -42,6 +42,7 @@ pub mod judge;
 pub mod lanes;
 pub mod links;
 pub mod lmtp;
+pub mod milter;
 pub mod newaliases;
 pub mod parent;
 pub mod password;

@@ -4,6 +4,7 @@
 use super::direct::Straight;
 use super::intake::{Intake, Origin, Peer, Refused};
 use super::judge::Judge;
+use super::milter::Filters;
 use super::receive::Accept;
 use super::{Context, intake};
 use crate::events;
@@ -47,6 +48,8 @@ pub struct Sink<'a> {
     pub speaker: Speaker,
     /// Who judges what a stranger sends.
     pub judge: Option<&'a Judge<'a>>,
+    /// The filters that see what comes.
+    pub filters: Option<&'a Filters<'a>>,
     intake: Option<Intake<'a>>,
     /// The way past the spool.
     straight: Option<Straight<'a>>,
@@ -66,6 +69,7 @@ impl<'a> Sink<'a> {
             context,
             speaker,
             judge: None,
+            filters: None,
             intake: None,
             straight,
             leave,
@@ -105,6 +109,7 @@ impl<'a> Sink<'a> {
             Refused::Other(error) => error.to_string(),
             // It was told already, with more.
             Refused::Judged(reply) => return reply.clone(),
+            Refused::Discarded(_) => return replies::OK,
         };
         let sender = envelope.map_or(String::new(), |e| e.sender.to_string());
         events::rejected(&self.client(), &sender, &error);
@@ -124,7 +129,8 @@ impl Accept for Sink<'_> {
             }
             _ => None,
         };
-        let intake = Intake::new(self.context, origin, envelope.clone(), inspection);
+        let passage = self.filters.map(|filters| filters.take(transaction));
+        let intake = Intake::new(self.context, origin, envelope.clone(), inspection, passage);
         self.intake = Some(intake.map_err(|refused| self.refuse(&refused, Some(&envelope)))?);
         Ok(())
     }
@@ -148,8 +154,19 @@ impl Accept for Sink<'_> {
             Some(_) => intake.finish(),
             None => intake.commit(),
         };
-        let claim = taken.map_err(|refused| self.refuse(&refused, None))?.claim;
+        let accepted = match taken {
+            Err(Refused::Discarded(id)) => return Ok(id),
+            taken => taken.map_err(|refused| self.refuse(&refused, None))?,
+        };
+        let claim = accepted.claim;
         let id = claim.id.clone();
+        if let Some(reason) = accepted.held {
+            claim
+                .hold()
+                .map_err(|error| self.refuse(&error.into(), None))?;
+            events::held(&id, &format!("the filter {reason}"));
+            return Ok(id);
+        }
         match &mut self.straight {
             Some(straight) => {
                 let passed = straight.pass(claim, self.leave);

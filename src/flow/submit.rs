@@ -91,21 +91,12 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
 
 /// Passes the message on before this process ends; it goes into the spool only if that fails.
 fn straight(context: &Context, delivery: Delivery, accepted: Accepted) -> Result<()> {
-    let Accepted {
-        claim,
-        bad,
-        repeats,
-    } = accepted;
-    if !bad.is_empty() || matches!(repeats, Repeats::Waits) {
-        claim.store()?;
-        let accepted = Accepted {
-            claim,
-            bad,
-            repeats,
-        };
+    if !accepted.bad.is_empty() || matches!(accepted.repeats, Repeats::Waits) {
+        accepted.claim.store()?;
         after(context, delivery, accepted);
         return Ok(());
     }
+    let Accepted { claim, repeats, .. } = accepted;
     let resting = Resting::default();
     let passage = direct::Passage::new(context, &resting);
     let outgoing = passage.outgoing();
@@ -135,6 +126,7 @@ fn after(context: &Context, delivery: Delivery, accepted: Accepted) {
         claim,
         bad,
         repeats,
+        held: _,
     } = accepted;
     if matches!(repeats, Repeats::Waits) {
         // It is tried when it is due, by whoever looks after the queue then.
@@ -171,7 +163,7 @@ fn intake<'a>(context: &'a Context, call: &Invocation) -> Result<Intake<'a>> {
     let mut envelope = envelope(&caller, sender);
     envelope.ret = call.ret;
     envelope.envid = call.envid.as_deref().map(xtext::encode);
-    let mut intake = Intake::new(context, Origin::Local(caller), envelope, None)?;
+    let mut intake = Intake::new(context, Origin::Local(caller), envelope, None, None)?;
     intake.extract = call.extract;
     intake.notify = call.notify;
     intake.collapse = !context.config.submit.collapse.is_zero();

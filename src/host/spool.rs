@@ -160,6 +160,7 @@ impl Spool {
             meter: Meter::new(),
             gap: 0,
             front: Vec::new(),
+            head: None,
             room: BLOCK,
             file: None,
         }

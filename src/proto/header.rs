@@ -157,6 +157,30 @@ impl Header {
         self.fields.push(field);
     }
 
+    /// Puts a field where so many others stand before it, or behind all.
+    pub fn insert(&mut self, at: usize, field: Field) {
+        self.fields.insert(at.min(self.fields.len()), field);
+    }
+
+    /// Puts another field in the place of the nth of this name, from 1, or nothing; behind all others if it is not
+    /// there.
+    pub fn replace(&mut self, name: &[u8], number: usize, new: Option<Field>) {
+        let mut found = (0..)
+            .zip(&self.fields)
+            .filter(|(_, f)| f.name().eq_ignore_ascii_case(name));
+        let place = found.nth(number.saturating_sub(1)).map(|(at, _)| at);
+        match (place, new) {
+            (Some(at), Some(new)) => {
+                if let Some(old) = self.fields.get_mut(at) {
+                    *old = new;
+                }
+            }
+            (Some(at), None) => drop(self.fields.remove(at)),
+            (None, Some(new)) => self.append(new),
+            (None, None) => {}
+        }
+    }
+
     /// Removes every field of this name.
     pub fn strip(&mut self, name: &str) {
         self.fields.retain(|f| !f.is(name));

@@ -30,6 +30,7 @@ pub mod header_watch;
 pub mod idna;
 pub mod journal;
 pub mod letter;
+pub mod milter;
 pub mod mime;
 pub mod mx;
 pub mod names;

@@ -299,6 +299,20 @@ pub const ODD_NAME: Reply = reply(
 );
 /// A client is on lists of those from whom no mail is taken.
 pub const LISTED: Reply = reply(550, Enhanced(5, 7, 1), "your address is listed");
+/// A filter refuses a step, or the message, without words.
+pub const FILTER_REFUSED: Reply = reply(550, Enhanced(5, 7, 1), "a filter refuses this");
+/// A filter puts it off without words.
+pub const FILTER_LATER: Reply = reply(
+    451,
+    Enhanced(4, 7, 1),
+    "a filter wants you to try again later",
+);
+/// A filter does not answer as it should.
+pub const FILTER_DOWN: Reply = reply(
+    451,
+    Enhanced(4, 7, 1),
+    "a filter does not answer now; try again later",
+);
 /// A client is to come again (RFC 6647).
 pub const GREYLISTED: Reply = reply(
     451,

@@ -30,6 +30,8 @@ pub struct Draft {
     pub(super) gap: usize,
     /// What is to stand there.
     pub(super) front: Vec<u8>,
+    /// The text of another envelope.
+    pub(super) head: Option<String>,
     /// Octets that are held before they are written.
     pub(super) room: usize,
     /// Its file in tmp/ and the path of it, once there is one.
@@ -63,12 +65,19 @@ impl Draft {
         self.buffer.resize(self.buffer.len() + octets, b' ');
     }
 
-    /// Puts whole lines before the message. Returned is whether there is room for them.
-    pub fn put_in_front(&mut self, front: &[u8]) -> bool {
-        let fits = front.len() + envelope::MIN_ROOM <= self.gap;
+    /// Puts whole lines before the message, and another envelope in the place of the first, if there is another.
+    /// Returned is whether there is room for them; nothing has changed if not.
+    pub fn put_in_front(&mut self, front: Vec<u8>, envelope: Option<Envelope>) -> bool {
+        let head = envelope.as_ref().map(Envelope::to_text);
+        let length = head.as_ref().map_or(self.facts_at, String::len);
+        let fits = length + front.len() + envelope::MIN_ROOM <= self.facts_at + self.gap;
         if fits {
-            self.meter.put_in_front(front);
-            self.front = front.to_vec();
+            self.meter.put_in_front(&front);
+            self.front = front;
+            self.head = head;
+            if let Some(envelope) = envelope {
+                self.envelope = envelope;
+            }
         }
         fits
     }
@@ -108,17 +117,22 @@ impl Draft {
     pub fn keep(mut self) -> Result<Claim> {
         let facts = self.meter.facts();
         let mut lines = facts.line().into_bytes();
+        let mut lines_at = self.facts_at;
         if self.gap > 0 {
+            let head = self.head.take();
+            let length = head.as_ref().map_or(self.facts_at, String::len);
             // What is not needed of the room stands before the message line.
-            let unused = envelope::room(self.gap - self.front.len());
-            self.message_at = (self.facts_at + unused.len() + Facts::WIDTH + 1) as u64;
+            let unused = envelope::room(self.facts_at + self.gap - length - self.front.len());
+            self.message_at = (length + unused.len() + Facts::WIDTH + 1) as u64;
             lines = [unused.as_bytes(), &lines, b"\n", &self.front].concat();
+            if let Some(head) = head {
+                lines = [head.as_bytes(), &lines].concat();
+                lines_at = 0;
+            }
         }
         if self.file.is_none() {
             // The commonest case: one write, with the message line already filled in.
-            let place = self
-                .buffer
-                .get_mut(self.facts_at..self.facts_at + lines.len());
+            let place = self.buffer.get_mut(lines_at..lines_at + lines.len());
             if let Some(place) = place {
                 place.copy_from_slice(&lines);
             }
@@ -126,7 +140,7 @@ impl Draft {
             self.flush()?;
         }
         if let Some((file, tmp)) = &self.file {
-            let written = durable::write_at(file, &lines, self.facts_at as u64);
+            let written = durable::write_at(file, &lines, lines_at as u64);
             written.map_err(|e| cannot("write the queue file", tmp, &e))?;
         }
         let recipients = self.envelope.recipients.len();

@@ -1,0 +1,121 @@
+//! A filter that follows a script: what it says to each step is a row, and it keeps what it was shown.
+//!
+//! A step is its letter, or a letter and the beginning of its data. What it says are packets without their lengths.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What a filter wants, and what it says to steps.
+#[derive(Clone, Default)]
+pub struct Wants {
+    steps: u32,
+    rules: Vec<(Vec<u8>, Vec<Vec<u8>>)>,
+}
+
+impl Wants {
+    /// With these flags about steps.
+    pub fn steps(steps: u32) -> Self {
+        Self {
+            steps,
+            ..Self::default()
+        }
+    }
+
+    /// Says these to a step; a later row goes before an earlier one. Nothing at all: closes.
+    pub fn on(mut self, step: &[u8], says: &[&[u8]]) -> Self {
+        let says = says.iter().map(|s| s.to_vec()).collect();
+        self.rules.push((step.to_vec(), says));
+        self
+    }
+}
+
+/// A running filter.
+pub struct Milter {
+    /// Where it listens.
+    pub port: u16,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Milter {
+    /// On a port of its own.
+    pub fn start(wants: Wants) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let seen = Arc::<Mutex<Vec<String>>>::default();
+        let all = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (wants, all) = (wants.clone(), Arc::clone(&all));
+                // It ends with its connection.
+                std::thread::spawn(move || {
+                    let limit = Some(Duration::from_secs(30));
+                    stream.set_read_timeout(limit).unwrap();
+                    let _ = talk(stream, &wants, &all);
+                });
+            }
+        });
+        Self { port, seen }
+    }
+
+    /// The lines for a configuration.
+    pub fn keys(&self) -> String {
+        format!("socket = \"127.0.0.1:{}\"", self.port)
+    }
+
+    /// All packets, each as its letter and data with `|` for NUL, one after the other.
+    pub fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Those of a letter.
+    pub fn steps(&self, letter: char) -> Vec<String> {
+        let seen = self.seen().into_iter();
+        seen.filter(|s| s.starts_with(letter)).collect()
+    }
+}
+
+fn talk(mut stream: TcpStream, wants: &Wants, seen: &Mutex<Vec<String>>) -> io::Result<()> {
+    loop {
+        let mut length = [0; 4];
+        stream.read_exact(&mut length)?;
+        let mut packet = vec![0; u32::from_be_bytes(length) as usize];
+        stream.read_exact(&mut packet)?;
+        let shown = String::from_utf8_lossy(&packet).replace('\0', "|");
+        seen.lock().unwrap().push(shown);
+        let letter = packet[0];
+        let flag = match letter {
+            b'C' => 0x1000,
+            b'H' => 0x2000,
+            b'M' => 0x4000,
+            b'R' => 0x8000,
+            b'T' => 0x1_0000,
+            b'L' => 0x80,
+            b'N' => 0x4_0000,
+            b'B' => 0x8_0000,
+            _ => 0,
+        };
+        let rule = wants
+            .rules
+            .iter()
+            .rev()
+            .find(|(s, _)| packet.starts_with(s));
+        let says: Vec<Vec<u8>> = match (letter, rule) {
+            (b'Q', _) => return Ok(()),
+            (_, Some((_, says))) if says.is_empty() => return Ok(()),
+            (b'O', None) => {
+                let numbers = [6, 0, wants.steps].map(u32::to_be_bytes);
+                vec![[b"O", numbers.as_flattened()].concat()]
+            }
+            (b'D' | b'A', _) => continue,
+            _ if flag != 0 && wants.steps & flag != 0 => continue,
+            (_, Some((_, says))) => says.clone(),
+            (_, None) => vec![b"c".to_vec()],
+        };
+        for packet in says {
+            stream.write_all(&u32::try_from(packet.len()).unwrap().to_be_bytes())?;
+            stream.write_all(&packet)?;
+        }
+    }
+}
