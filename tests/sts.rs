@@ -368,3 +368,73 @@ fn without_mta_sts_nothing_is_asked() {
     );
     assert!(!dns.asked().iter().any(|q| q.starts_with("TXT")));
 }
+
+/// RFC 8689 4.1: a sender who asks for it gets his mail through in spite of a policy; what this system demands itself
+/// still holds.
+#[test]
+fn mail_may_ask_for_no_proof() {
+    let authority = Authority::new();
+    let certificate = authority.certify(&["mail.example.net", "mta-sts.example.net"]);
+    let foreign = Authority::new().certify(&["mail.example.net"]);
+    let not_named = "does not name this server";
+    let rows = [
+        (
+            "TLS-Required: No\n",
+            "*.example.org",
+            Ok("TLSv1.3 unverified"),
+        ),
+        (
+            "tls-required:  no \n",
+            "mail.example.net",
+            Ok("TLSv1.3 unverified"),
+        ),
+        ("", "*.example.org", Err(not_named)),
+        ("TLS-Required: Yes\n", "*.example.org", Err(not_named)),
+        (
+            "X: y\n\nTLS-Required: No\n",
+            "*.example.org",
+            Err(not_named),
+        ),
+    ];
+    for (field, mx, expected) in rows {
+        let remotes = Remote::several(&[Script::new().starttls(foreign.clone())]);
+        let dns = Dns::start(&zone(RECORD));
+        let web = Web::start(&certificate, &policy("enforce", mx));
+        let system = system("optional", &dns, &remotes[0], &web, &authority);
+        system.accept(&["-odq", "x@example.net"], format!("{field}{MESSAGE}"));
+        system.accept(&["-q"], "");
+        match expected {
+            Ok(how) => {
+                assert_eq!(remotes[0].received().len(), 1, "{field}{}", system.log());
+                assert!(
+                    system.log().contains(&format!("tls=\"{how}\"")),
+                    "{}",
+                    system.log()
+                );
+            }
+            Err(why) => {
+                let last = system.queued().journal.last().unwrap().clone();
+                assert!(last.contains(why), "{field}: {last}");
+            }
+        }
+    }
+    // No TLS at all: not where [remote] asks for it.
+    for (tls, arrives) in [("opportunistic", true), ("require", false)] {
+        let remotes = Remote::several(&[Script::new()]);
+        let dns = Dns::start(&zone(RECORD));
+        let web = Web::start(&certificate, &policy("enforce", "mail.example.net"));
+        let system = system("optional-clear", &dns, &remotes[0], &web, &authority)
+            .with("remote", &format!("tls = \"{tls}\""));
+        system.accept(
+            &["-odq", "x@example.net"],
+            format!("TLS-Required: No\n{MESSAGE}"),
+        );
+        system.accept(&["-q"], "");
+        assert_eq!(
+            !remotes[0].received().is_empty(),
+            arrives,
+            "{}",
+            system.log()
+        );
+    }
+}

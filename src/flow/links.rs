@@ -158,11 +158,7 @@ impl<'a> Shared<'a> {
                 lmtp: false,
                 addresses: host.map(|host| host.addresses.clone()),
                 bind: &self.context.config.remote.bind,
-                tls: match protection {
-                    Protection::Opportunistic => Tls::Opportunistic,
-                    Protection::Require => Tls::Starttls,
-                    Protection::None => Tls::None,
-                },
+                tls: protection_of(protection),
                 // Nobody has told us whose certificate it should be.
                 verify: false,
                 ca_file: None,
@@ -265,6 +261,14 @@ impl<'a> Shared<'a> {
     }
 }
 
+fn protection_of(protection: Protection) -> Tls {
+    match protection {
+        Protection::Opportunistic => Tls::Opportunistic,
+        Protection::Require => Tls::Starttls,
+        Protection::None => Tls::None,
+    }
+}
+
 /// Which server a connection leads to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
@@ -301,6 +305,15 @@ impl Station<'_> {
         words.or_else(|| self.listed.as_ref().map(|_| nothing.to_owned()))
     }
 
+    /// For mail with `TLS-Required: No`: what the recipient's domain demands is passed over, what this system's
+    /// configuration says is not.
+    fn ask_for_nothing(&mut self) {
+        if let Place::Host(_, _, protection, proof) = &mut self.place {
+            (*proof, self.target.proof) = (Proof::Nothing, Proof::Nothing);
+            self.target.tls = protection_of(*protection);
+        }
+    }
+
     /// For mail with REQUIRETLS (RFC 8689 4.2.1): a server that has nothing to prove has to show a good certificate of
     /// its name. One that the configuration names is reached as it says.
     fn prove_its_name(&mut self) {
@@ -313,6 +326,12 @@ impl Station<'_> {
             target.tls = Tls::Starttls;
         }
     }
+}
+
+/// Whether a message says that its sender wants it delivered rather than kept back for a certificate (RFC 8689 4.1).
+fn is_tls_optional(header: &Header) -> bool {
+    let field = header.get("TLS-Required");
+    field.is_some_and(|f| f.body().trim_ascii().eq_ignore_ascii_case(b"no"))
 }
 
 /// One of the connections that may be made to a host at once.
@@ -435,10 +454,17 @@ impl<'a> Links<'a> {
         claim: &Claim,
         left: &[usize],
     ) -> Result<Outcomes, Damaged> {
-        if let Err(outcome) = self.shared.demand(&mut station) {
+        let requiretls = claim.envelope().requiretls;
+        let demanded = self.shared.demand(&mut station);
+        if (demanded.is_err() || station.target.proof != Proof::Nothing)
+            && !requiretls
+            && text::header(claim).is_ok_and(|header| is_tls_optional(&header))
+        {
+            station.ask_for_nothing();
+        } else if let Err(outcome) = demanded {
             return Ok(all(left, &outcome));
         }
-        if claim.envelope().requiretls {
+        if requiretls {
             station.prove_its_name();
         }
         let (place, from, lmtp) = (station.place.clone(), station.from, station.target.lmtp);
