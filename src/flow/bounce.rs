@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::settle::policy;
-use super::{Context, text};
+use super::{Context, notices, text};
 use crate::error::{Error, Result};
 use crate::host::spool::{Claim, Draft};
 use crate::host::{clock, words};
@@ -82,6 +82,12 @@ pub fn report(
         eight_bit: claim.facts.eight_bit,
         retry_until: (action == Action::Delayed)
             .then(|| retry_until(&policy(context), envelope.received_at)),
+        others_wait: action == Action::Failed
+            && about.iter().any(|(i, o)| {
+                let recipient = recipients.get(*i);
+                recipient.is_some_and(|r| !notices::is_asked_for(&envelope, r))
+                    && notices::is_of_all(context, o)
+            }),
         random: clock::random(),
     };
     draft.write(&report.head())?;

@@ -44,6 +44,7 @@ pub mod links;
 pub mod lmtp;
 pub mod milter;
 pub mod newaliases;
+pub mod notices;
 pub mod parent;
 pub mod password;
 pub mod policies;

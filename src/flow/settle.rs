@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::expand::Replaced;
+use super::notices::{self, Cause};
 use super::{Context, Outcomes, bounce};
 use crate::error::Error;
 use crate::events;
@@ -21,7 +22,7 @@ use crate::host::spool::Claim;
 use crate::proto::address::{Mailbox, ReversePath};
 use crate::proto::dsn::{Action, wants};
 use crate::proto::envelope::Envelope;
-use crate::proto::journal::Entry;
+use crate::proto::journal::{Entry, Progress};
 use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
 use crate::proto::retry::{self, Next, Policy};
@@ -56,6 +57,7 @@ pub fn settle(
         reports: Vec::new(),
     };
     settlement.give_up();
+    let is_to_be_kept = settlement.restrain();
     for (index, outcome) in &settlement.outcomes {
         if let Some(recipient) = settlement.envelope.recipients.get(*index) {
             events::attempt(
@@ -70,7 +72,12 @@ pub fn settle(
     if settlement.report_failures() {
         settlement.report_successes(replaced);
         settlement.write_down();
-        settlement.warn();
+        if is_to_be_kept {
+            settlement
+                .put_aside("refused to the end, for a reason that was reported of other mail");
+        } else {
+            settlement.warn();
+        }
     }
     settlement.reports
 }
@@ -105,22 +112,17 @@ struct Settlement<'a> {
 impl Settlement<'_> {
     /// A deferral that has no next attempt is a failure, with the last answer in its words.
     fn give_up(&mut self) {
-        let (policy, progress) = (policy(self.context), self.claim.progress());
-        for (index, outcome) in &mut self.outcomes {
-            let attempts = progress
-                .standings
-                .get(*index)
-                .map_or(0, |s| s.attempts)
-                .saturating_add(1);
-            let next = retry::next_attempt(
-                &policy,
-                self.envelope.received_at,
-                attempts,
-                self.now,
-                false,
-                0,
-            );
-            if outcome.verdict == Verdict::Deferred && next == Next::GiveUp {
+        let progress = self.claim.progress();
+        let last: Vec<Option<u32>> = self
+            .outcomes
+            .iter()
+            .map(|(index, _)| self.last_attempt(&progress, *index))
+            .collect();
+        for ((_, outcome), last) in self.outcomes.iter_mut().zip(last) {
+            let Some(attempts) = last else {
+                continue;
+            };
+            if outcome.verdict == Verdict::Deferred {
                 let hours = self.now.saturating_sub(self.envelope.received_at) / 3600;
                 let text = format!(
                     "given up after {attempts} attempts in {hours} hours; the last one: {}",
@@ -135,6 +137,55 @@ impl Settlement<'_> {
                 );
             }
         }
+    }
+
+    /// The number of this attempt, if the schedule has no other after it.
+    fn last_attempt(&self, progress: &Progress, index: usize) -> Option<u32> {
+        let before = progress.standings.get(index).map_or(0, |s| s.attempts);
+        let attempts = before.saturating_add(1);
+        let received_at = self.envelope.received_at;
+        let policy = policy(self.context);
+        let next = retry::next_attempt(&policy, received_at, attempts, self.now, false, 0);
+        (next == Next::GiveUp).then_some(attempts)
+    }
+
+    /// What a smarthost refuses for a reason that its sender was told today is not told again: it is refused for now.
+    /// Returned is whether the time of such a message is over: it is set aside then.
+    fn restrain(&mut self) -> bool {
+        let was_told = |(index, outcome): &(usize, Outcome)| {
+            outcome.verdict == Verdict::Failed
+                && notices::is_of_all(self.context, outcome)
+                && self
+                    .cause(*index, outcome)
+                    .is_some_and(|c| c.was_told(self.context, self.now))
+        };
+        let told: Vec<bool> = self.outcomes.iter().map(was_told).collect();
+        for ((_, outcome), _) in self
+            .outcomes
+            .iter_mut()
+            .zip(&told)
+            .filter(|(_, told)| **told)
+        {
+            let Enhanced(_, subject, detail) = outcome.enhanced;
+            let enhanced = Enhanced(4, subject, detail);
+            let (code, host, text) = (outcome.code, &outcome.host, &outcome.text);
+            *outcome = Outcome::new(Verdict::Deferred, code, enhanced, host, text);
+        }
+        let progress = self.claim.progress();
+        let mut told = self.outcomes.iter().zip(&told).filter(|(_, told)| **told);
+        told.any(|((index, _), _)| self.last_attempt(&progress, *index).is_some())
+    }
+
+    /// Why something is told to the sender, if that is told once a day.
+    fn cause(&self, index: usize, outcome: &Outcome) -> Option<Cause> {
+        let recipient = self.envelope.recipients.get(index)?;
+        if notices::is_asked_for(&self.envelope, recipient) {
+            return None;
+        }
+        let sender = self.envelope.sender_for(recipient);
+        let is_one = notices::is_of_a_smarthost(self.context, outcome);
+        let to = sender.mailbox().filter(|_| is_one)?;
+        Some(Cause::new(to, outcome))
     }
 
     /// The outcomes of a kind.
@@ -187,7 +238,12 @@ impl Settlement<'_> {
                     }
                 }
             };
-            if let Err(error) = self.report(&to, Action::Failed, about) {
+            let causes = self.causes(&about);
+            let told = self.report(&to, Action::Failed, about);
+            if told.is_ok() {
+                causes.iter().for_each(|c| c.tell(self.context, self.now));
+            }
+            if let Err(error) = told {
                 events::trouble(
                     &self.claim.id,
                     &format!("the report of failure could not be queued: {error}"),
@@ -254,11 +310,21 @@ impl Settlement<'_> {
             }
         }
         self.write_down();
+        self.put_aside(&why);
+        false
+    }
+
+    fn put_aside(&self, why: &str) {
         match self.claim.hold() {
             Ok(()) => events::held(&self.claim.id, &why),
             Err(error) => events::trouble(&self.claim.id, &error),
         }
-        false
+    }
+
+    /// Those of some outcomes that are told once a day.
+    fn causes(&self, about: &Outcomes) -> Vec<Cause> {
+        let cause = |(index, outcome): &(usize, Outcome)| self.cause(*index, outcome);
+        about.iter().filter_map(cause).collect()
     }
 
     /// A success that its sender wants to hear of, and that no other server will report (RFC 3461 5.2).
@@ -359,7 +425,16 @@ impl Settlement<'_> {
             let ReversePath::Mailbox(sender) = sender else {
                 continue;
             };
-            let told = self.report(&sender, Action::Delayed, about);
+            let mut news = self.causes(&about);
+            let all = news.len() == about.len();
+            news.retain(|cause| !cause.was_told(self.context, self.now));
+            let told = match all && news.is_empty() {
+                true => Ok(()),
+                false => self.report(&sender, Action::Delayed, about),
+            };
+            if told.is_ok() {
+                news.iter().for_each(|c| c.tell(self.context, self.now));
+            }
             if let Err(error) =
                 told.and_then(|()| self.claim.record(self.now, &[Entry::Warned]).map(drop))
             {

@@ -96,6 +96,8 @@ pub struct Report<'a> {
     pub eight_bit: bool,
     /// For a delay: until when it will be tried (seconds since 1970).
     pub retry_until: Option<i64>,
+    /// For a failure: others that fail for the same reason wait, and are not reported for a day.
+    pub others_wait: bool,
     /// A random number nobody knows beforehand: what the message holds cannot look like the report's boundary.
     pub random: u64,
 }
@@ -233,6 +235,11 @@ impl Report<'_> {
             );
             text.push_str("\r\n");
             wrap(&mut text, "  ", &more);
+        }
+        if self.others_wait {
+            let others = "Other messages that are refused for the same reason wait, and are not reported for a day: mailq lists them.";
+            text.push_str("\r\n");
+            wrap(&mut text, "", others);
         }
         if matches!(self.action, Action::Failed) {
             let help = format!(

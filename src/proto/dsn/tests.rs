@@ -113,6 +113,7 @@ fn report<'a>(
         returned: Returned::Headers,
         eight_bit: false,
         retry_until: Some(NOW + 86_400),
+        others_wait: false,
         random: 0xfeed,
     }
 }
