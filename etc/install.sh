@@ -125,7 +125,9 @@ install_all() {
         put 0640 "$HERE/minimta.toml" "$CONFDIR/minimta.toml"
         made=1
     fi
-    [ "$CONFDIR" = $BUILT_IN ] || say "minimta reads $BUILT_IN/minimta.toml: call it with -C $CONFDIR/minimta.toml"
+    if [ "$CONFDIR" != $BUILT_IN ] && ! grep -qF "$CONFDIR/minimta.toml" "$program"; then
+        say "this program does not look for $CONFDIR/minimta.toml: build one that does (make all SYSCONFDIR=$SYSCONFDIR), or call it with -C"
+    fi
     if [ ! -e "$DESTDIR$SYSCONFDIR/cron.d/minimta" ] && { [ -n "$DESTDIR" ] || [ -d "$SYSCONFDIR/cron.d" ]; }; then
         put 0644 "$HERE/cron/minimta" "$SYSCONFDIR/cron.d/minimta"
     fi

@@ -36,8 +36,11 @@ mod value;
 mod warnings;
 mod way;
 
-/// The file that is read when none is named.
-pub const DEFAULT_FILE: &str = "/etc/minimta/minimta.toml";
+/// The file that is read when none is named; `make SYSCONFDIR=...` builds another place in.
+pub const DEFAULT_FILE: &str = match option_env!("MINIMTA_CONFIG_FILE") {
+    Some(file) => file,
+    None => "/etc/minimta/minimta.toml",
+};
 
 /// In builds with debug assertions tests may say `MINIMTA_CONFIG`: a program with a group of its own is called without
 /// -C, which gives it up. A release build reads nothing from the environment.

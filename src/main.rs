@@ -77,7 +77,8 @@ fn run(program: &str) -> Result<ExitCode> {
     }
     match &call.mode {
         Mode::Help => {
-            say(cli::HELP);
+            let file = config::DEFAULT_FILE;
+            say(&format!("{}Configuration: {file}\n", cli::HELP));
             return Ok(ExitCode::SUCCESS);
         }
         Mode::Version => {

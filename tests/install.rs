@@ -142,7 +142,14 @@ fn other_places_are_kept_together() {
     ];
     assert_eq!(
         tree.make("install", &places),
-        "minimta reads /etc/minimta/minimta.toml: call it with -C /opt/etc/minimta/minimta.toml\n"
+        "this program does not look for /opt/etc/minimta/minimta.toml: build one that does (make all SYSCONFDIR=/opt/etc), or call it with -C\n"
+    );
+    // One that was built for it.
+    fs::write(tree.0.join("program"), "\0/opt/etc/minimta/minimta.toml\0").unwrap();
+    let said = tree.make("install", &places);
+    assert_eq!(
+        said,
+        "/opt/etc/minimta/minimta.toml is there already and stays\n"
     );
     let listing = tree.listing();
     for line in [
