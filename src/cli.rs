@@ -639,14 +639,13 @@ minimta, a small and complete mail transfer agent
   mailq [--json]          list the queue
   minimta --status [--json|--prometheus]  counts of the day, and what waits
   minimta --show ID | --remove ID...|ALL | --hold ID... | --release ID...
-  minimta --check         look over the configuration and the system
+  minimta --check [ADDRESS]  look over the configuration and the system
   minimta --test ADDRESS  go the way to an address, send nothing
   minimta --import [FILE] make minimta.toml of dma, msmtp, ssmtp, nullmailer
   minimta --dkim-key DOMAIN | --password [--scram] [NAME]  make keys and logins
       -C FILE  another configuration          -v   say what is done
       --help   --version   other letters of sendmail are accepted
 Manual: minimta(8), minimta.toml(5), minimta-queue(5)
-Configuration: /etc/minimta/minimta.toml
 ";
 
 /// Prints to standard output. A reader who has gone away is no error of ours.

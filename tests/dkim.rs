@@ -222,26 +222,26 @@ fn check_tells_what_others_will_think() {
             "_dmarc.example.org TXT v=DMARC1; p=reject\nexample.org TXT v=spf1 ip4:192.0.2.7 -all\n\
              pi.test.example A 192.0.2.7\n7.2.0.192.in-addr.arpa PTR pi.test.example",
             [
-                "ok       dmarc example.org: our signatures answer for its mail (p=reject)",
-                "ok       address 192.0.2.7: is called pi.test.example",
-                "ok       spf example.org: lets 192.0.2.7 send (example.org: ip4:192.0.2.7)",
+                "ok       DMARC of example.org: our signatures answer for its mail (p=reject)",
+                "ok       reverse name of 192.0.2.7: pi.test.example",
+                "ok       SPF of example.org: lets 192.0.2.7 send (example.org: ip4:192.0.2.7)",
             ],
         ),
         (
             "pi.test.example A 192.0.2.7\nexample.org MX 1 pi.test.example",
             [
-                "warning  dmarc example.org: it has no record",
-                "warning  address 192.0.2.7: is not called pi.test.example in DNS",
-                "warning  spf example.org: it has no record; publish the TXT record example.org",
+                "warning  DMARC of example.org: it has no record",
+                "warning  reverse name of 192.0.2.7: it is not pi.test.example",
+                "warning  SPF of example.org: it has no record; publish the TXT record example.org",
             ],
         ),
         (
             "pi.test.example A 192.0.2.7\nexample.org TXT v=spf1 -all\n_dmarc.example.org ! SERVFAIL\n\
              7.2.0.192.in-addr.arpa ! SERVFAIL",
             [
-                "warning  dmarc example.org: its record cannot be looked up",
-                "warning  address 192.0.2.7: its name cannot be looked up",
-                "error    spf example.org: does not let 192.0.2.7 send: example.org: -all",
+                "warning  DMARC of example.org: its record cannot be looked up",
+                "warning  reverse name of 192.0.2.7: its name cannot be looked up",
+                "error    SPF of example.org: does not let 192.0.2.7 send: example.org: -all",
             ],
         ),
     ];
@@ -258,5 +258,10 @@ fn check_tells_what_others_will_think() {
         for line in expected {
             assert!(said.lines().any(|l| l.starts_with(line)), "{line}: {said}");
         }
+        let told = said
+            .lines()
+            .filter(|l| l.contains("reverse name of "))
+            .count();
+        assert_eq!(told, 1, "once: {said}");
     }
 }

@@ -19,6 +19,7 @@ use crate::proto::route::Via;
 mod causes;
 mod guests;
 mod mailboxes;
+mod outward;
 mod trust;
 
 /// How bad a finding is.
@@ -59,10 +60,11 @@ pub fn run(context: &Context, call: &Invocation) -> Result<ExitCode> {
     causes::program(context, &mut findings);
     servant(context, &mut findings);
     spool(context, &mut findings);
+    causes::idle_queue(context, clock::now(), &mut findings);
     mailboxes::look(context, &mut findings);
     aliases(context, &mut findings);
     smarthosts(context, &mut findings);
-    direct(context, &mut findings);
+    direct(context, &call.arguments, &mut findings);
     causes::ports(context, &mut findings);
     guests::look(context, &mut findings);
     trust::look(context, &mut findings);
@@ -291,7 +293,7 @@ fn smarthosts(context: &Context, findings: &mut Vec<Finding>) {
 }
 
 /// What mail needs that goes straight to the servers of its recipients.
-fn direct(context: &Context, findings: &mut Vec<Finding>) {
+fn direct(context: &Context, named: &[String], findings: &mut Vec<Finding>) {
     let config = &context.config;
     let by_route = config.routes.iter().any(|route| route.via == Via::Mx);
     if !config.smarthosts.is_empty() && !by_route {
@@ -307,12 +309,7 @@ fn direct(context: &Context, findings: &mut Vec<Finding>) {
             return add(findings, Grade::Error, "name servers", text);
         }
     }
-    // Whether the port is open outward shows at somebody's server only, and which one is not ours to choose.
-    let text = format!(
-        "many networks close port {} outward: minimta --test ADDRESS tries the mail server of an address, and sends nothing",
-        config.remote.port
-    );
-    add(findings, Grade::Ok, "direct delivery", text);
+    outward::look(context, named, findings);
     causes::repute(context, &dns, findings);
 }
 

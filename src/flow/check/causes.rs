@@ -6,13 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 
 use super::{Finding, Grade, add};
-use crate::config::{Endpoint, Smarthost};
+use crate::config::{Endpoint, Smarthost, Tls};
 use crate::flow::probe::leaving;
 use crate::flow::send::Connection;
 use crate::flow::{Context, parent};
 use crate::host::dns::Dns;
-use crate::host::{accounts, presence, privilege, words};
-use crate::proto::address::Mailbox;
+use crate::host::spool::Folder;
+use crate::host::{accounts, presence, privilege, tls, words};
+use crate::proto::address::{Domain, Mailbox};
 use crate::proto::mx::NoAnswer;
 
 /// The program itself: only with the group of the queue can others than root hand in mail.
@@ -38,6 +39,29 @@ pub fn program(context: &Context, findings: &mut Vec<Finding>) {
         add(findings, Grade::Warning, thing, text);
     } else {
         add(findings, Grade::Ok, thing, "all users can hand in mail");
+    }
+}
+
+/// Mail that has been due for longer than any of the shipped timers lets it be: nobody runs the queue.
+pub fn idle_queue(context: &Context, now: i64, findings: &mut Vec<Finding>) {
+    /// In seconds. The shipped ones come every five minutes.
+    const LATE: i64 = 3600;
+    let scan = |folder| context.spool.scan(folder).unwrap_or_default();
+    let untried = scan(Folder::New).into_iter().filter(|item| {
+        let seen = context.spool.look(item);
+        seen.is_some_and(|(parsed, _)| now - parsed.envelope.received_at > LATE)
+    });
+    let late = scan(Folder::Cur)
+        .into_iter()
+        .filter(|item| now - item.due > LATE);
+    let n = untried.count() + late.count();
+    if n > 0 {
+        let (plural, are) = if n == 1 { ("", "is") } else { ("s", "are") };
+        let text = format!(
+            "{n} message{plural} {are} due for more than an hour, and nobody has tried: nothing runs the queue; enable minimta-queue.timer \
+             or minimta.service, or have cron call minimta -q --due every five minutes"
+        );
+        add(findings, Grade::Error, "queue", text);
     }
 }
 
@@ -68,7 +92,7 @@ pub fn ports(context: &Context, findings: &mut Vec<Finding>) {
     }
 }
 
-/// The authorities that a smarthost's certificate is checked by, where the configuration names them.
+/// The authorities that a smarthost's certificate is checked by: those that the configuration names, or the system's.
 pub fn authorities(smarthost: &Smarthost, findings: &mut Vec<Finding>) {
     if let Some(file) = &smarthost.ca_file
         && let Err(e) = std::fs::File::open(file)
@@ -78,12 +102,15 @@ pub fn authorities(smarthost: &Smarthost, findings: &mut Vec<Finding>) {
             words(&e),
             smarthost.host
         );
-        add(
-            findings,
-            Grade::Error,
-            format!("ca_file {}", file.display()),
-            text,
-        );
+        let thing = format!("ca_file {}", file.display());
+        return add(findings, Grade::Error, thing, text);
+    }
+    let is_checked = smarthost.verify
+        && smarthost.fingerprint.is_none()
+        && smarthost.ca_file.is_none()
+        && matches!(smarthost.tls, Tls::Implicit | Tls::Starttls);
+    if is_checked && let Err(sentence) = tls::has_system_roots() {
+        add(findings, Grade::Error, "certificate authorities", sentence);
     }
 }
 
@@ -121,12 +148,21 @@ pub fn sender(
 /// What servers look up before they take mail straight from here.
 pub fn repute(context: &Context, dns: &Dns, findings: &mut Vec<Finding>) {
     let own = Mailbox::new(accounts::caller().name, context.config.hostname.clone()).ok();
-    if let Some(sender) = leaving(context, None, own.as_ref()) {
+    let config = &context.config;
+    // For domains whose keys are here, trust.rs looks closer, and at the addresses as others see them.
+    let looked_at = |domain: &Domain| {
+        config.smarthosts.is_empty() && config.dkim.iter().any(|dkim| dkim.domain == *domain)
+    };
+    if let Some(sender) = leaving(context, None, own.as_ref())
+        && !looked_at(sender.domain())
+    {
         let domain = sender.domain().to_string();
         let (grade, text) = spf(&domain, dns.txt(&domain));
         add(findings, grade, format!("SPF of {domain}"), text);
     }
-    if let Some(address) = outward() {
+    if (config.dkim.is_empty() || !config.smarthosts.is_empty())
+        && let Some(address) = outward()
+    {
         let (grade, text) = reverse(dns.pointer(address));
         add(findings, grade, format!("reverse name of {address}"), text);
     }

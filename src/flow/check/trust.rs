@@ -28,7 +28,7 @@ pub fn look(context: &Context, findings: &mut Vec<Finding>) {
     domains.dedup();
     for domain in domains {
         let (grade, text) = policy(&dns, domain);
-        add(findings, grade, format!("dmarc {domain}"), text);
+        add(findings, grade, format!("DMARC of {domain}"), text);
         // Through a smarthost, its address is what counts, and its owner's business.
         if context.config.smarthosts.is_empty() {
             addresses(&dns, &context.config.hostname, domain, findings);
@@ -75,9 +75,7 @@ fn addresses(dns: &Dns, host: &Domain, domain: &Domain, findings: &mut Vec<Findi
     let of = [true, false].map(|v6| names.addresses(name, v6).unwrap_or_default());
     for address in of.into_iter().flatten().take(MAX_ADDRESSES) {
         let (grade, text) = match confirmed(&mut names, address) {
-            Ok(found) if found.iter().any(|n| n == name) => {
-                (Grade::Ok, format!("is called {name}"))
-            }
+            Ok(found) if found.iter().any(|n| n == name) => (Grade::Ok, name.to_owned()),
             Err(NoAnswer::Temporary(why)) => (
                 Grade::Warning,
                 format!("its name cannot be looked up: {why}"),
@@ -85,11 +83,11 @@ fn addresses(dns: &Dns, host: &Domain, domain: &Domain, findings: &mut Vec<Findi
             _ => (
                 Grade::Warning,
                 format!(
-                    "is not called {name} in DNS, and others may refuse its mail; ask its provider for that reverse name"
+                    "it is not {name}, and others may refuse mail from there; who gives the address can set it"
                 ),
             ),
         };
-        add(findings, grade, format!("address {address}"), text);
+        add(findings, grade, format!("reverse name of {address}"), text);
         let client = spf::Client {
             address,
             helo: name,
@@ -118,7 +116,7 @@ fn addresses(dns: &Dns, host: &Domain, domain: &Domain, findings: &mut Vec<Findi
                 format!("does not clearly let {address} send: {}", answer.why),
             ),
         };
-        add(findings, grade, format!("spf {domain}"), text);
+        add(findings, grade, format!("SPF of {domain}"), text);
     }
 }
 

@@ -129,6 +129,11 @@ fn client_config(trust: &Trust) -> Result<ClientConfig, String> {
     Ok(config)
 }
 
+/// Whether the system has a list of authorities. An error is a sentence with its remedy.
+pub fn has_system_roots() -> Result<(), String> {
+    system_roots().map(drop)
+}
+
 fn system_roots() -> Result<RootCertStore, String> {
     for path in SYSTEM_ROOTS {
         match roots(Path::new(path)) {
