@@ -13,13 +13,18 @@ MANDIR     = $(PREFIX)/share/man
 SYSCONFDIR = /etc
 DESTDIR    =
 
+# The program looks for its configuration where it will be installed.
+ifneq ($(SYSCONFDIR),/etc)
+export MINIMTA_CONFIG_FILE = $(SYSCONFDIR)/minimta/minimta.toml
+endif
+
 RELEASE = $(CARGO_TARGET_DIR)/release/minimta
 DEBUG   = $(CARGO_TARGET_DIR)/debug/minimta
 # What mandoc says of manuals that are not installed on this machine.
 UNLINTED = referenced manual not found\|outdated mandoc.db
 MANUALS = etc/man/minimta.8 etc/man/minimta.toml.5 etc/man/minimta-queue.5 etc/man/minimta-aliases.5
 
-.PHONY: test-small static cross cross-test all help demo test soak powercut faults flood small lint bench fuzz order interop size install uninstall deb packages-test clean
+.PHONY: test-small static cross cross-test container-test all help demo test soak powercut faults flood small lint bench fuzz order interop size install uninstall deb packages-test clean
 
 all: ## the program as it is installed: target/release/minimta
 	$(CARGO) build --release --locked
@@ -105,6 +110,9 @@ deb: all ## the Debian package: target/deb/minimta_VERSION_ARCH.deb
 
 packages-test: all ## the package in a fresh Debian (debootstrap, root): from dpkg -i to purge
 	tests/packages/run $(RELEASE) $(CARGO_TARGET_DIR)/packages
+
+container-test: ## what the container recipe makes, put together by hand and run (root)
+	tests/packages/container $(CARGO_TARGET_DIR)/container
 
 clean: ## remove what was built
 	$(CARGO) clean

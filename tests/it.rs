@@ -30,9 +30,11 @@ mod known;
 mod listen;
 mod milter;
 mod mx;
+mod notices;
 mod powercut;
 mod powerless;
 mod queue;
+mod readme;
 mod root;
 mod send;
 #[cfg(not(any(feature = "mx", feature = "server")))]

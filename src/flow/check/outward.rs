@@ -28,7 +28,7 @@ pub fn look(context: &Context, named: &[String], findings: &mut Vec<Finding>) {
     let addresses = if named.is_empty() { &root } else { named };
     let mut hops: Vec<Hop> = addresses
         .iter()
-        .flat_map(|address| goals(context, address))
+        .flat_map(|address| goals(context, None, address))
         .filter_map(|goal| Mailbox::qualify(&goal.address, &context.config.hostname).ok())
         .map(|address| hop(context, &address))
         .filter(|hop| matches!(hop, Hop::Mx(..)))
