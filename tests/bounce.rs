@@ -20,7 +20,7 @@ fn fail(system: &System, args: &[&str]) {
     }
 }
 
-/// RFC 3464, RFC 6522, RFC 3834: R173-R175.
+/// RFC 3464, RFC 6522, RFC 3834: L5, R173-R175.
 #[test]
 fn a_failure_is_reported_in_the_standard_form() {
     let remote = refusing();
@@ -172,7 +172,7 @@ fn only_what_was_asked_for_is_reported() {
 }
 
 /// RFC 3461 5.2.3, 5.2.2: success here is reported here; a server with DSN reports for itself, for one without
-/// it this end says "relayed".
+/// it this end says "relayed". (R151)
 #[test]
 fn success_is_reported_when_asked_for() {
     let me = me();
@@ -200,7 +200,7 @@ fn success_is_reported_when_asked_for() {
     }
 }
 
-/// R74, callers.md 7 tests 11 and 13: the null sender is never answered; what cannot be told to anybody is kept.
+/// L2, R74, callers.md 7 tests 11 and 13: the null sender is never answered; what cannot be told to anybody is kept.
 #[test]
 fn the_null_sender_is_never_answered() {
     let remote = refusing();

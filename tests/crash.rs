@@ -182,7 +182,7 @@ fn mbox_copies(system: &System, fault: &str) -> usize {
     text.match_indices(&whole).count()
 }
 
-/// H8, H10: a message for a server, one recipient refused, one deferred: after the crash everybody has what is
+/// H8, H10, L15: a message for a server, one recipient refused, one deferred: after the crash everybody has what is
 /// his, and the sender knows of the failure.
 #[test]
 fn a_queue_run_that_dies_loses_nothing() {

@@ -31,6 +31,7 @@ mod listen;
 mod milter;
 mod mx;
 mod notices;
+mod outward;
 mod powercut;
 mod powerless;
 mod queue;
