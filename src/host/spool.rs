@@ -341,7 +341,7 @@ impl Spool {
             ));
         }
         let length = meta.size();
-        let parsed = read_head(&file, length).map_err(trouble)?;
+        let (parsed, head) = read_head(&file, length).map_err(trouble)?;
         let Parsed {
             mut envelope,
             facts,
@@ -377,7 +377,7 @@ impl Spool {
         if length - journal_at > MAX_JOURNAL {
             return Err(Refusal::Bad("its journal is too long".to_owned()));
         }
-        let journal = read_at(&file, journal_at, length - journal_at).map_err(trouble)?;
+        let journal = rest(&file, head, journal_at, length - journal_at).map_err(trouble)?;
         let (progress, whole) = Progress::parse(&journal, &mut envelope.recipients);
         let end = journal_at + whole as u64;
         if end < length {
@@ -421,10 +421,11 @@ impl Spool {
             .open(self.path(item.folder, &item.id));
         let file = file.ok()?;
         let meta = file.metadata().ok().filter(fs::Metadata::is_file)?;
-        let mut parsed = read_head(&file, meta.size()).ok()?.ok()?;
+        let (parsed, head) = read_head(&file, meta.size()).ok()?;
+        let mut parsed = parsed.ok()?;
         let journal_at = message_at_end(&parsed)?;
         let length = meta.size().checked_sub(journal_at)?.min(MAX_JOURNAL);
-        let journal = read_at(&file, journal_at, length).ok()?;
+        let journal = rest(&file, head, journal_at, length).ok()?;
         let (progress, _) = Progress::parse(&journal, &mut parsed.envelope.recipients);
         Some((parsed, progress))
     }
@@ -625,8 +626,8 @@ fn message_at_end(parsed: &Parsed) -> Option<u64> {
     parsed.message_at.checked_add(parsed.facts.size)
 }
 
-/// The head of a file of this length; no call is spent to find its end.
-fn read_head(file: &File, length: u64) -> io::Result<Result<Parsed, Unreadable>> {
+/// The head of a file of this length, and what was read for it; no call is spent to find its end.
+fn read_head(file: &File, length: u64) -> io::Result<(Result<Parsed, Unreadable>, Vec<u8>)> {
     let mut most = 4096;
     loop {
         let head = read_at(file, 0, length.min(most))?;
@@ -634,8 +635,21 @@ fn read_head(file: &File, length: u64) -> io::Result<Result<Parsed, Unreadable>>
             Err(Unreadable::MoreNeeded) if head.len() as u64 == most && head.len() < MAX_HEAD => {
                 most *= 8
             }
-            parsed => return Ok(parsed),
+            parsed => return Ok((parsed, head)),
         }
+    }
+}
+
+/// So many octets of a file, from `at` on, of which `head` may have been read already.
+fn rest(file: &File, mut head: Vec<u8>, at: u64, length: u64) -> io::Result<Vec<u8>> {
+    match usize::try_from(at) {
+        Ok(start) if at.saturating_add(length) <= head.len() as u64 => {
+            // The start is not behind the end, which is in there.
+            head.drain(..start);
+            head.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+            Ok(head)
+        }
+        _ => read_at(file, at, length),
     }
 }
 
