@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use crate::harness::house::{ALICE, BOB, CLUB, House, SPOOL, processes};
 use crate::harness::system::{age, finish, names_in};
-use crate::harness::until;
+use crate::harness::{Remote, Script, until};
 
 const MESSAGE: &str = "Subject: for you alone\n\nthe secret of the message\n";
 
@@ -454,6 +454,57 @@ fn a_submission_wakes_the_daemon() {
             .contains(&format!("runs already, as process {}", daemon.id()))
     );
     assert_eq!(daemon.stop().code, 0);
+}
+
+/// The key of a signature is read by the worker, in its jail, with the rights of the user of the spool: one that only root
+/// may read is of no use to it, and mail waits until that is mended.
+#[test]
+fn the_worker_signs_with_a_key_that_its_group_may_read() {
+    let Some(house) = House::open("dkim") else {
+        return;
+    };
+    let remote = Remote::start(Script::new());
+    let key = house.path("dkim.pem");
+    let house = house.with(&format!(
+        "user = \"{SPOOL}\"\n[smarthost]\n{}\n[[dkim]]\ndomain = \"example.org\"\nkey = {:?}",
+        remote.smarthost(),
+        key.display().to_string(),
+    ));
+    let made = house.call("root", &["--dkim-key", "example.org"], "");
+    assert_eq!(made.code, 0, "{made:?}");
+    let group = house.group(SPOOL);
+    let about = fs::metadata(&key).unwrap();
+    let found = (about.uid(), about.gid(), about.mode() & 0o777);
+    assert_eq!(found, (0, group, 0o640));
+    // Its owner, group and mode, and whether the worker can sign.
+    let (root, spool) = (0, house.id(SPOOL).0);
+    let rows = [
+        (root, group, 0o640, true),
+        (root, root, 0o600, false),
+        (root, root, 0o640, false),
+        (spool, group, 0o600, true),
+    ];
+    let message = "From: me@example.org\nSubject: x\n\nhello\n";
+    for (owner, group, mode, signs) in rows {
+        std::os::unix::fs::chown(&key, Some(owner), Some(group)).unwrap();
+        fs::set_permissions(&key, PermissionsExt::from_mode(mode)).unwrap();
+        let (log, sent) = (house.log().len(), remote.received().len());
+        let words = ["-odq", "-f", "me@example.org", "you@example.net"];
+        house.submit("root", &words, message);
+        house.call("root", &["-q"], "");
+        let log = house.log().split_off(log);
+        assert!(log.contains("shut itself in"), "{log}");
+        let received = remote.received();
+        if signs {
+            let mail = received.last().unwrap().mail();
+            assert_eq!(mail.all("DKIM-Signature").len(), 1, "{}", mail.text());
+            assert!(house.names("cur").is_empty(), "{log}");
+        } else {
+            assert_eq!(received.len(), sent);
+            let said = "permission denied; it must belong to the group minimta runs as: chgrp ";
+            assert!(log.contains(said), "{log}");
+        }
+    }
 }
 
 #[test]

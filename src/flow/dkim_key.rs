@@ -8,7 +8,8 @@ use super::signing;
 use crate::cli::say;
 use crate::config::{Config, Dkim};
 use crate::error::{Error, Result};
-use crate::host::{durable, words};
+use crate::host::accounts::Account;
+use crate::host::{durable, estate, words};
 use crate::proto::address::Domain;
 use crate::proto::dkim::key::{Algorithm, SigningKey};
 
@@ -39,7 +40,7 @@ pub fn run(context: &Context, domain: &str) -> Result<()> {
     }
     let mut has_rsa = false;
     for dkim in &keys {
-        let key = read_or_make(&dkim.key)?;
+        let key = read_or_make(&dkim.key, context.servant.as_ref())?;
         has_rsa |= key.algorithm() == Algorithm::Rsa;
         text.push_str(&format!(
             "# in DNS, for {} ({}):\n\n",
@@ -84,14 +85,18 @@ fn advice(config: &Config, domain: &Domain) -> String {
     )
 }
 
-fn read_or_make(path: &Path) -> Result<SigningKey> {
+/// Who signs is not root: a new key is root's, and for the group of that user to read.
+fn read_or_make(path: &Path, servant: Option<&Account>) -> Result<SigningKey> {
     let shown = path.display();
     match durable::create(path, 0o640) {
         Ok(file) => {
             let cannot =
                 |why: &str| Error::CannotCreate(format!("cannot make the key {shown}: {why}"));
             let pem = SigningKey::generate().ok_or_else(|| cannot("there is no randomness"))?;
-            let written = durable::write(&file, pem.as_bytes()).and_then(|()| durable::sync(&file));
+            let written = servant
+                .map_or(Ok(()), |servant| estate::share(&file, servant))
+                .and_then(|()| durable::write(&file, pem.as_bytes()))
+                .and_then(|()| durable::sync(&file));
             if let Err(error) = written {
                 let _ = durable::remove(path);
                 return Err(cannot(&words(&error)));

@@ -77,6 +77,14 @@ pub fn file(path: &Path, account: &Account, mode: u32) -> Result<()> {
     Ok(())
 }
 
+/// Lets this user's group at a file that was just made, and stays root's own.
+///
+/// # Errors
+/// Those of the system.
+pub fn share(file: &File, account: &Account) -> io::Result<()> {
+    Ok(fchown(file, None, Some(Gid::from_raw(account.gid)))?)
+}
+
 /// Sees that there is a folder for this user that is a Maildir, or will be one.
 ///
 /// # Errors
