@@ -471,6 +471,8 @@ pub struct Remote {
     pub bind: Vec<IpAddr>,
     /// `dane`: whether TLSA records decide how servers are reached.
     pub dane: bool,
+    /// `tls_reports`: in whose name domains that want it are told how TLS with their servers went.
+    pub tls_reports: Option<Mailbox>,
     /// `mta_sts`: whether policies of MTA-STS do.
     pub mta_sts: bool,
     /// `mta_sts_port`: where the web servers with these policies are.

@@ -46,3 +46,4 @@ mod status;
 mod strangers;
 mod sts;
 mod submit;
+mod tlsrpt;

@@ -618,6 +618,16 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        section: "remote",
+        name: "tls_reports",
+        shown: Shown::Example(r#""postmaster@example.org""#),
+        doc: "The address in whose name domains that ask for it are told once a day how TLS with their servers went (TLS-RPT); by default they are not.",
+        set: |draft, v| {
+            draft.config.remote.tls_reports = Some(value::address(v)?);
+            Ok(())
+        },
+    },
+    Key {
         section: "dkim",
         name: "domain",
         shown: Shown::Example(r#""example.org""#),

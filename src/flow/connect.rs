@@ -168,22 +168,50 @@ const NO_ANSWER: Enhanced = Enhanced(4, 4, 1);
 pub const UNPROVEN: Enhanced = Enhanced(4, 7, 5);
 /// Status of trouble with TLS or login that is not the server's (RFC 3463 3.8).
 const SECURITY: Enhanced = Enhanced(4, 7, 0);
+/// A server that was reached.
+pub struct Reached<'a> {
+    /// What is said to it.
+    pub dialogue: Dialogue<'a>,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// What kept it from TLS, as reports call it (RFC 8460 4.3).
+    pub tls_fault: Option<&'static str>,
+}
+
 /// Connects, and does all that comes before MAIL.
 pub fn connect<'a>(
     target: &Target<'_>,
     outgoing: &'a Outgoing<'a>,
-) -> Result<(Dialogue<'a>, Capabilities), Outcome> {
-    match establish(target, outgoing, target.tls) {
+) -> Result<Reached<'a>, Outcome> {
+    let mut fault = None;
+    let done = match establish(target, outgoing, target.tls) {
         // A server that offers STARTTLS and cannot do it is still one that takes mail (RFC 7435); but this
         // connection cannot be used any more.
         Err(Failure::Handshake(why)) if target.tls == Tls::Opportunistic => {
             outgoing.trace(&format!("= {}; once more without TLS", why.text));
+            fault = why.tls_fault;
             establish(target, outgoing, Tls::None)
         }
         done => done,
+    };
+    match done {
+        Ok((dialogue, capabilities)) => {
+            let tls_fault = match dialogue.wire.is_tls() {
+                true => None,
+                false => fault.or(Some(NOT_SUPPORTED)),
+            };
+            Ok(Reached {
+                dialogue,
+                capabilities,
+                tls_fault,
+            })
+        }
+        Err(Failure::Handshake(outcome) | Failure::Other(outcome)) => Err(outcome),
     }
-    .map_err(|(Failure::Handshake(outcome) | Failure::Other(outcome))| outcome)
 }
+
+/// What reports call a server without STARTTLS, or one that refuses it.
+const NOT_SUPPORTED: &str = "starttls-not-supported";
 
 enum Failure {
     Handshake(Outcome),
@@ -391,7 +419,8 @@ fn start_tls(
     if !capabilities.starttls {
         let text = "the server does not offer STARTTLS, and without it nothing is sent; if it has a port for TLS \
                     (465), set tls = \"implicit\"";
-        let outcome = target.deferred(Enhanced(4, 7, 4), text);
+        let mut outcome = target.deferred(Enhanced(4, 7, 4), text);
+        outcome.tls_fault = Some(NOT_SUPPORTED);
         return if required {
             Err(Failure::Other(outcome))
         } else {
@@ -400,7 +429,8 @@ fn start_tls(
     }
     let reply = ask(dialogue, target, "STARTTLS", "STARTTLS").map_err(Failure::Other)?;
     if reply.class() != 2 {
-        let outcome = target.refused("STARTTLS", &reply);
+        let mut outcome = target.refused("STARTTLS", &reply);
+        outcome.tls_fault = Some(NOT_SUPPORTED);
         return if required {
             Err(Failure::Other(outcome))
         } else {
@@ -423,7 +453,10 @@ fn encrypt(dialogue: &mut Dialogue<'_>, target: &Target<'_>) -> Result<(), Outco
         .session(&target.trust(), target.tls_name());
     let session = session.map_err(|sentence| failed(&sentence))?;
     let done = dialogue.start_tls(session);
-    done.map_err(|e| failed(&tls::explain(&e, clock::now())))
+    done.map_err(|e| Outcome {
+        tls_fault: Some(tls::fault(&e)),
+        ..failed(&tls::explain(&e, clock::now()))
+    })
 }
 
 fn log_in(

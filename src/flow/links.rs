@@ -15,6 +15,7 @@ use super::exchange::{self, own_domains};
 use super::policies::{Asking, Policies};
 use super::send::{Connection, Seal};
 use super::signing::{self, Signers};
+use super::tlsrpt::Counter;
 use super::{Context, Damaged, Outcomes, srs, text};
 use crate::cli::complain;
 use crate::config::Tls;
@@ -33,6 +34,7 @@ use crate::proto::reply::Enhanced;
 use crate::proto::rewrite::leave_as;
 use crate::proto::route::{Hop, Protection};
 use crate::proto::sts::Mode;
+use crate::proto::tlsrpt::Applied;
 
 /// What all connections of a run share, besides the configuration.
 pub struct Shared<'a> {
@@ -48,6 +50,8 @@ pub struct Shared<'a> {
     tlsa: Mutex<BTreeMap<String, Result<Vec<Tlsa>, NoAnswer>>>,
     /// What domains say on their web servers.
     policies: Policies,
+    /// How TLS with them went.
+    counter: Counter,
     /// How many connections there are to each host.
     taken: Mutex<BTreeMap<Place, usize>>,
     /// A connection was closed.
@@ -68,6 +72,7 @@ impl<'a> Shared<'a> {
             down: Mutex::default(),
             tlsa: Mutex::default(),
             policies: Policies::default(),
+            counter: Counter::new(&context.config),
             taken: Mutex::default(),
             freed: Condvar::new(),
         }
@@ -230,8 +235,39 @@ impl<'a> Shared<'a> {
         if policy.names(&target.host) {
             return Ok(Proof::Sts(config.remote.ca_file.clone()));
         }
+        self.count(
+            listed,
+            &Proof::Sts(None),
+            &target.host,
+            Some("validation-failure"),
+        );
         let text = format!("the policy of {domain} (MTA-STS) does not name this server");
         Err(target.deferred(UNPROVEN, &text))
+    }
+
+    /// Counts a connection for reports about TLS, if anybody wants them.
+    fn count(&self, listed: &Listed, proof: &Proof, server: &str, fault: Option<&str>) {
+        let config = &self.context.config;
+        if !self.counter.is_wanted() {
+            return;
+        }
+        let domain = listed.domain.ascii();
+        let (mut kind, mut text, mut fault) = ("no-policy-found", Vec::new(), fault);
+        if let Proof::Dane(dane) = proof {
+            (kind, text) = ("tlsa", dane.records.iter().map(Tlsa::text).collect());
+        } else if let Some(policy) = self
+            .policies
+            .of(config, &self.dns, &self.tls, &listed.domain)
+        {
+            (kind, text) = ("sts", policy.lines());
+            if !policy.names(server) {
+                fault = fault.or(Some("validation-failure"));
+            }
+        } else if let Some(trouble) = self.policies.trouble(domain) {
+            (kind, fault) = ("sts", Some(trouble));
+        }
+        self.counter
+            .count(domain, &Applied { kind, text }, server, fault);
     }
 
     fn tlsa(&self, name: &str, port: u16) -> Result<Vec<Tlsa>, NoAnswer> {
@@ -499,7 +535,12 @@ impl<'a> Links<'a> {
 
     /// The connection of the last message, or a new one, unless the server was found to be down.
     fn link(&mut self, station: Station<'a>) -> Result<Link<'a>, Outcome> {
-        let Station { place, target, .. } = station;
+        let Station {
+            place,
+            target,
+            listed,
+            ..
+        } = station;
         if let Some(link) = self.open.remove(&place)
             && link.connection.is_usable()
         {
@@ -522,12 +563,24 @@ impl<'a> Links<'a> {
                 Some(slot)
             }
         };
+        let told = listed.map(|listed| (listed, target.proof.clone(), target.host.to_string()));
+        let count = |fault| {
+            if let Some((listed, proof, server)) = &told {
+                self.shared.count(listed, proof, server, fault);
+            }
+        };
         match Connection::open(target, self.outgoing) {
-            Ok(connection) => Ok(Link {
-                connection,
-                _slot: slot,
-            }),
+            Ok(connection) => {
+                count(connection.tls_fault);
+                Ok(Link {
+                    connection,
+                    _slot: slot,
+                })
+            }
             Err(outcome) => {
+                if outcome.tls_fault.is_some() {
+                    count(outcome.tls_fault);
+                }
                 lock(&self.shared.down).insert(place, outcome.clone());
                 Err(outcome)
             }

@@ -61,6 +61,7 @@ pub mod status;
 pub mod stdio;
 pub mod submit;
 mod text;
+pub mod tlsrpt;
 pub mod verify;
 
 /// What every part of the story needs.

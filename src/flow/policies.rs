@@ -7,6 +7,7 @@
 //!    attacker must not be able to make a policy go away (RFC 8461 10.2). A web server that did not tell is not asked
 //!    again for five minutes, by whatever process.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,10 +30,15 @@ const MAX_KEPT: usize = 1000;
 /// The longest file of one; its text is shorter than what it was made from.
 const MAX_FILE: u64 = 2 * MAX_ANSWER as u64;
 
+/// What reports call a policy that could not be fetched (RFC 8460 4.3).
+const NOT_FETCHED: &str = "sts-policy-fetch-error";
+
 /// The policies of a run.
 #[derive(Default)]
 pub struct Policies {
     known: Mutex<BTreeMap<String, Option<Arc<Policy>>>>,
+    /// What was wrong with those that there are and that could not be had, as reports call it (RFC 8460 4.3).
+    troubles: Mutex<BTreeMap<String, &'static str>>,
     /// Whether web servers are asked for what is not kept.
     pub asking: Asking,
 }
@@ -72,11 +78,22 @@ impl Policies {
             clients,
             name: &name,
             asking: self.asking,
+            trouble: Cell::new(None),
         };
         let policy = search.policy().filter(|policy| policy.mode != Mode::Off);
         let policy = policy.map(Arc::new);
+        if let Some(trouble) = search.trouble.get() {
+            let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+            troubles.insert(name.clone(), trouble);
+        }
         known().insert(name, policy.clone());
         policy
+    }
+
+    /// What was wrong with the policy of a domain, by its name in ASCII.
+    pub fn trouble(&self, name: &str) -> Option<&'static str> {
+        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        troubles.get(name).copied()
     }
 }
 
@@ -86,6 +103,7 @@ struct Search<'a> {
     clients: &'a Clients,
     name: &'a str,
     asking: Asking,
+    trouble: Cell<Option<&'static str>>,
 }
 
 impl Search<'_> {
@@ -102,7 +120,10 @@ impl Search<'_> {
         let failed = self.failure();
         let forbidden = || failed.as_ref().is_some_and(|f| f.forbids(&id, now));
         match self.asking {
-            Asking::Usually if forbidden() => return kept,
+            Asking::Usually if forbidden() => {
+                self.trouble.set(Some(NOT_FETCHED));
+                return kept;
+            }
             Asking::Never => return kept,
             Asking::Usually | Asking::Anew => {}
         }
@@ -134,6 +155,7 @@ impl Search<'_> {
     }
 
     fn fetch(&self, id: &str, now: i64) -> Result<Policy, String> {
+        self.trouble.set(Some(NOT_FETCHED));
         let name = format!("mta-sts.{}", self.name);
         let found = self.dns.addresses(&[&name], Family::Any).pop();
         let addresses = match found {
@@ -153,10 +175,19 @@ impl Search<'_> {
             port: self.config.remote.mta_sts_port,
         };
         let path = "/.well-known/mta-sts.txt";
-        let answer = https::get(self.clients, &trust, &site, path, MAX_ANSWER, LIMIT)
-            .map_err(|why| format!("{name}: {why}"))?;
+        let answer =
+            https::get(self.clients, &trust, &site, path, MAX_ANSWER, LIMIT).map_err(|why| {
+                if why.starts_with("TLS failed") {
+                    self.trouble.set(Some("sts-webpki-invalid"));
+                }
+                format!("{name}: {why}")
+            })?;
         let body = sts::body(&answer).map_err(|why| format!("{name}: the web server {why}"))?;
-        Policy::parse(body, id, now).map_err(|why| format!("{name}: the policy {why}"))
+        self.trouble.set(Some("sts-policy-invalid"));
+        let policy =
+            Policy::parse(body, id, now).map_err(|why| format!("{name}: the policy {why}"))?;
+        self.trouble.set(None);
+        Ok(policy)
     }
 
     fn folder(&self) -> PathBuf {

@@ -20,7 +20,7 @@ use super::helpers::Helpers;
 use super::lanes::{Errand, Lanes, Width};
 use super::links::{Links, Shared};
 use super::settle::{policy, settle};
-use super::{Context, Damaged, Outcomes, admin, deliver, parent};
+use super::{Context, Damaged, Outcomes, admin, deliver, parent, tlsrpt};
 use crate::cli::{Invocation, Select, complain};
 use crate::error::{Error, Result};
 use crate::events;
@@ -77,6 +77,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     let run = Run::new(context, talk);
     run.all(items);
     let tally = run.into_tally();
+    tlsrpt::settle(context);
     if talk {
         complain(&context.program, &tally.sentence(now));
     }

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use super::attend::Service;
 use super::queue::{Run, STACK, WORKER_FAILED, fresh, is_due};
 use super::sink::Left;
+use super::tlsrpt;
 use crate::error::Error;
 use crate::events;
 use crate::host::spool::{Claim, Folder, Item};
@@ -189,6 +190,8 @@ impl Runner {
                 self.give_up(&run);
             });
             self.remember_due(&run);
+            drop(run);
+            tlsrpt::settle(&service.context);
             service.context.ledger.flush();
             service.context.ledger.fold();
             self.lock().running = false;

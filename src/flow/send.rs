@@ -42,6 +42,8 @@ pub struct Connection<'a> {
     outgoing: &'a Outgoing<'a>,
     dialogue: Dialogue<'a>,
     capabilities: Capabilities,
+    /// What kept it from TLS, as reports call it (RFC 8460 4.3).
+    pub tls_fault: Option<&'static str>,
     /// The server holds a transaction that the next one has to reset.
     left_open: bool,
     usable: bool,
@@ -55,12 +57,13 @@ impl<'a> Connection<'a> {
     /// # Errors
     /// Why not, as the outcome for each recipient: always deferred.
     pub fn open(target: Target<'a>, outgoing: &'a Outgoing<'a>) -> Result<Self, Outcome> {
-        let (dialogue, capabilities) = connect(&target, outgoing)?;
+        let reached = connect(&target, outgoing)?;
         Ok(Self {
             target,
             outgoing,
-            dialogue,
-            capabilities,
+            dialogue: reached.dialogue,
+            capabilities: reached.capabilities,
+            tls_fault: reached.tls_fault,
             left_open: false,
             usable: true,
             used: false,

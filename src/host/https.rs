@@ -1,4 +1,4 @@
-//! A short text from a web server: one GET over TLS, one answer, and the connection is closed. Bounded in time and
+//! A short text from a web server, or to it: one request over TLS, one answer, and the connection is closed. Bounded in time and
 //! size; no detour is followed. HTTP/1.0 is asked for, so that the answer comes in one piece.
 
 use std::io::{self, Read, Write};
@@ -24,7 +24,16 @@ pub struct Site<'a> {
 /// How long it may take to connect to one address.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// The whole answer, its header included, of at most `most` octets.
+/// What is sent to a web server.
+#[derive(Debug)]
+pub struct Content<'a> {
+    /// Its type.
+    pub kind: &'a str,
+    /// All of it.
+    pub octets: &'a [u8],
+}
+
+/// The whole answer to a GET, its header included, of at most `most` octets.
 ///
 /// # Errors
 /// Why there is none, as a sentence's end.
@@ -36,6 +45,44 @@ pub fn get(
     most: usize,
     limit: Duration,
 ) -> Result<Vec<u8>, String> {
+    let request = format!(
+        "GET {path} HTTP/1.0\r\nHost: {}\r\nUser-Agent: minimta\r\nAccept: text/plain\r\nConnection: close\r\n\r\n",
+        site.name
+    );
+    ask(clients, trust, site, request.as_bytes(), most, limit)
+}
+
+/// The same to a POST.
+///
+/// # Errors
+/// As for [`get`].
+pub fn post(
+    clients: &Clients,
+    trust: &Trust,
+    site: &Site<'_>,
+    path: &str,
+    content: &Content<'_>,
+    most: usize,
+    limit: Duration,
+) -> Result<Vec<u8>, String> {
+    let head = format!(
+        "POST {path} HTTP/1.0\r\nHost: {}\r\nUser-Agent: minimta\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        site.name,
+        content.kind,
+        content.octets.len()
+    );
+    let request = [head.as_bytes(), content.octets].concat();
+    ask(clients, trust, site, &request, most, limit)
+}
+
+fn ask(
+    clients: &Clients,
+    trust: &Trust,
+    site: &Site<'_>,
+    request: &[u8],
+    most: usize,
+    limit: Duration,
+) -> Result<Vec<u8>, String> {
     let until = Instant::now() + limit;
     let mut wire = connect(site, until).map_err(|e| format!("cannot connect: {}", words(&e)))?;
     let left = || until.saturating_duration_since(Instant::now());
@@ -44,11 +91,7 @@ pub fn get(
     wire.start_tls(session)
         .map_err(|e| format!("TLS failed: {}", explain(&e, clock::now())))?;
     let broken = |e: io::Error| format!("the connection broke: {}", words(&e));
-    let request = format!(
-        "GET {path} HTTP/1.0\r\nHost: {}\r\nUser-Agent: minimta\r\nAccept: text/plain\r\nConnection: close\r\n\r\n",
-        site.name
-    );
-    wire.write_all(request.as_bytes()).map_err(broken)?;
+    wire.write_all(request).map_err(broken)?;
     wire.flush().map_err(broken)?;
     let mut answer = Vec::new();
     let bound = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);

@@ -51,6 +51,13 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     super::read_bounded(path, MOST)
 }
 
+/// Opens such a file to append to it; it is made if it is not there. Nothing of it is synced.
+pub fn open_append(folder: &Path, path: &Path) -> io::Result<File> {
+    make(folder.parent().unwrap_or(folder))?;
+    make(folder)?;
+    durable::open_append(path, 0o600)
+}
+
 /// The text of a secret, which is made of random octets the first time it is needed: a line of hexadecimal digits.
 pub fn secret(folder: &Path, path: &Path) -> io::Result<Vec<u8>> {
     make(folder)?;

@@ -16,6 +16,12 @@ pub struct Tlsa {
 }
 
 impl Tlsa {
+    /// As a zone file has it: `3 1 1 0123...`.
+    pub fn text(&self) -> String {
+        let data: String = self.data.iter().map(|o| format!("{o:02x}")).collect();
+        format!("{} {} {} {data}", self.usage, self.selector, self.matching)
+    }
+
     /// Whether it names an authority that must have signed the certificate (DANE-TA).
     pub fn is_authority(&self) -> bool {
         self.usage == 2

@@ -53,6 +53,7 @@ pub mod srs;
 pub mod sts;
 pub mod tags;
 pub mod tally;
+pub mod tlsrpt;
 pub mod transaction;
 pub mod x509;
 pub mod xtext;

@@ -51,6 +51,8 @@ pub struct Outcome {
     pub dsn_passed: bool,
     /// How the connection was protected, for the log; empty when there was none to another host.
     pub protection: String,
+    /// What was wrong with TLS, as reports to the other side call it (RFC 8460 4.3).
+    pub tls_fault: Option<&'static str>,
 }
 
 impl Outcome {
@@ -79,6 +81,7 @@ impl Outcome {
             text,
             dsn_passed: false,
             protection: String::new(),
+            tls_fault: None,
         }
     }
 

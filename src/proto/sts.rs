@@ -181,6 +181,16 @@ impl Policy {
         Ok(policy)
     }
 
+    /// Its lines, as reports about TLS show them (RFC 8460 4.4).
+    pub fn lines(&self) -> Vec<String> {
+        let mx = self.mx.iter().map(|mx| format!("mx: {mx}"));
+        let first = [
+            "version: STSv1".to_owned(),
+            format!("mode: {}", self.mode.word()),
+        ];
+        first.into_iter().chain(mx).collect()
+    }
+
     /// Whether a mail server of this name is one of its (RFC 8461 4.1).
     pub fn names(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();

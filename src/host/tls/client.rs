@@ -294,6 +294,24 @@ fn verify_pin(pin: &[u8; 32], leaf: &CertificateDer<'_>) -> Result<(), Error> {
 /// Before this second of 1970 and later, a clock was never set: minimta is younger.
 const CLOCK_IS_SET: i64 = 1_704_067_200; // 2024-01-01
 
+/// What reports to the other side call a handshake that failed (RFC 8460 4.3).
+pub fn fault(error: &io::Error) -> &'static str {
+    use CertificateError as E;
+    let inner = error.get_ref().and_then(|e| e.downcast_ref::<Error>());
+    match inner {
+        Some(Error::InvalidCertificate(error)) => match error {
+            E::ExpiredContext { .. }
+            | E::Expired
+            | E::NotValidYetContext { .. }
+            | E::NotValidYet => "certificate-expired",
+            E::NotValidForNameContext { .. } | E::NotValidForName => "certificate-host-mismatch",
+            E::UnknownIssuer | E::BadSignature => "certificate-not-trusted",
+            _ => "validation-failure",
+        },
+        _ => "validation-failure",
+    }
+}
+
 /// Why a handshake failed and what to do about it, for the words after "TLS failed: ". `now`: seconds since
 /// 1970, by the clock that the certificate was compared with.
 pub fn explain(error: &io::Error, now: i64) -> String {

@@ -8,7 +8,7 @@ use rustls::Connection;
 mod client;
 mod server;
 
-pub use client::{Clients, Trust, explain, has_system_roots};
+pub use client::{Clients, Trust, explain, fault, has_system_roots};
 pub use server::{Server, why};
 
 /// One TLS session. It has no stream of its own: each step is given the one it runs over, so that the stream's

@@ -1,0 +1,273 @@
+//! Reports about TLS to domains that want them ([`crate::proto::tlsrpt`] has their form): only where `[remote]
+//! tls_reports` asks for it.
+//!
+//! 1. each connection to a mail server of a domain is counted, by what the domain demands and how it went
+//! 2. at the end of a run the counts are added to the file of the day, in the folder `state/tls` of the spool
+//! 3. the first run after that day, and some time that differs from host to host, makes reports of the file: for each
+//!    domain whose DNS has a record that asks for one; by mail through the queue, or to its web server
+//!
+//! Counts are no mail: what a crash loses, and what is beyond a day's bound, is not told of.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::Context;
+use crate::config::Config;
+use crate::error::Result;
+use crate::events;
+use crate::host::dns::{Dns, Family};
+use crate::host::https::{self, Site};
+use crate::host::tls::{Clients, Trust};
+use crate::host::{clock, durable, privilege, state, words};
+use crate::proto::address::{Mailbox, ReversePath};
+use crate::proto::date::{Stamp, parse_iso8601};
+use crate::proto::envelope::{Envelope, Notify, Recipient};
+use crate::proto::tlsrpt::{self, About, Applied, Place};
+
+/// The longest file of a day.
+const MOST: u64 = 256 * 1024;
+/// The most different counts of a run.
+const MOST_LINES: usize = 1000;
+const DAY: i64 = 24 * 60 * 60;
+/// Reports go out within so many seconds after midnight: not all hosts at once (RFC 8460 4.1).
+const SPREAD: u64 = 4 * 60 * 60;
+/// A report that could not be made for so long is nobody's any more.
+const FORGOTTEN: i64 = 3 * DAY;
+/// How long a web server may take.
+const LIMIT: Duration = Duration::from_secs(30);
+/// The most of its answer that is read.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// The counts of a run, which are written down when it ends.
+#[derive(Debug)]
+pub struct Counter {
+    /// `None`: nobody wants them.
+    folder: Option<PathBuf>,
+    counts: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Counter {
+    /// For a run.
+    pub fn new(config: &Config) -> Self {
+        // Whoever has only the program's group cannot write there.
+        let wanted = config.remote.tls_reports.is_some() && !privilege::has_group();
+        Self {
+            folder: wanted.then(|| folder(config)),
+            counts: Mutex::default(),
+        }
+    }
+
+    /// Whether anybody wants to know.
+    pub fn is_wanted(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    /// Counts a connection to a server of a domain, under this policy.
+    pub fn count(&self, domain: &str, applied: &Applied, server: &str, result: Option<&str>) {
+        let line = tlsrpt::line(domain, applied, server, result.unwrap_or(tlsrpt::OK));
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.len() < MOST_LINES || counts.contains_key(&line) {
+            *counts.entry(line).or_default() += 1;
+        }
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        let counts = self
+            .counts
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(folder) = self.folder.as_ref().filter(|_| !counts.is_empty()) else {
+            return;
+        };
+        if let Err(error) = add(folder, counts) {
+            let what = format!(
+                "cannot count TLS in {}: {}",
+                folder.display(),
+                words(&error)
+            );
+            events::trouble("-", &what);
+        }
+    }
+}
+
+fn folder(config: &Config) -> PathBuf {
+    config.queue.spool.join("state").join("tls")
+}
+
+/// Sends the reports that are due.
+pub fn settle(context: &Context) {
+    if let Some(contact) = &context.config.remote.tls_reports
+        && !privilege::has_group()
+    {
+        send(context, contact, &folder(&context.config));
+    }
+}
+
+/// The day of a time, as it is written: `2026-11-25`.
+fn day(time: i64) -> String {
+    Stamp::utc(time).iso8601().chars().take(10).collect()
+}
+
+fn add(folder: &Path, counts: &BTreeMap<String, u64>) -> io::Result<()> {
+    let path = folder.join(day(clock::now()));
+    let file = state::open_append(folder, &path)?;
+    // While it is made into reports nobody adds to it.
+    file.lock()?;
+    if file.metadata()?.len() > MOST {
+        return Ok(());
+    }
+    let lines: String = counts
+        .iter()
+        .map(|(line, count)| format!("{line}\t{count}\n"))
+        .collect();
+    durable::write(&file, lines.as_bytes())
+}
+
+/// Sends the reports of days that are over.
+fn send(context: &Context, contact: &Mailbox, folder: &Path) {
+    let now = clock::now();
+    let today = now - now.rem_euclid(DAY);
+    let by = context.config.hostname.as_str();
+    // Any number that is another one on other hosts.
+    let number = by
+        .bytes()
+        .fold(0u64, |n, b| n.wrapping_mul(31).wrapping_add(u64::from(b)));
+    let delay = i64::try_from(number % SPREAD).unwrap_or_default();
+    if now < today + delay {
+        return;
+    }
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let begin = parse_iso8601(&format!("{}T00:00:00Z", name.to_string_lossy()));
+        let Some(begin) = begin.filter(|begin| *begin < today) else {
+            continue;
+        };
+        if let Err(error) = send_day(context, contact, &entry.path(), begin, now) {
+            let what = format!("no reports about TLS on {}: {error}", day(begin));
+            events::trouble("-", &what);
+        }
+    }
+}
+
+fn send_day(
+    context: &Context,
+    contact: &Mailbox,
+    path: &Path,
+    begin: i64,
+    now: i64,
+) -> std::result::Result<(), String> {
+    let file = File::open(path).map_err(|e| words(&e))?;
+    if file.try_lock().is_err() {
+        // Another process is at it.
+        return Ok(());
+    }
+    let text = state::read(path).map_err(|e| words(&e))?;
+    let dns = super::exchange::resolver(&context.config);
+    if begin > now - FORGOTTEN {
+        for (domain, policies) in &tlsrpt::add_up(&String::from_utf8_lossy(&text)) {
+            let texts = dns.txt(&format!("_smtp._tls.{domain}")).unwrap_or_default();
+            let about = About {
+                domain,
+                by: context.config.hostname.as_str(),
+                contact,
+                begin,
+            };
+            let places = tlsrpt::places(&texts);
+            if places.is_empty() {
+                continue;
+            }
+            let report = tlsrpt::gzip(about.report(policies).as_bytes());
+            for place in places {
+                match place {
+                    Place::Mail(to) => {
+                        mail(context, &about, &to, &report, now).map_err(|e| e.to_string())?;
+                    }
+                    Place::Web(host, path) => {
+                        if let Err(why) = post(context, &dns, &host, &path, &report) {
+                            let what = format!("the report about TLS to {domain}: {host}: {why}");
+                            events::trouble("-", &what);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    durable::remove(path).map_err(|e| words(&e))
+}
+
+/// Puts a report into the queue. Nobody wants to hear what becomes of it.
+fn mail(context: &Context, about: &About<'_>, to: &Mailbox, report: &[u8], now: i64) -> Result<()> {
+    let recipient = Recipient {
+        notify: Some(Notify::default()),
+        ..Recipient::plain(to.clone())
+    };
+    let mut draft = context.spool.begin(&Envelope {
+        sender: ReversePath::Mailbox(about.contact.clone()),
+        recipients: vec![recipient],
+        received_at: now,
+        client: "report about TLS".to_owned(),
+        protocol: "local".to_owned(),
+        auth: None,
+        smtputf8: !to.is_ascii() || !about.contact.is_ascii(),
+        requiretls: false,
+        ret: None,
+        envid: None,
+    })?;
+    let message = about.message(to, report, &draft.id, now);
+    draft.write(message.as_bytes())?;
+    let claim = draft.commit()?;
+    let envelope = claim.envelope();
+    events::queued(&claim.id, &envelope, claim.facts.size, "");
+    Ok(())
+}
+
+fn post(
+    context: &Context,
+    dns: &Dns,
+    host: &str,
+    path: &str,
+    report: &[u8],
+) -> std::result::Result<(), String> {
+    let found = dns.addresses(&[host], Family::Any).pop();
+    let Some(Ok(addresses)) = found else {
+        return Err("it has no address".to_owned());
+    };
+    let trust = match &context.config.remote.ca_file {
+        Some(path) => Trust::File(path.clone()),
+        None => Trust::System,
+    };
+    let site = Site {
+        name: host,
+        addresses: &addresses,
+        port: context.config.remote.mta_sts_port,
+    };
+    let what = https::Content {
+        kind: "application/tlsrpt+gzip",
+        octets: report,
+    };
+    let answer = https::post(
+        &Clients::new(),
+        &trust,
+        &site,
+        path,
+        &what,
+        MAX_ANSWER,
+        LIMIT,
+    )?;
+    let answer = String::from_utf8_lossy(&answer);
+    let status = answer.lines().next().unwrap_or_default();
+    let code = status.strip_prefix("HTTP/1.").and_then(|s| s.get(2..3));
+    match code {
+        Some("2") => Ok(()),
+        _ => Err(format!(
+            "it answers with {:?}",
+            status.chars().take(80).collect::<String>()
+        )),
+    }
+}
