@@ -152,9 +152,10 @@ static SIGNER: LazyLock<Signer> = LazyLock::new(|| Signer {
     .unwrap(),
 });
 
-/// A message as it stands in the queue.
+/// A message as it stands in the queue: what took it in has written a field before it, so that a `From ` line of an mbox
+/// is not its first line any more.
 fn message(octets: &[u8]) -> Vec<u8> {
-    let mut text = Vec::new();
+    let mut text = b"Received: by pi.example.org\r\n".to_vec();
     let mut reader = LocalText::new(false);
     reader.feed(octets, &mut text);
     reader.finish(&mut text);
