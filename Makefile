@@ -85,7 +85,7 @@ bench: ## figures beside those of eight other mailers, root; ONLY="flush relay" 
 fuzz: ## look for input that breaks a promise, ten minutes for each target; SECONDS_EACH=600
 	tests/fuzz/run
 
-order: ## src/submission.ld anew, before a release; needs valgrind
+order: ## src/hot.ld anew, before a release; needs valgrind
 	tests/bench/order
 
 interop: ## the mail programs that are installed here, against minimta

@@ -6,7 +6,8 @@
 //! 2. Addresses that have to be corrected at every start are a tenth of a small program's file and memory. Packed
 //!    they are nothing; but the C library must know the packed form, and an older one would not start the program.
 //! 3. The kernel maps 64 KiB around each page of the program that is touched, so that a submission, which runs a
-//!    seventh of the program, had nearly all of it in memory. src/submission.ld puts that seventh together.
+//!    seventh of the program, had nearly all of it in memory, and a daemon that waits had, too. src/hot.ld puts what
+//!    each of them runs side by side.
 //!
 //! Where one of them is not to be had, nothing else changes.
 
@@ -43,9 +44,9 @@ fn folder_of_unwinder() -> Option<String> {
 
 /// Says in which order the functions are to stand, if this linker takes orders.
 fn order_functions() {
-    println!("cargo:rerun-if-changed=src/submission.ld");
+    println!("cargo:rerun-if-changed=src/hot.ld");
     let source = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-    let order = format!("-Wl,-T,{source}/src/submission.ld");
+    let order = format!("-Wl,-T,{source}/src/hot.ld");
     // Of all that linkers take, only GNU's and LLVM's know scripts that add to their own.
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     let chosen = flags.split('\u{1f}').filter_map(|flag| {
