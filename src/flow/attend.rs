@@ -196,6 +196,8 @@ pub fn name(peer: Option<SocketAddr>) -> String {
     peer.map_or("local".to_owned(), |p| p.ip().to_canonical().to_string())
 }
 
+/// Called, so that what is done before it leaves no page of the stack in use while the client is silent.
+#[inline(never)]
 fn converse(
     service: &Service,
     door: &mut Door<'_>,
@@ -229,9 +231,9 @@ fn converse(
         peer: known.clone(),
         submits,
     };
-    let passage =
-        direct::is_wanted(context).then(|| direct::Passage::new(context, &service.resting));
-    let outgoing = passage.as_ref().map(direct::Passage::outgoing);
+    let passage = direct::is_wanted(context)
+        .then(|| Box::new(direct::Passage::new(context, &service.resting)));
+    let outgoing = passage.as_ref().map(|passage| passage.outgoing());
     let ways = passage.as_ref().zip(outgoing.as_ref());
     let straight = ways.map(|(passage, outgoing)| passage.way(outgoing));
     let mut sink = Sink::new(context, speaker, straight, leave);

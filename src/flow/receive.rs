@@ -301,7 +301,7 @@ fn refusal(fault: DataFault) -> Reply {
 const LEAST_PATIENCE: u64 = 4 * 1024 * 1024;
 const MOST_PATIENCE: u64 = 64 * 1024 * 1024;
 /// Octets read at a time for commands; an idle connection holds no more.
-const COMMAND_BLOCK: usize = 1024;
+const COMMAND_BLOCK: usize = 512;
 /// Octets read at a time for a message, at first and at most; held only while it comes.
 const FIRST_BLOCK: usize = 4 * 1024;
 const DATA_BLOCK: usize = 32 * 1024;

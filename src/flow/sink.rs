@@ -50,7 +50,8 @@ pub struct Sink<'a> {
     pub judge: Option<&'a Judge<'a>>,
     /// The filters that see what comes.
     pub filters: Option<&'a Filters<'a>>,
-    intake: Option<Intake<'a>>,
+    /// Large, and not there while nothing comes.
+    intake: Option<Box<Intake<'a>>>,
     /// The way past the spool.
     straight: Option<Straight<'a>>,
     /// Gets what is left to be done.
@@ -131,7 +132,8 @@ impl Accept for Sink<'_> {
         };
         let passage = self.filters.map(|filters| filters.take(transaction));
         let intake = Intake::new(self.context, origin, envelope.clone(), inspection, passage);
-        self.intake = Some(intake.map_err(|refused| self.refuse(&refused, Some(&envelope)))?);
+        let intake = intake.map_err(|refused| self.refuse(&refused, Some(&envelope)))?;
+        self.intake = Some(Box::new(intake));
         Ok(())
     }
 

@@ -21,7 +21,7 @@ use super::tls::Session;
 /// Octets read at a time.
 const INPUT: usize = 8 * 1024;
 /// A buffer of so many octets is read into at once.
-const ROOMY: usize = 1024;
+const ROOMY: usize = 512;
 /// Octets that are kept back for one write.
 const OUTPUT: usize = 32 * 1024;
 /// Octets that fit into any socket's send buffer. As long as no more are unanswered, a write does not block.
