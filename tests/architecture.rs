@@ -45,6 +45,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("futures_io", &["host/dns/"]),
     ("landlock", &["host/jail.rs"]),
     ("rustix", &["host/channel.rs", "host/spool.rs"]),
+    ("seccompiler", &["host/calls.rs"]),
     ("socket2", &["host/wire.rs", "host/listen.rs"]),
 ];
 

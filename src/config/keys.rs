@@ -79,7 +79,7 @@ pub const KEYS: &[Key] = &[
         section: "",
         name: "jail",
         shown: Shown::Default("true"),
-        doc: "Whether the process that meets mail and the network shuts itself out of all files but its own (Landlock, on Linux).",
+        doc: "Whether the process that meets mail and the network shuts itself out of files and calls that it does not need (Landlock, seccomp; on Linux).",
         set: |draft, v| {
             draft.config.jail = value::flag(v)?;
             Ok(())

@@ -1,10 +1,14 @@
 //! The worker's jail: of the file system it keeps its own folders to write in, and to read what names, users, times and
-//! trust are looked up in, and what the configuration names.
+//! trust are looked up in, and what the configuration names; of the kernel's calls, those that mail needs.
+//!
+//! Helpers are in none: what they run is a user's own, which may need anything, and nothing that it starts may lose its
+//! set-user-id bit, as all do in a jail.
 
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, LogTo, Password};
 use crate::events;
+use crate::host::calls;
 use crate::host::jail::{self, Holds};
 
 /// Where systems keep what is looked up: users, hosts, zones, roots, and the libraries that look.
@@ -17,10 +21,22 @@ pub fn enter(config: &Config) {
     if !config.jail {
         return events::daemon(&"works without a jail, as the key jail says");
     }
-    let commands = |s: &crate::config::Smarthost| matches!(&s.login, Some(login) if matches!(login.password, Password::Command(_)));
-    if config.smarthosts.iter().any(commands) {
-        return events::daemon(&"works without a jail, for a password_command may need any file");
-    }
+    let runs = |s: &crate::config::Smarthost| matches!(&s.login, Some(login) if matches!(login.password, Password::Command(_)));
+    let may_run = config.smarthosts.iter().any(runs);
+    let files = match may_run {
+        true => "it reaches all files, for a password_command may need any".to_owned(),
+        false => files(config),
+    };
+    let calls = match calls::enter(may_run) {
+        Ok(true) => "calls of the kernel that mail does not need are refused (seccomp)".to_owned(),
+        Ok(false) => "no call is refused: there is no seccomp here".to_owned(),
+        Err(why) => format!("no call is refused: {why}"),
+    };
+    events::daemon(&format!("has shut itself in: {files}; {calls}"));
+}
+
+/// What of the file system is left.
+fn files(config: &Config) -> String {
     let queue = &config.queue;
     let mut write = vec![queue.spool.clone(), queue.run.clone()];
     if let LogTo::File(path) = &config.log.to {
@@ -33,13 +49,14 @@ pub fn enter(config: &Config) {
     }
     let mut read: Vec<PathBuf> = LOOKED_UP.iter().map(PathBuf::from).collect();
     read.extend(named(config).filter_map(|path| path.parent().map(Path::to_owned)));
+    // To connect to a socket, such as that of a server of mailboxes, none of these rights is asked for.
     match jail::enter(&read, &write) {
-        Ok(Holds::All) => events::daemon(&"has shut itself in: it reaches its own files alone"),
+        Ok(Holds::All) => "it reaches its own files alone (Landlock)".to_owned(),
         Ok(Holds::Some) => {
-            events::daemon(&"has shut itself in as far as this kernel's Landlock goes");
+            "it reaches its own files alone, as far as this kernel's Landlock goes".to_owned()
         }
-        Ok(Holds::Nothing) => events::daemon(&"works without a jail: this kernel has no Landlock"),
-        Err(why) => events::trouble("-", &format!("cannot shut the worker in: {why}")),
+        Ok(Holds::Nothing) => "it reaches all files, for this kernel has no Landlock".to_owned(),
+        Err(why) => format!("it reaches all files: {why}"),
     }
 }
 

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 pub mod accounts;
+pub mod calls;
 pub mod channel;
 pub mod children;
 pub mod clock;
