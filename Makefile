@@ -80,7 +80,8 @@ lint: ## format, clippy without a warning, manuals, units and scripts
 	tests/packages/lint $(DEBUG)
 
 bench: ## figures beside those of eight other mailers, root; ONLY="flush relay" for some, PEERS="postfix dma" beside some
-	tests/bench/run
+	[ "$$ONLY" = home ] || tests/bench/run
+	case " $${ONLY:-home} " in *" home "*) tests/bench/home ;; esac
 
 fuzz: ## look for input that breaks a promise, ten minutes for each target; SECONDS_EACH=600
 	tests/fuzz/run
