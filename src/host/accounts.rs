@@ -1,6 +1,9 @@
 //! Users of this system, and the system's own name.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::unistd::{Uid, User};
 
@@ -70,15 +73,40 @@ fn in_passwd(passwd: &str, fits: &dyn Fn(&str, u32) -> bool) -> Option<Account> 
     })
 }
 
+/// The file of users that every system has.
+const PASSWD: &str = "/etc/passwd";
+
 /// The users of this system's own file. Every system asks it first; whoever is not in it may be in a directory,
 /// which costs a dozen system calls and a library each time.
-fn own_passwd() -> String {
-    /// A longer file is a directory's copy; the other way finds who is further down.
-    const MOST: u64 = 1024 * 1024;
-    String::from_utf8_lossy(
-        &super::read_bounded(Path::new("/etc/passwd"), MOST).unwrap_or_default(),
-    )
-    .into_owned()
+fn own_passwd() -> Arc<str> {
+    static KNOWN: Kept = Kept(Mutex::new(None));
+    KNOWN.text(Path::new(PASSWD))
+}
+
+/// The text of a file, read again only when there is another one: a message asks for the same users over and over.
+struct Kept(Mutex<Option<(Stamp, Arc<str>)>>);
+
+/// What changes with a file: which it is, its length, and when it was written.
+type Stamp = (u64, u64, u64, i64, i64);
+
+impl Kept {
+    fn text(&self, path: &Path) -> Arc<str> {
+        /// A longer file is a directory's copy; the other way finds who is further down.
+        const MOST: u64 = 1024 * 1024;
+        let of = |m: Metadata| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec());
+        // Looked at before it is read: what changes in between is found out next time.
+        let stamp = std::fs::metadata(path).map(of).ok();
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((old, text)) = &*known
+            && Some(*old) == stamp
+        {
+            return Arc::clone(text);
+        }
+        let octets = super::read_bounded(path, MOST).unwrap_or_default();
+        let text: Arc<str> = String::from_utf8_lossy(&octets).into();
+        *known = stamp.map(|stamp| (stamp, Arc::clone(&text)));
+        text
+    }
 }
 
 /// Who runs this process. A uid without an entry gets the name `uidN`, so that its mail still has a sender.
@@ -184,6 +212,31 @@ fn qualified_in(hosts: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_read_again_when_it_is_another_one() {
+        let scratch = super::super::mailbox::scratch::Scratch::new("passwd");
+        let (path, new) = (scratch.path("passwd"), scratch.path("new"));
+        let kept = Kept(Mutex::new(None));
+        assert_eq!(&*kept.text(&path), "");
+        std::fs::write(&path, "one").unwrap();
+        let one = kept.text(&path);
+        assert_eq!(&*one, "one");
+        assert!(Arc::ptr_eq(&one, &kept.text(&path)));
+        // As useradd does it, at the same time and with the same length.
+        std::fs::write(&new, "two").unwrap();
+        let then = std::fs::metadata(&path).unwrap().modified().unwrap();
+        std::fs::File::options()
+            .append(true)
+            .open(&new)
+            .unwrap()
+            .set_modified(then)
+            .unwrap();
+        std::fs::rename(&new, &path).unwrap();
+        assert_eq!(&*kept.text(&path), "two");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(&*kept.text(&path), "");
+    }
 
     #[test]
     fn the_full_name_of_the_system_comes_from_its_hosts_file() {
