@@ -1,7 +1,8 @@
 //! Delivery into an mbox: one file, messages behind one another, each begun by a `From ` line (RFC 4155).
 //!
 //! ```text
-//! 1. create FILE.lock exclusively, where the folder lets us; one older than 15 minutes is broken
+//! 1. create FILE.lock exclusively, where the folder lets us, and write our process into it; one older than 15 minutes
+//!    is broken, and one of ours at once whose process has died
 //! 2. open FILE (created 0600), no links; it must be a file of ours with no second name
 //! 3. lock it by the kernel, and see that it still stands under its name
 //! 4. append a `From ` line, the message with LF line ends and `>` before its own `From ` lines, a blank line
@@ -20,6 +21,8 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 use super::durable;
 use super::mailbox::{MailboxError, copy};
@@ -208,7 +211,11 @@ impl LockFile {
         // The second time after a stale one was removed.
         for _ in 0..2 {
             match durable::create(&path, 0o600) {
-                Ok(_) => return Ok(Attempt::Ours(Self(path))),
+                Ok(file) => {
+                    // Who cannot say who he is must be waited for a little longer when he dies.
+                    let _ = durable::write(&file, owner_line(std::process::id()).as_bytes());
+                    return Ok(Attempt::Ours(Self(path)));
+                }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => match e.raw_os_error() {
                     Some(libc::EACCES | libc::EPERM | libc::EROFS) => return Ok(Attempt::NotHere),
@@ -219,8 +226,9 @@ impl LockFile {
             // from before the clock was set back. Two who break the same lock may both believe to have it:
             // the kernel's lock keeps them apart.
             let found = std::fs::symlink_metadata(&path);
-            let is_fresh = found.is_ok_and(|f| now.saturating_sub(f.mtime()).abs() < STALE);
-            if is_fresh || durable::remove(&path).is_err() {
+            let is_fresh = |f: &Metadata| now.saturating_sub(f.mtime()).abs() < STALE;
+            let is_held = found.is_ok_and(|f| is_fresh(&f) && !is_orphan(&path, &f));
+            if is_held || durable::remove(&path).is_err() {
                 break;
             }
         }
@@ -228,9 +236,36 @@ impl LockFile {
     }
 }
 
+/// What stands in a lock file of ours: the process, where other programs look for it, and the machine it is on.
+fn owner_line(process: u32) -> String {
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    format!("{process} {}\n", host.to_string_lossy())
+}
+
+/// Whether a lock file is one of ours, made on this machine by a process that has died. Of anybody else's nothing is
+/// known but its age.
+fn is_orphan(path: &Path, found: &Metadata) -> bool {
+    if !found.is_file() || found.uid() != nix::unistd::geteuid().as_raw() {
+        return false;
+    }
+    let line = super::read_bounded(path, 512).unwrap_or_default();
+    let line = String::from_utf8_lossy(&line);
+    let process = line
+        .split(' ')
+        .next()
+        .and_then(|number| number.parse().ok());
+    process.is_some_and(|process: u32| {
+        let died = || match i32::try_from(process) {
+            Ok(id) if id > 0 => kill(Pid::from_raw(id), None) == Err(nix::Error::ESRCH),
+            _ => false,
+        };
+        *line == owner_line(process) && died()
+    })
+}
+
 impl Drop for LockFile {
     fn drop(&mut self) {
-        // One that stays is stale in 15 minutes.
+        // One that stays is broken once we are gone.
         let _ = durable::remove(&self.0);
     }
 }
@@ -351,6 +386,35 @@ mod tests {
             assert!(error.sentence.contains(why), "{case}: {error}");
             assert_eq!(error.enhanced.0, 4);
             assert!(!home.join("mbox.lock").exists());
+        }
+    }
+
+    #[test]
+    fn a_lock_of_a_dead_delivery_is_broken_at_once() {
+        let scratch = Scratch::new("mbox-orphan");
+        let (file, lock_file) = (scratch.path("mbox"), scratch.path("mbox.lock"));
+        let mut dead = std::process::Command::new("true").spawn().unwrap();
+        let id = dead.id();
+        dead.wait().unwrap();
+        let rows = [
+            (owner_line(id), true),
+            (owner_line(std::process::id()), false),
+            // Another machine may have such a process; other programs write other things.
+            (format!("{id} elsewhere.example\n"), false),
+            (format!("{id}"), false),
+            (owner_line(0), false),
+            (String::new(), false),
+        ];
+        for (line, broken) in rows {
+            fs::write(&lock_file, &line).unwrap();
+            fs::File::options()
+                .append(true)
+                .open(&lock_file)
+                .unwrap()
+                .set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(NOW as u64))
+                .unwrap();
+            assert_eq!(put(&file, "A: b\r\n").is_ok(), broken, "{line:?}");
+            let _ = fs::remove_file(&lock_file);
         }
     }
 
