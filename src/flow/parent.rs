@@ -31,7 +31,7 @@ use crate::events;
 use crate::host::accounts::{self, Account};
 use crate::host::channel::Channel;
 use crate::host::children::{self, Ear, Heard};
-use crate::host::{estate, presence, privilege, words};
+use crate::host::{estate, logging, presence, privilege, words};
 use crate::proto::handover::Whom;
 
 /// Helpers at once. The worker wants fewer; some are just ending.
@@ -40,6 +40,8 @@ const HELPERS: usize = 32;
 const GRACE: Duration = Duration::from_secs(10);
 /// Folders of minimta: their group passes through, and sees nothing.
 const FOLDER: u32 = 0o710;
+/// A log file is the worker's, and its group's.
+const LOG: u32 = 0o660;
 /// Exit code of sysexits.h for a fault within.
 const SOFTWARE: u8 = 70;
 
@@ -133,7 +135,7 @@ pub fn make_folders(context: &Context, servant: &Account) -> Result<()> {
     estate::folder(&queue.spool, servant, FOLDER)?;
     estate::folder(&queue.run, servant, FOLDER)?;
     if let LogTo::File(path) = &context.config.log.to {
-        estate::file(path, servant, 0o660)?;
+        estate::file(path, servant, LOG)?;
     }
     Ok(())
 }
@@ -141,6 +143,7 @@ pub fn make_folders(context: &Context, servant: &Account) -> Result<()> {
 /// Root's process, with those it has started.
 struct Household<'a> {
     context: &'a Context,
+    servant: Account,
     ear: Ear,
     line: Channel,
     worker: Child,
@@ -164,6 +167,7 @@ impl<'a> Household<'a> {
             children::start_worker(servant, &context.program, words, end).map_err(failed)?;
         let household = Self {
             context,
+            servant: servant.clone(),
             ear,
             line,
             worker,
@@ -185,7 +189,12 @@ impl<'a> Household<'a> {
             let heard = self.ear.wait(channel, None).map_err(|e| cannot_wait(&e))?;
             for heard in heard {
                 match heard {
-                    Heard::Signal(signal) => children::pass_on(signal, &self.worker),
+                    Heard::Signal(signal) => {
+                        if children::is_hangup(signal) {
+                            self.turn_over_log();
+                        }
+                        children::pass_on(signal, &self.worker);
+                    }
                     Heard::Child => self
                         .helpers
                         .retain_mut(|h| matches!(h.try_wait(), Ok(None))),
@@ -207,6 +216,20 @@ impl<'a> Household<'a> {
             }
         }
         Ok(code(status))
+    }
+
+    /// Goes on in a new log file, where one was put away. The worker is told only then: it must not be the first one
+    /// there, nor find a file that is not its own.
+    fn turn_over_log(&self) {
+        let log = &self.context.config.log;
+        let made = match &log.to {
+            LogTo::File(path) => estate::file(path, &self.servant, LOG).map_err(|e| e.to_string()),
+            LogTo::Auto | LogTo::Stderr | LogTo::Syslog => Ok(()),
+        };
+        let renewed = made.and_then(|()| logging::renew(log, &self.context.program));
+        if let Err(sentence) = renewed {
+            events::trouble("-", &sentence);
+        }
     }
 
     /// Answers a request. False: there will be no more, for the worker has hung up, or is not ours any more.
@@ -282,6 +305,7 @@ mod tests {
         let (line, end) = Channel::pair().unwrap();
         let household = Household {
             context,
+            servant: accounts::caller(),
             ear: Ear::new().unwrap(),
             line,
             worker: Command::new("sleep").arg("60").spawn().unwrap(),

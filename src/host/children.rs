@@ -81,6 +81,11 @@ pub fn pass_on(signal: Signal, child: &Child) {
     }
 }
 
+/// Whether it says that the configuration is to be read again.
+pub fn is_hangup(signal: Signal) -> bool {
+    signal == Signal::SIGHUP
+}
+
 /// What root's process hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
