@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::house::{ALICE, BOB, CLUB, House, SPOOL, processes};
+use crate::harness::lmtp::Lmtp;
 use crate::harness::system::{age, finish, names_in};
 use crate::harness::{Remote, Script, until};
 
@@ -632,4 +633,95 @@ fn nobody_outlives_the_parent() {
 fn is_zombie(process: &Path) -> bool {
     let status = fs::read_to_string(process.join("status")).unwrap_or_default();
     status.is_empty() || status.contains("State:\tZ")
+}
+
+/// The server has it once, or twice where the answer to the first was not heard.
+#[test]
+fn a_process_that_dies_while_it_hands_over_loses_nothing() {
+    let Some(house) = House::open("dies-lmtp") else {
+        return;
+    };
+    let server = Lmtp::start(None, |_| ("250 2.1.5 ok", "250 2.0.0 saved"));
+    let house = house.with_mailbox(&format!("lmtp:{}", server.place));
+    let copies = || server.heard().concat().matches("for you alone").count();
+    for step in 1..=6 {
+        let before = copies();
+        house.submit("root", &["-odq", "mt-alice"], MESSAGE);
+        let fault = format!("{step}:kill");
+        let _ = house.call_with("root", &["-q"], "", &[("MINIMTA_FAULT", &fault)]);
+        let ran = house.call("root", &["-q"], "");
+        assert_eq!(ran.code, 0, "{step} {ran:?}");
+        let copies = copies() - before;
+        let log = house.log();
+        assert!(copies == 1 || copies == 2, "{step}: {copies} {log}");
+        let left = house.names("new").len() + house.names("cur").len();
+        assert_eq!(left, 0, "{step}: {log}");
+    }
+}
+
+/// What is another user's, or no file, says nothing in his name.
+#[test]
+fn what_is_planted_as_a_forward_is_not_followed() {
+    type Plant = fn(&Path, &Path);
+    let rows: &[(&str, Plant)] = &[
+        ("a link", |file, planted| symlink(file, planted).unwrap()),
+        ("a second name", |file, planted| {
+            fs::hard_link(file, planted).unwrap();
+        }),
+        ("a FIFO", |_, planted| {
+            nix::unistd::mkfifo(planted, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        }),
+        ("a folder", |_, planted| fs::create_dir(planted).unwrap()),
+    ];
+    let Some(house) = House::open("planted-forward") else {
+        return;
+    };
+    let (evil, file) = (house.path("home/mt-alice/evil"), house.path("bobs"));
+    fs::write(&file, format!("\"|touch {}\"\n", evil.display())).unwrap();
+    house.give(&file, BOB);
+    let planted = house.path("home/mt-alice/.forward");
+    for (what, plant) in rows {
+        plant(&file, &planted);
+        house.submit("root", &["-odq", "mt-alice"], MESSAGE);
+        let ran = house.call("root", &["-q"], "");
+        assert_eq!(ran.code, 0, "{what}: {ran:?}");
+        assert!(!evil.exists(), "{what}: {}", house.log());
+        let _ = fs::remove_file(&planted).or_else(|_| fs::remove_dir(&planted));
+        // It waited for that to be mended, or is in the mailbox.
+        assert_eq!(house.call("root", &["-q"], "").code, 0, "{what}");
+    }
+    assert_eq!(house.mail_of(ALICE).len(), rows.len(), "{}", house.log());
+}
+
+/// Who wakes the daemon writes into a FIFO, and into nothing else that stands in its place.
+#[test]
+fn what_is_planted_as_the_trigger_gets_nothing() {
+    let Some(house) = House::open("planted-trigger") else {
+        return;
+    };
+    let precious = house.path("precious");
+    fs::write(&precious, "precious").unwrap();
+    house.give(&precious, SPOOL);
+    fs::set_permissions(&precious, PermissionsExt::from_mode(0o660)).unwrap();
+    let daemon = house.daemon();
+    let trigger = house.path("run/trigger");
+    until("the trigger is there", || trigger.exists());
+    let rows: [fn(&Path, &Path); 3] = [
+        |file, planted| symlink(file, planted).unwrap(),
+        |file, planted| fs::hard_link(file, planted).unwrap(),
+        |_, planted| fs::create_dir(planted).unwrap(),
+    ];
+    for (count, plant) in (1..).zip(rows) {
+        let _ = fs::remove_file(&trigger);
+        plant(&precious, &trigger);
+        house.submit(ALICE, &["mt-bob"], MESSAGE);
+        let all = house.names("new").len() + house.names("cur").len() + house.mail_of(BOB).len();
+        assert_eq!(all, count);
+        assert_eq!(
+            fs::read_to_string(&precious).unwrap(),
+            "precious",
+            "{count}"
+        );
+    }
+    let _ = daemon.stop();
 }
