@@ -63,16 +63,16 @@ pub struct Waiting {
 /// # Errors
 /// Those of reading the spool.
 pub fn waiting(context: &Context, select: &[Select]) -> Result<Waiting> {
-    let mut listed = Vec::new();
-    let mut unreadable = Vec::new();
+    let (mut listed, mut unreadable) = (Vec::new(), Vec::new());
+    let all = sees_all(context);
     for folder in [Folder::New, Folder::Cur, Folder::Hold] {
         for item in context.spool.scan(folder)? {
             if !queue::is_selected(context, &item, select) {
                 continue;
             }
             match context.spool.look(&item) {
-                Some((parsed, _)) if !may_see(context, &parsed.envelope) => {}
-                None if !sees_all(context) => {}
+                Some((parsed, _)) if !all && !may_see(context, &parsed.envelope) => {}
+                None if !all => {}
                 Some((
                     Parsed {
                         envelope, facts, ..
