@@ -17,7 +17,8 @@
 # TRIPLE      itself                                CC_TRIPLE, if its C compiler has no usual name
 #
 # Rust's library for a target is fetched by rustup, where there is one. The C compiler makes the few files of assembly and C
-# of the TLS library and links; the C library of a musl target comes with Rust.
+# of the TLS library and links; the C library of a musl target comes with Rust. A static program knows the users of
+# /etc/passwd, not those of LDAP and the like.
 set -eu
 
 say() { printf '%s\n' "$*" >&2; }
