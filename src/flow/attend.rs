@@ -29,7 +29,7 @@ use crate::host::wire::Wire;
 use crate::host::{clock, tls, words};
 use crate::proto::proxy::{self, Source};
 use crate::proto::replies::{self, Reply};
-use crate::proto::session::{Session, Settings};
+use crate::proto::session::Session;
 
 /// How long a handshake may take, or a PROXY header.
 const HANDSHAKE: Duration = Duration::from_secs(30);
@@ -156,10 +156,10 @@ pub fn attend(
         events::turned_away(&client, &reply);
         return door.send_away(&reply);
     }
+    let session = placed(service, kind, peer);
+    let ended = converse(service, &mut door, session, kind, peer, &client, leave);
     // Who has gone without a word, or cannot be heard any more, needs none from us.
-    if let Ok(Ended::HungUp | Ended::TimedOut) =
-        converse(service, &mut door, kind, peer, &client, leave)
-    {
+    if let Ok(Ended::HungUp | Ended::TimedOut) = ended {
         let limit = if visit.is_tight() {
             PARTING / 4
         } else {
@@ -201,6 +201,7 @@ pub fn name(peer: Option<SocketAddr>) -> String {
 fn converse(
     service: &Service,
     door: &mut Door<'_>,
+    mut session: Box<Session>,
     kind: Kind,
     peer: Option<SocketAddr>,
     client: &str,
@@ -215,11 +216,7 @@ fn converse(
     if kind == Kind::Submissions {
         known.tls = Some(door.start_tls(service, client)?);
     }
-    let settings = service
-        .access
-        .settings(context, kind, service.tls().is_some(), address);
-    let submits = settings.qualify;
-    let mut session = placed(settings);
+    let submits = session.qualifies();
     let judge = service.access.judge(context, kind, address);
     let filters = Filters::new(context, peer);
     if let (Some(filters), Some(words)) = (&filters, &known.tls) {
@@ -258,10 +255,13 @@ fn converse(
     }
 }
 
-/// A new session outside the stack, of which a silent client holds as many pages as were ever reached: what is made here
-/// is not in the way of what is called later.
+/// A new session outside the stack, of which a silent client holds as many pages as were ever reached: what is read and
+/// made here is not in the way of what is called later.
 #[inline(never)]
-fn placed(settings: Settings) -> Box<Session> {
+fn placed(service: &Service, kind: Kind, peer: Option<SocketAddr>) -> Box<Session> {
+    let (context, has_tls) = (&service.context, service.tls().is_some());
+    let address = peer.map(|p| p.ip());
+    let settings = service.access.settings(context, kind, has_tls, address);
     Box::new(Session::new(settings))
 }
 

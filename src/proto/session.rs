@@ -157,6 +157,11 @@ impl Session {
         }
     }
 
+    /// Whether bare names are completed here, and what else a submission lacks.
+    pub fn qualifies(&self) -> bool {
+        self.settings.qualify
+    }
+
     /// What is said first, once; `None` when a session goes on under TLS.
     pub fn greeting(&mut self) -> Option<Reply> {
         let word = if self.settings.lmtp { "LMTP" } else { "ESMTP" };
