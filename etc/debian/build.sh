@@ -17,7 +17,9 @@ tree=$folder/tree
 rm -rf "$tree"
 mkdir -p "$tree/DEBIAN"
 umask 022
-DESTDIR=$tree PREFIX=/usr SYSCONFDIR=/etc LIBDIR=/lib "$here/../install.sh" install "$program"
+# Every place is said: make hands on those of its own.
+env DESTDIR="$tree" PREFIX=/usr SYSCONFDIR=/etc SBINDIR=/usr/sbin BINDIR=/usr/bin LIBDIR=/lib MANDIR=/usr/share/man \
+    "$here/../install.sh" install "$program"
 # Until the package's own script knows the group.
 chmod 0644 "$tree/etc/minimta/minimta.toml"
 doc=$tree/usr/share/doc/minimta
