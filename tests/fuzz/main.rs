@@ -7,6 +7,7 @@
 mod src {
     pub mod config;
     pub mod error;
+    pub mod json;
     pub mod parts;
     pub mod proto;
     pub mod flow {
@@ -17,7 +18,7 @@ mod targets;
 
 use std::sync::LazyLock;
 
-use src::{config, error, flow, parts, proto};
+use src::{config, error, flow, json, parts, proto};
 
 static TARGET: LazyLock<targets::Target> = LazyLock::new(|| {
     let name = std::env::var("MINIMTA_FUZZ").unwrap_or_default();
