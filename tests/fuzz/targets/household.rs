@@ -44,8 +44,12 @@ pub fn handover(octets: &[u8]) {
             };
             assert_eq!(outcome.enhanced.0, class);
         }
-        let again = Answer::parse(written.trim_end_matches('\n'));
-        assert_eq!(again.map(|a| a.text()), Some(written));
+        // Words that were cut may end with a space, which the next reader leaves out.
+        let again = Answer::parse(written.trim_end_matches('\n')).map(|a| a.text());
+        assert_eq!(
+            again.as_deref().map(str::trim_end),
+            Some(written.trim_end())
+        );
     }
     match read_announced(line) {
         Some(Ok(Some(length))) => assert!(length <= MAX_FORWARD),
