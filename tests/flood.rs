@@ -159,6 +159,12 @@ fn slow_message(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
     trickle(stream, stop)
 }
 
+/// A message that stops before its end.
+fn stopped_message(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
+    begin_message(stream)?;
+    idle(stream, stop)
+}
+
 /// Transactions that are begun, and begun again.
 fn transactions(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
     let text = format!("{BEGIN}RCPT TO:<{}>\r\n", me()).repeat(20);
@@ -193,6 +199,7 @@ const KINDS: &[(&str, usize, Kind)] = &[
     ("handshakes that are none", 60, broken_handshake),
     ("transactions begun again and again", 60, transactions),
     ("messages of three octets a second", 100, slow_message),
+    ("messages that stop", 100, stopped_message),
 ];
 
 /// The most memory that the processes of a system have had, in KiB.

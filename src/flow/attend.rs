@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::Context;
 use super::access::{Access, Kind};
-use super::connections::{Bounds, TIGHT, Visit};
+use super::connections::{Bounds, CROWDED, TIGHT, Visit};
 use super::direct::{self, Resting};
 use super::intake::Peer;
 use super::milter::Filters;
@@ -410,7 +410,12 @@ impl Door<'_> {
             Wait::Command { .. } => self.short(self.limits.command_timeout),
             Wait::Message => {
                 let gained = Duration::from_secs(self.received / LEAST_RATE);
-                let still = self.short(STILL) + gained;
+                let still = if self.visit.is_full() {
+                    CROWDED
+                } else {
+                    self.short(STILL)
+                };
+                let still = still + gained;
                 still.min(self.limits.data_timeout)
             }
         }
@@ -436,9 +441,11 @@ impl Read for Door<'_> {
     fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
         let left = self.allowed().saturating_sub(self.since.elapsed());
         self.wire.set_limit(left);
-        if let Wait::Command { in_transaction } = self.wait {
-            self.visit.wait(in_transaction).map_err(io::Error::other)?;
-        }
+        let in_transaction = match self.wait {
+            Wait::Command { in_transaction } => in_transaction,
+            Wait::Message => true,
+        };
+        self.visit.wait(in_transaction).map_err(io::Error::other)?;
         let read = self.wire.read(block);
         self.visit.go_on().map_err(io::Error::other)?;
         self.received += *read.as_ref().unwrap_or(&0) as u64;

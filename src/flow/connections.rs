@@ -23,6 +23,8 @@ const SHORTEST: Duration = Duration::from_secs(5);
 const FRESH: Duration = Duration::from_millis(500);
 /// And one that says something all the time, but has begun no message for so long.
 const LINGER: Duration = Duration::from_secs(3);
+/// And how long a message may stand still at its beginning then: what comes faster than the least rate gains time.
+pub const CROWDED: Duration = Duration::from_secs(3);
 /// How many may be on their way out while others have their places already.
 pub const LEAVING: usize = 8;
 
@@ -83,7 +85,7 @@ struct Seat {
 }
 
 enum Phase {
-    /// Its thread is at work, or a message comes.
+    /// Its thread is at work.
     Busy,
     /// It waits for the client since then.
     Waiting(Instant, Standing),
@@ -169,6 +171,11 @@ impl Connections {
     /// Whether it is tight: four of five places are taken.
     pub fn are_tight(&self) -> bool {
         self.count() * 5 >= self.limit.load(Ordering::Relaxed) * 4
+    }
+
+    /// Whether there is no place at all.
+    pub fn are_full(&self) -> bool {
+        self.count() >= self.limit.load(Ordering::Relaxed)
     }
 
     /// Takes in a client. `peer`: who it is, if it is to have no more than its share.
@@ -325,6 +332,11 @@ impl Visit {
     /// Whether it is tight.
     pub fn is_tight(&self) -> bool {
         self.connections.are_tight()
+    }
+
+    /// Whether nobody else can come in.
+    pub fn is_full(&self) -> bool {
+        self.connections.are_full()
     }
 
     /// The client is somebody else: a proxy has told who.

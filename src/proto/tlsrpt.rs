@@ -267,7 +267,7 @@ pub fn gzip(octets: &[u8]) -> Vec<u8> {
     let mut meter = Meter::new();
     meter.feed(octets);
     out.extend_from_slice(&meter.facts().crc32.to_le_bytes());
-    let size = u32::try_from(octets.len() % (1 << 32)).unwrap_or_default();
+    let size = u32::try_from(octets.len() as u64 % (1 << 32)).unwrap_or_default();
     out.extend_from_slice(&size.to_le_bytes());
     out
 }
