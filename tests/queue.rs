@@ -78,6 +78,7 @@ fn a_verbose_run_sums_up() {
     }
 }
 
+/// R100: soon at first, then further and further apart.
 #[test]
 fn a_deferred_message_is_due_by_the_schedule() {
     let system =

@@ -234,6 +234,7 @@ fn what_requires_tls_is_not_named_to_others() {
     }
 }
 
+/// R152, R156: what the sender wanted of reports goes on as it came, and SMTPUTF8 goes with 8BITMIME.
 #[test]
 fn parameters_are_said_only_to_servers_that_know_them() {
     let mut to = recipients(1);
