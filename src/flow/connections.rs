@@ -24,7 +24,7 @@ const FRESH: Duration = Duration::from_millis(500);
 /// And one that says something all the time, but has begun no message for so long.
 const LINGER: Duration = Duration::from_secs(3);
 /// And how long a message may stand still at its beginning then: what comes faster than the least rate gains time.
-pub const CROWDED: Duration = Duration::from_secs(3);
+pub const CROWDED: Duration = Duration::from_secs(2);
 /// How many may be on their way out while others have their places already.
 pub const LEAVING: usize = 8;
 
