@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use super::dkim::DkimDraft;
 use super::document::{self, Entry, Flaw, Value};
-use super::keys::{self, KEYS, Key, Shown};
+use super::keys::{self, Key, Shown};
 use super::milter::MilterDraft;
 use super::report::Problem;
 use super::route::RouteDraft;
@@ -97,7 +97,7 @@ pub const REPEATED: &[&str] = &["smarthost", "route", "dkim", "milter"];
 
 /// The defaults stand in the table of keys alone. Those of a smarthost apply to each one when it is complete.
 fn apply_defaults(draft: &mut Draft) -> Result<(), Error> {
-    for key in KEYS.iter().filter(|key| !REPEATED.contains(&key.section)) {
+    for key in keys::all().filter(|key| !REPEATED.contains(&key.section)) {
         let Shown::Default(text) = key.shown else {
             continue;
         };
@@ -327,8 +327,7 @@ fn unknown(section: &str, entry: &Entry) -> Problem {
 
 /// What may stand in a table; at the top, the headers of the tables too.
 fn known_names(section: &str) -> Vec<String> {
-    let mut names: Vec<String> = KEYS
-        .iter()
+    let mut names: Vec<String> = keys::all()
         .filter(|key| key.section == section)
         .map(|key| key.name.to_owned())
         .collect();
@@ -340,8 +339,7 @@ fn known_names(section: &str) -> Vec<String> {
 
 /// The one key of this name in another table.
 fn elsewhere(section: &str, name: &str) -> Option<&'static Key> {
-    KEYS.iter()
-        .find(|key| key.section != section && key.name == name)
+    keys::all().find(|key| key.section != section && key.name == name)
 }
 
 /// The name that was most likely meant: a third of its letters may be wrong.
