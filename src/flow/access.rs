@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::defence::{Defence, Screen};
 use super::judge::Judge;
 use super::milter::Filters;
-use super::{Context, exchange, expand, queue, srs};
+use super::{Context, exchange, expand, hops, srs};
 use crate::config::Config;
 use crate::events;
 use crate::host::clock;
@@ -241,7 +241,7 @@ impl Guest<'_> {
         let config = &self.context.config;
         let domain = address.domain();
         let allowed = config.domains.contains(domain)
-            || queue::hop(self.context, address) == Hop::Local
+            || hops::of(self.context, address) == Hop::Local
             || config.access.relay_to.contains(domain)
             || user.is_some()
             || may_relay(config, self.kind, self.peer);
@@ -316,7 +316,7 @@ impl Policy for Guest<'_> {
         let address = &recipient.address;
         let user = transaction.client.user.as_deref();
         let verdict = self.may_send_to(user, address).and_then(|()| {
-            match queue::hop_from(self.context, transaction.sender.mailbox(), address) {
+            match hops::of_mail_from(self.context, transaction.sender.mailbox(), address) {
                 Hop::Local => self.exists(address),
                 Hop::Refuse(why) => Err(replies::refused(&why)),
                 _ => Ok(()),

@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 
-use super::queue::{self, said};
+use super::pass::said;
+use super::queue;
 use super::settle::policy;
 use super::{Context, deliver, intake};
 use crate::cli::{Invocation, Select, complain, say};

@@ -54,7 +54,7 @@ pub fn is_ours_to_try(context: &Context, claim: &Claim, index: usize) -> bool {
         return false;
     };
     let address = &recipient.address;
-    super::queue::hop(context, address) != Hop::Local
+    super::hops::of(context, address) != Hop::Local
         || may_deliver(context, recipient)
         || match &recipient.origin {
             Some(origin) => origin.user.is_none() && origin.end.is_none(),

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use super::Context;
 use super::dialogue::Outgoing;
+use super::hops;
 use super::links::Links;
-use super::queue::{Run, hops};
+use super::pass::Pass;
 use super::sink::Left;
 use crate::config::FirstTry;
 use crate::error::Result;
@@ -61,7 +62,7 @@ impl Resting {
 
 /// What the messages of one session need.
 pub struct Passage<'a> {
-    run: Run<'a>,
+    run: Pass<'a>,
     resting: &'a Resting,
 }
 
@@ -69,7 +70,7 @@ impl<'a> Passage<'a> {
     /// No connection yet.
     pub fn new(context: &'a Context, resting: &'a Resting) -> Self {
         Self {
-            run: Run::new(context, context.verbose),
+            run: Pass::new(context, context.verbose),
             resting,
         }
     }
@@ -96,7 +97,7 @@ impl<'a> Passage<'a> {
 
 /// Passes on the messages of one session.
 pub struct Straight<'a> {
-    run: &'a Run<'a>,
+    run: &'a Pass<'a>,
     resting: &'a Resting,
     links: Links<'a>,
     used: Instant,
@@ -109,7 +110,7 @@ impl Straight<'_> {
     /// # Errors
     /// Those of the spool: nothing was promised then, though some may have the message.
     pub fn pass(&mut self, claim: Claim, leave: &mut dyn FnMut(Left)) -> Result<()> {
-        let hop = match only(hops(self.run.context(), &claim.envelope())) {
+        let hop = match only(hops::of_message(self.run.context(), &claim.envelope())) {
             Some(hop) if !claim.is_stored() && !self.resting.contains(&hop) => hop,
             _ => {
                 claim.store()?;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::forward::Reader;
 use super::helpers::Helpers;
-use super::{Context, Outcomes, deliver, queue, srs, text};
+use super::{Context, Outcomes, deliver, hops, srs, text};
 use crate::events;
 use crate::host::accounts::{self, Account};
 use crate::host::spool::Claim;
@@ -158,7 +158,7 @@ impl World for Here<'_> {
     }
 
     fn is_here(&self, address: &Mailbox) -> bool {
-        queue::hop(self.context, address) == Hop::Local
+        hops::of(self.context, address) == Hop::Local
     }
 
     fn is_doubtful(&self) -> Option<String> {
@@ -403,7 +403,7 @@ fn round(here: &Here<'_>, claim: &Claim, waiting: &[usize], done: &mut Expanded)
 fn is_name(context: &Context, recipient: &Recipient) -> bool {
     let origin = recipient.origin.as_ref();
     origin.is_some_and(|o| o.end.is_none() && o.user.is_none())
-        && queue::hop(context, &recipient.address) == Hop::Local
+        && hops::of(context, &recipient.address) == Hop::Local
 }
 
 /// Whom one recipient stands for.
@@ -474,7 +474,7 @@ fn has_already(context: &Context, recipient: &Recipient) -> Vec<Key> {
             origin.end.as_ref(),
             origin.user.as_ref(),
         )],
-        None if queue::hop(context, &recipient.address) == Hop::Local => {
+        None if hops::of(context, &recipient.address) == Hop::Local => {
             if has_alias(context, &recipient.address) {
                 return Vec::new();
             }

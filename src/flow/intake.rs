@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use super::collapse::{Collapse, First, Kept};
 use super::judge::{self, Inspection};
 use super::milter::{self, Passage, Verdict};
-use super::{Context, direct, expand, queue};
+use super::{Context, direct, expand, hops};
 use crate::cli::complain;
 use crate::error::Error;
 use crate::events;
@@ -409,7 +409,7 @@ impl<'a> Intake<'a> {
     }
 
     fn is_unknown(&self, address: &Mailbox) -> bool {
-        queue::hop(self.context, address) == Hop::Local
+        hops::of(self.context, address) == Hop::Local
             && matches!(expand::is_known(self.context, address), Ok(false))
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{Context, expand, queue};
+use super::{Context, expand, hops};
 use crate::cli::{complain, say};
 use crate::host::listed;
 use crate::proto::alias::{Fault, Place, Table, Target, read_list};
@@ -157,7 +157,7 @@ impl Search<'_> {
     fn targets(&mut self, of: &str, line: usize, targets: Vec<Target>) -> usize {
         let depths = targets.into_iter().map(|target| match target {
             Target::Name(name) => self.name(of, line, &name),
-            Target::Address(address) if queue::hop(self.context, &address) == Hop::Local => {
+            Target::Address(address) if hops::of(self.context, &address) == Hop::Local => {
                 self.name(of, line, address.local())
             }
             Target::Own(name) => {

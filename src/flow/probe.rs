@@ -10,9 +10,9 @@ use super::Context;
 use super::admin::place;
 use super::dialogue::Outgoing;
 use super::exchange::own_domains;
+use super::hops;
 use super::links::{Shared, Station};
 use super::policies::Asking;
-use super::queue::hop_from;
 use super::send::Connection;
 use super::verify::{goals, sender};
 use crate::cli::{Invocation, say};
@@ -38,7 +38,10 @@ pub fn test(context: &Context, call: &Invocation, text: &str) -> Result<()> {
         if let Some((peer, mailbox)) = goal.server {
             hops.push((Hop::Lmtp(peer), mailbox));
         } else if let Ok(address) = Mailbox::qualify(&goal.address, &context.config.hostname) {
-            hops.push((hop_from(context, sender.as_ref(), &address), address));
+            hops.push((
+                hops::of_mail_from(context, sender.as_ref(), &address),
+                address,
+            ));
         }
     }
     hops.iter()

@@ -16,7 +16,8 @@ use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
 use super::attend::Service;
-use super::queue::{Run, STACK, WORKER_FAILED, fresh, is_due};
+use super::pass::{Pass, WORKER_FAILED};
+use super::queue::{STACK, fresh, is_due};
 use super::sink::Left;
 use super::tlsrpt;
 use crate::error::Error;
@@ -175,7 +176,7 @@ impl Runner {
 
     fn feed(&self) {
         while let Some(service) = self.wait_for_work() {
-            let run = Run::lingering(&service.context, false, LINGER);
+            let run = Pass::lingering(&service.context, false, LINGER);
             let threads = AtomicUsize::new(0);
             thread::scope(|scope| {
                 let until = Instant::now() + RENEWAL;
@@ -217,7 +218,7 @@ impl Runner {
     }
 
     /// Looks into the folder, if it is time.
-    fn look(&self, service: &Service, run: &Run<'_>) {
+    fn look(&self, service: &Service, run: &Pass<'_>) {
         let mut state = self.lock();
         let begun = Instant::now();
         if begun < state.next_look() || run.lanes().waiting() >= FEW {
@@ -260,7 +261,7 @@ impl Runner {
     }
 
     /// Passes on what was handed over.
-    fn hand_on(&self, run: &Run<'_>) {
+    fn hand_on(&self, run: &Pass<'_>) {
         while run.lanes().waiting() < NAMES {
             let mut state = self.lock();
             let Some((item, claim)) = state.incoming.pop_front() else {
@@ -276,7 +277,7 @@ impl Runner {
     fn man<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
-        run: &'scope Run<'scope>,
+        run: &'scope Pass<'scope>,
         threads: &'scope AtomicUsize,
     ) {
         let lanes = run.lanes();
@@ -311,7 +312,7 @@ impl Runner {
     }
 
     /// Sleeps until something has changed for a run; false: it is over.
-    fn wait_in_run(&self, run: &Run<'_>, threads: &AtomicUsize, until: Instant) -> bool {
+    fn wait_in_run(&self, run: &Pass<'_>, threads: &AtomicUsize, until: Instant) -> bool {
         self.remember_due(run);
         let state = self.lock();
         let now = Instant::now();
@@ -338,7 +339,7 @@ impl Runner {
     }
 
     /// Lets the workers end; what none of them has begun comes into the next run.
-    fn give_up(&self, run: &Run<'_>) {
+    fn give_up(&self, run: &Pass<'_>) {
         run.lanes().close();
         for errand in run.lanes().clear() {
             if let Some(claim) = errand.claim {
@@ -349,7 +350,7 @@ impl Runner {
     }
 
     /// Looks again when the next message is due that a run has deferred.
-    fn remember_due(&self, run: &Run<'_>) {
+    fn remember_due(&self, run: &Pass<'_>) {
         self.expect_due(run.next_due());
     }
 

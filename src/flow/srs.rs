@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::exchange::own_domains;
-use super::{Context, queue, signing};
+use super::{Context, hops, signing};
 use crate::config::Config;
 use crate::host::{clock, state, words};
 use crate::proto::address::{Domain, Mailbox, ReversePath};
@@ -86,7 +86,7 @@ pub fn sender(
         || recipient.origin.is_none()
         || is_own(config, recipient.address.domain())
         || is_own(config, stranger.domain())
-        || queue::hop(context, stranger) == Hop::Local
+        || hops::of(context, stranger) == Hop::Local
         || signing::is_ours(config, envelope)
     {
         return Ok(leaves);

@@ -8,7 +8,7 @@ use super::links::Shared;
 use super::policies::Asking;
 use super::probe::leaving;
 use super::submit;
-use super::{Context, deliver, expand, lmtp, queue};
+use super::{Context, deliver, expand, hops, lmtp};
 use crate::cli::{Invocation, say};
 use crate::error::{Error, Result};
 use crate::host::accounts;
@@ -138,7 +138,7 @@ pub fn goals(context: &Context, sender: Option<&Mailbox>, text: &str) -> Vec<Goa
             return vec![one(why, Some(error))];
         }
     };
-    if queue::hop(context, &address) != Hop::Local {
+    if hops::of(context, &address) != Hop::Local {
         let (route, fault) = elsewhere(context, sender, &address);
         let details = details(context, sender, &address, &fault);
         return vec![Goal {
@@ -207,7 +207,7 @@ fn goal(context: &Context, sender: Option<&Mailbox>, leaf: Leaf) -> Goal {
             let route = format!("local user {user}, whose ~/.forward only he and root can tell of");
             (route, None)
         }
-        (None, None) if queue::hop(context, &leaf.address) == Hop::Local => (
+        (None, None) if hops::of(context, &leaf.address) == Hop::Local => (
             nobody(&leaf.address),
             Some(Error::NoUser(nobody(&leaf.address))),
         ),
@@ -233,7 +233,7 @@ fn elsewhere(
     sender: Option<&Mailbox>,
     address: &Mailbox,
 ) -> (String, Option<Error>) {
-    match queue::hop_from(context, sender, address) {
+    match hops::of_mail_from(context, sender, address) {
         Hop::Local => (nobody(address), None),
         Hop::Smarthost => {
             let hosts = context
@@ -270,7 +270,7 @@ fn details(
         return Vec::new();
     }
     let shared = Shared::new(context).asking(Asking::Never);
-    let hop = queue::hop_from(context, sender, address);
+    let hop = hops::of_mail_from(context, sender, address);
     let hosts = match &hop {
         Hop::Mx(domain, _) => shared.hosts(domain).unwrap_or_default(),
         _ => Vec::new(),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::{Finding, Grade, add};
 use crate::flow::Context;
 use crate::flow::dialogue::Outgoing;
+use crate::flow::hops;
 use crate::flow::links::Shared;
-use crate::flow::queue::hop;
 use crate::flow::send::Connection;
 use crate::flow::verify::goals;
 use crate::proto::address::{Domain, Mailbox};
@@ -30,7 +30,7 @@ pub fn look(context: &Context, named: &[String], findings: &mut Vec<Finding>) {
         .iter()
         .flat_map(|address| goals(context, None, address))
         .filter_map(|goal| Mailbox::qualify(&goal.address, &context.config.hostname).ok())
-        .map(|address| hop(context, &address))
+        .map(|address| hops::of(context, &address))
         .filter(|hop| matches!(hop, Hop::Mx(..)))
         .collect();
     hops.dedup();

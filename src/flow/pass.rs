@@ -1,0 +1,426 @@
+//! One pass over some messages: their envelopes looked at, grouped by next hop, and each tried until everything was
+//! tried once, the reports made on the way among them.
+//!
+//! Within a pass two workers may hold the same message, for different hops; [`claims`] says who holds what, and the
+//! last to let go of it puts it back into the queue. [`tally`] counts.
+
+mod claims;
+mod tally;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use self::claims::Held;
+use self::tally::in_words;
+pub use self::tally::{Tally, said};
+use super::dialogue::Outgoing;
+use super::expand::{self, Replaced};
+use super::helpers::Helpers;
+use super::hops;
+use super::lanes::{Errand, Lanes, Width};
+use super::links::{Links, Shared};
+use super::queue::{STACK, fresh};
+use super::settle::settle;
+use super::{Context, Damaged, Outcomes, deliver};
+use crate::cli::complain;
+use crate::error::{Error, Result};
+use crate::events;
+use crate::host::spool::{Claim, Item};
+use crate::proto::end::Mailboxes;
+use crate::proto::journal::{Progress, Standing};
+use crate::proto::outcome::{Outcome, Verdict};
+use crate::proto::reply::Enhanced;
+use crate::proto::route::{self, Hop};
+
+/// Messages for which one more connection to the same host is made.
+const WORTH_A_CONNECTION: usize = 10;
+/// What is told when a worker has panicked.
+pub const WORKER_FAILED: &str = "a worker of the queue failed; its message stays in the queue";
+
+/// One pass over some messages.
+pub struct Pass<'a> {
+    context: &'a Context,
+    talk: bool,
+    lanes: Lanes,
+    /// Who of this run holds which message.
+    held: Held,
+    tally: Mutex<Tally>,
+    shared: Shared<'a>,
+    /// Those who deliver in the right of others, when root's process makes them.
+    helpers: Option<Helpers>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass over what is there now.
+    pub fn new(context: &'a Context, talk: bool) -> Self {
+        Self::lingering(context, talk, Duration::ZERO)
+    }
+
+    /// A pass in which work may come as long as it lasts, and in which connections are kept so long for it.
+    pub fn lingering(context: &'a Context, talk: bool, linger: Duration) -> Self {
+        let (held, tally, shared) = (Held::default(), Mutex::default(), Shared::new(context));
+        Self {
+            context,
+            talk,
+            lanes: Lanes::new(linger, context.config.queue.workers),
+            held,
+            tally,
+            shared,
+            helpers: context.keeper.clone().map(Helpers::new),
+        }
+    }
+
+    /// What it did.
+    pub fn into_tally(self) -> Tally {
+        self.tally
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tries the messages, and the reports that come of it.
+    pub fn all(&self, items: Vec<Item>) {
+        for item in items {
+            self.add(item, None);
+        }
+        self.work_off();
+    }
+
+    /// Looks at the envelope of a message and puts it into the lanes of its next hops. What cannot be read is dealt
+    /// with here.
+    pub fn add(&self, item: Item, claim: Option<Claim>) {
+        if self.lanes.has(&item.id) {
+            return;
+        }
+        let claim = claim.map(|claim| self.adopt(claim));
+        let found = match &claim {
+            Some(claim) => Some((
+                hops::of_message(self.context, &claim.envelope()),
+                claim.progress(),
+            )),
+            None => self.look(&item),
+        };
+        let Some((hops, progress)) = found else {
+            return;
+        };
+        if progress.waiting().is_empty() {
+            return self.finish(&item);
+        }
+        let wanted = wanted(&hops, &progress).into_iter();
+        let wanted = wanted.map(|hop| (hop.clone(), self.width(&hop))).collect();
+        self.lanes.add(Errand { item, claim }, wanted);
+    }
+
+    fn width(&self, hop: &Hop) -> Width {
+        let queue = &self.context.config.queue;
+        match hop {
+            // Another connection is another login: it must be worth one.
+            Hop::Smarthost | Hop::Host(..) | Hop::Lmtp(_) | Hop::Mx(..) => Width {
+                most: queue.per_destination,
+                worth: WORTH_A_CONNECTION,
+                remote: true,
+            },
+            // With a server that has the mailboxes it is the same; but they do not wait for other hosts.
+            Hop::Local if matches!(self.context.config.local.mailbox, Mailboxes::Lmtp(_)) => {
+                Width {
+                    most: queue.per_destination,
+                    worth: WORTH_A_CONNECTION,
+                    remote: false,
+                }
+            }
+            Hop::Local | Hop::Refuse(_) => Width {
+                // They wait for the disk, which serves several at once as fast as one.
+                most: queue.workers * 2,
+                worth: 1,
+                remote: false,
+            },
+        }
+    }
+
+    /// The work of this run.
+    pub fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    /// What it is a part of.
+    pub fn context(&self) -> &'a Context {
+        self.context
+    }
+
+    /// How its connections speak.
+    pub fn outgoing(&self) -> Outgoing<'_> {
+        self.shared.outgoing()
+    }
+
+    /// Connections of one thread.
+    pub fn links<'l>(&'l self, outgoing: &'l Outgoing<'l>) -> Links<'l> {
+        Links::new(&self.shared, outgoing)
+    }
+
+    /// Whether a smarthost was found to be down.
+    pub fn is_blocked(&self) -> bool {
+        self.shared.is_blocked()
+    }
+
+    /// When the next message is due of those deferred since this was asked last.
+    pub fn next_due(&self) -> Option<i64> {
+        lock(&self.tally).next.take()
+    }
+
+    /// Removes a message that is done, which an earlier run could not.
+    fn finish(&self, item: &Item) {
+        let Some(claim) = self.claim(item) else {
+            return;
+        };
+        if claim.progress().waiting().is_empty() {
+            match claim.remove() {
+                Ok(()) => events::removed(&claim.id, "done"),
+                Err(error) => events::trouble(&claim.id, &error),
+            }
+        }
+        self.release(claim);
+    }
+
+    /// Where a message goes and what waits. A file that cannot be read is claimed, which says why: another process
+    /// has it or had it, or it is set aside.
+    fn look(&self, item: &Item) -> Option<(Vec<Hop>, Progress)> {
+        let of = |claim: &Claim| {
+            (
+                hops::of_message(self.context, &claim.envelope()),
+                claim.progress(),
+            )
+        };
+        if let Some(claim) = self.held.of(&item.id).get(&item.id).and_then(Weak::upgrade) {
+            return Some(of(&claim));
+        }
+        if let Some((parsed, progress)) = self.context.spool.look(item) {
+            return Some((hops::of_message(self.context, &parsed.envelope), progress));
+        }
+        let claim = self.claim(item)?;
+        let found = of(&claim);
+        self.release(claim);
+        Some(found)
+    }
+
+    /// Lets as many workers as the work is worth do it; a single one needs no thread.
+    fn work_off(&self) {
+        let workers = self.lanes.places();
+        if workers <= 1 {
+            return self.worker();
+        }
+        std::thread::scope(|scope| {
+            let spawn = |_| {
+                std::thread::Builder::new()
+                    .stack_size(STACK)
+                    .spawn_scoped(scope, || self.worker())
+            };
+            let threads: Vec<_> = (1..workers).map(spawn).collect();
+            self.worker();
+            for thread in threads {
+                match thread.map(std::thread::ScopedJoinHandle::join) {
+                    // Too few resources for a thread: the others do its work.
+                    Err(_) | Ok(Ok(())) => {}
+                    Ok(Err(_)) => events::trouble("-", &WORKER_FAILED),
+                }
+            }
+        });
+    }
+
+    /// Works as long as there is anything to do.
+    pub fn worker(&self) {
+        let outgoing = self.outgoing();
+        let mut links = self.links(&outgoing);
+        while let Some(mut place) = self.lanes.join() {
+            while let Some(errand) = place.next() {
+                let claim = match errand.claim {
+                    Some(claim) => Some(claim),
+                    None => self.claim(&errand.item),
+                };
+                if let Some(claim) = claim {
+                    let known = claim.envelope().recipients.len();
+                    let reports = self.attempt(&place.hop, &claim, &mut links);
+                    if place.hop == Hop::Local {
+                        self.lead_on(&errand.item, &claim, known);
+                    }
+                    self.release(claim);
+                    for id in reports {
+                        self.add(fresh(id), None);
+                    }
+                }
+            }
+            // The exchanger of the next domain may well be the same.
+            if !matches!(place.hop, Hop::Mx(..)) {
+                links.close();
+            }
+        }
+        links.close();
+    }
+
+    /// Tries a message for its recipients of this hop. Returned are the reports made.
+    pub fn attempt(&self, hop: &Hop, claim: &Claim, links: &mut Links<'_>) -> Vec<String> {
+        let (progress, hops) = (
+            claim.progress(),
+            hops::of_message(self.context, &claim.envelope()),
+        );
+        let ours = |i: &usize| {
+            hops.get(*i) == Some(hop) && deliver::is_ours_to_try(self.context, claim, *i)
+        };
+        let waiting: Vec<usize> = progress.waiting().into_iter().filter(ours).collect();
+        let waiting = claim.take(&waiting);
+        if waiting.is_empty() {
+            return Vec::new();
+        }
+        // Nobody is given what could not be noted afterwards. Of a single one there is no more to note than that the
+        // file goes.
+        let all = progress.waiting().len();
+        let room = if all > 1 { claim.reserve(all) } else { Ok(()) };
+        let mut replaced = Vec::new();
+        let outcomes = match (room, hop) {
+            (Err(error), _) => Ok(waiting.iter().map(|i| (*i, unnoted(&error))).collect()),
+            (_, Hop::Local) => self.at_home(claim, &waiting, links, &mut replaced),
+            (_, Hop::Refuse(why)) => Ok(waiting.iter().map(|i| (*i, refused(why))).collect()),
+            _ => links.send(hop, claim, &waiting),
+        };
+        let reports = match outcomes {
+            Ok(outcomes) => {
+                self.count(claim, &outcomes);
+                settle(self.context, claim, outcomes, &replaced)
+            }
+            Err(Damaged) => {
+                self.set_aside(claim);
+                Vec::new()
+            }
+        };
+        claim.give_back(&waiting);
+        reports
+    }
+
+    /// Delivers to recipients of this system, and to those they stand for as far as these end here.
+    fn at_home(
+        &self,
+        claim: &Claim,
+        waiting: &[usize],
+        links: &mut Links<'_>,
+        replaced: &mut Vec<Replaced>,
+    ) -> Result<Outcomes, Damaged> {
+        let helpers = self.helpers.as_ref();
+        let expanded = expand::expand(self.context, helpers, claim, waiting);
+        *replaced = expanded.replaced;
+        let mut ready = expanded.ready;
+        let envelope = claim.envelope();
+        let may_deliver = |i: &usize| {
+            let recipient = envelope.recipients.get(*i);
+            recipient.is_some_and(|r| deliver::may_deliver(self.context, r))
+        };
+        ready.retain(may_deliver);
+        // One of them may have been led here twice, on two ways at once.
+        let new: Vec<usize> = ready
+            .iter()
+            .copied()
+            .filter(|i| !waiting.contains(i))
+            .collect();
+        let taken = claim.take(&new);
+        ready.retain(|i| waiting.contains(i) || taken.contains(i));
+        let all = claim.progress().waiting().len();
+        let room = match replaced.is_empty() || all <= 1 {
+            true => Ok(()),
+            false => claim.reserve(all),
+        };
+        let delivered = match room {
+            Ok(()) => deliver::deliver(self.context, helpers, links, claim, &ready),
+            Err(error) => Ok(ready.iter().map(|i| (*i, unnoted(&error))).collect()),
+        };
+        claim.give_back(&taken);
+        let mut outcomes = expanded.outcomes;
+        outcomes.extend(delivered?);
+        Ok(outcomes)
+    }
+
+    /// Where a message goes on whose recipients were expanded: the hops of the new ones join the work.
+    fn lead_on(&self, item: &Item, claim: &Arc<Claim>, known: usize) {
+        let envelope = claim.envelope();
+        if envelope.recipients.len() == known {
+            return;
+        }
+        let (hops, progress) = (hops::of_message(self.context, &envelope), claim.progress());
+        let mut new: Vec<Hop> = (known..hops.len())
+            .filter(|i| progress.standings.get(*i).is_some_and(Standing::is_waiting))
+            .filter_map(|i| hops.get(i).filter(|hop| **hop != Hop::Local).cloned())
+            .collect();
+        new.sort_unstable();
+        new.dedup();
+        let new = new
+            .into_iter()
+            .map(|hop| (hop.clone(), self.width(&hop)))
+            .collect();
+        let errand = Errand {
+            item: item.clone(),
+            claim: Some(Arc::clone(claim)),
+        };
+        self.lanes.more(&errand, new);
+    }
+
+    fn set_aside(&self, claim: &Claim) {
+        match claim.hold() {
+            Ok(()) => events::held(&claim.id, &"its checksum is wrong"),
+            Err(error) => events::trouble(&claim.id, &error),
+        }
+        if self.talk {
+            complain(
+                &self.context.program,
+                &format!("{}: its checksum is wrong; set aside in hold/", claim.id),
+            );
+        }
+    }
+
+    fn count(&self, claim: &Claim, outcomes: &[(usize, Outcome)]) {
+        let envelope = claim.envelope();
+        let mut tally = lock(&self.tally);
+        tally.tried += 1;
+        for (index, outcome) in outcomes {
+            match outcome.verdict {
+                Verdict::Delivered => tally.delivered += 1,
+                Verdict::Failed => tally.failed += 1,
+                Verdict::Expanded => {}
+                Verdict::Deferred => {
+                    tally.deferred += 1;
+                    tally.reason = Some(outcome.clone());
+                }
+            }
+            if let (true, Some(recipient)) = (self.talk, envelope.recipients.get(*index)) {
+                let (to, words) = (&recipient.address, in_words(outcome));
+                complain(
+                    &self.context.program,
+                    &format!("{} to {to} {words}", claim.id),
+                );
+            }
+        }
+    }
+}
+
+/// Whom a group can do something for: the hops of those who wait.
+fn wanted(hops: &[Hop], progress: &Progress) -> Vec<Hop> {
+    let mut wanted: Vec<Hop> = progress
+        .waiting()
+        .into_iter()
+        .filter_map(|i| hops.get(i).cloned())
+        .collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted
+}
+
+/// There is no room to write down what becomes of it.
+fn unnoted(error: &Error) -> Outcome {
+    let enhanced = Enhanced(4, 3, 1);
+    Outcome::new(Verdict::Deferred, None, enhanced, "", &error.to_string())
+}
+
+/// In the words of the configuration, not of a server.
+fn refused(why: &route::Refusal) -> Outcome {
+    Outcome::new(Verdict::Failed, None, why.enhanced, "", &why.text)
+}
+
+/// No worker leaves shared state half-changed, so that of one who panicked is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,142 @@
+//! Who of a pass holds which message: claims made, shared by the workers of a pass, and given back with the time when
+//! the message is due.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use super::{Pass, lock};
+use crate::cli::complain;
+use crate::error::Error;
+use crate::events;
+use crate::flow::settle::policy;
+use crate::host::clock;
+use crate::host::spool::{Claim, Folder, Item, Refusal};
+use crate::proto::journal::Progress;
+use crate::proto::retry::{self, Next};
+
+/// Who holds which message, in a few parts: a claim is made under the lock of its part, and those of other messages
+/// need not wait for that.
+#[derive(Default)]
+pub struct Held([Mutex<HashMap<String, Weak<Claim>>>; 8]);
+
+impl Held {
+    /// The part that a message belongs to: ids that follow each other differ in their ends.
+    pub fn of(&self, id: &str) -> MutexGuard<'_, HashMap<String, Weak<Claim>>> {
+        let sum = id
+            .bytes()
+            .fold(0, |sum: usize, octet| sum.wrapping_add(octet.into()));
+        // The remainder is less than the number of parts.
+        lock(&self.0[sum % self.0.len()])
+    }
+}
+
+impl Pass<'_> {
+    /// Takes over a claim of this process.
+    pub fn adopt(&self, claim: Claim) -> Arc<Claim> {
+        let claim = Arc::new(claim);
+        let mut held = self.held.of(&claim.id);
+        held.insert(claim.id.clone(), Arc::downgrade(&claim));
+        drop(held);
+        claim
+    }
+
+    /// Claims a message, or joins whoever of this run holds it. What is unfinished is swept, what is unusable is
+    /// set aside.
+    pub(super) fn claim(&self, item: &Item) -> Option<Arc<Claim>> {
+        let mut held = self.held.of(&item.id);
+        if let Some(claim) = held.get(&item.id).and_then(Weak::upgrade) {
+            return Some(claim);
+        }
+        let spool = &self.context.spool;
+        let claimed = match spool.claim(item.folder, &item.id) {
+            // Deferred by someone since the folder was read, perhaps by us for another hop.
+            Err(Refusal::Gone) if item.folder == Folder::New => spool.claim(Folder::Cur, &item.id),
+            claimed => claimed,
+        };
+        match claimed {
+            Ok(claim) => {
+                let claim = Arc::new(claim);
+                held.insert(item.id.clone(), Arc::downgrade(&claim));
+                return Some(claim);
+            }
+            Err(Refusal::Busy | Refusal::Gone) => {}
+            Err(Refusal::Unfinished) => match spool.remove(item) {
+                Ok(()) => events::swept(&item.id, "its writer died before it was accepted"),
+                Err(error) => events::trouble(&item.id, &error),
+            },
+            Err(Refusal::Bad(why)) => {
+                match spool.shift(item, Folder::Hold) {
+                    Ok(()) => events::held(&item.id, &why),
+                    Err(error) => events::trouble(&item.id, &error),
+                }
+                if self.talk {
+                    complain(
+                        &self.context.program,
+                        &format!("{}: set aside in hold/: {why}", item.id),
+                    );
+                }
+            }
+            Err(Refusal::Trouble(error)) => self.trouble(&item.id, &error),
+        }
+        None
+    }
+
+    fn trouble(&self, id: &str, error: &Error) {
+        events::trouble(id, error);
+        complain(&self.context.program, &format!("{id}: {error}"));
+    }
+
+    /// Lets go of a message, whatever waits; the last one gets it.
+    pub fn let_go(&self, claim: Arc<Claim>) -> Option<Claim> {
+        let mut held = self.held.of(&claim.id);
+        let claim = Arc::into_inner(claim)?;
+        held.remove(&claim.id);
+        Some(claim)
+    }
+
+    /// Lets go of a message; the last one puts it back into the queue, if anybody waits.
+    pub fn release(&self, claim: Arc<Claim>) {
+        let mut held = self.held.of(&claim.id);
+        let Some(claim) = Arc::into_inner(claim) else {
+            return;
+        };
+        held.remove(&claim.id);
+        let progress = claim.progress();
+        if let Some(due) = self.due(&claim, &progress) {
+            let mut tally = lock(&self.tally);
+            tally.next = Some(tally.next.map_or(due, |next| next.min(due)));
+            drop(tally);
+            if let Err(error) = claim.defer_until(due) {
+                events::trouble(&claim.id, &error);
+            }
+        }
+    }
+
+    /// When the next of those who wait is due; `None` when nobody waits, or nobody was tried.
+    fn due(&self, claim: &Claim, progress: &Progress) -> Option<i64> {
+        let jitter = u32::try_from(clock::random() >> 32).unwrap_or_default();
+        let waiting = progress.standings.iter().filter(|s| s.is_waiting());
+        let received_at = claim.envelope().received_at;
+        let due = |(at, attempts, soon)| {
+            let policy = policy(self.context);
+            match retry::next_attempt(&policy, received_at, attempts, at, soon, jitter) {
+                Next::At(due) => due,
+                // It fails at the next attempt: a run must come.
+                Next::GiveUp => at,
+            }
+        };
+        let tried = waiting
+            .clone()
+            .filter_map(|s| s.last.as_ref().map(|(at, last)| (*at, s.attempts, last)))
+            .map(|(at, attempts, last)| (at, attempts, retry::is_greylisted(last)));
+        let next = tried.map(due).min();
+        // A recipient who was not tried yet (his hop was busy) keeps the message due.
+        next.map(|next| {
+            if waiting.clone().any(|s| s.last.is_none()) {
+                0
+            } else {
+                next
+            }
+        })
+    }
+}
