@@ -1,0 +1,131 @@
+//! What all connections of a pass share: TLS, the resolver, the signing keys, what was found out about servers, and how
+//! many connections there are to each.
+
+use std::collections::BTreeMap;
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use super::lock;
+use super::stations::Place;
+use crate::cli::complain;
+use crate::flow::Context;
+use crate::flow::dialogue::{Dead, Outgoing, Timeouts};
+use crate::flow::exchange;
+use crate::flow::policies::{Asking, Policies};
+use crate::flow::signing::Signers;
+use crate::flow::tlsrpt::Counter;
+use crate::host::dns::Dns;
+use crate::host::tls;
+use crate::proto::address::Domain;
+use crate::proto::dane::Tlsa;
+use crate::proto::mx::{Host, NoAnswer};
+use crate::proto::outcome::Outcome;
+
+/// What all connections of a run share, besides the configuration.
+pub struct Shared<'a> {
+    pub(super) context: &'a Context,
+    pub(super) tls: tls::Clients,
+    pub(super) dead: Dead,
+    pub(super) dns: Dns,
+    pub(super) signers: Signers,
+    trace: Box<dyn Fn(&str) + Sync + 'a>,
+    /// Servers found to be down in this run, and what was found.
+    pub(super) down: Mutex<BTreeMap<Place, Outcome>>,
+    /// The TLSA records of names that were asked for.
+    pub(super) tlsa: Mutex<BTreeMap<String, Result<Vec<Tlsa>, NoAnswer>>>,
+    /// What domains say on their web servers.
+    pub(super) policies: Policies,
+    /// How TLS with them went.
+    pub(super) counter: Counter,
+    /// How many connections there are to each host.
+    taken: Mutex<BTreeMap<Place, usize>>,
+    /// A connection was closed.
+    freed: Condvar,
+}
+
+impl<'a> Shared<'a> {
+    /// Nothing is made before it is needed.
+    pub fn new(context: &'a Context) -> Self {
+        let trace = Box::new(|line: &str| complain(&context.program, line));
+        Self {
+            context,
+            tls: tls::Clients::new(),
+            dead: Dead::default(),
+            dns: exchange::resolver(&context.config),
+            signers: Signers::default(),
+            trace,
+            down: Mutex::default(),
+            tlsa: Mutex::default(),
+            policies: Policies::default(),
+            counter: Counter::new(&context.config),
+            taken: Mutex::default(),
+            freed: Condvar::new(),
+        }
+    }
+
+    /// When web servers are asked for policies.
+    #[must_use]
+    pub fn asking(mut self, asking: Asking) -> Self {
+        self.policies.asking = asking;
+        self
+    }
+
+    /// For a connection of this run.
+    pub fn outgoing(&self) -> Outgoing<'_> {
+        let limits = &self.context.config.limits;
+        Outgoing {
+            hostname: &self.context.config.hostname,
+            timeouts: Timeouts::default().capped(limits.command_timeout, limits.data_timeout),
+            tls: &self.tls,
+            dead: &self.dead,
+            trace: self.context.verbose.then_some(&*self.trace),
+        }
+    }
+
+    /// Whether a smarthost was found to be down.
+    pub fn is_blocked(&self) -> bool {
+        let down = lock(&self.down);
+        down.keys()
+            .any(|place| matches!(place, Place::Smarthost(_)))
+    }
+
+    /// The hosts that take mail for a domain.
+    ///
+    /// # Errors
+    /// What becomes of its mail when there are none.
+    pub fn hosts(&self, domain: &Domain) -> Result<Vec<Host>, Outcome> {
+        exchange::hosts(&self.dns, &self.context.config, domain)
+    }
+
+    /// Waits until one more connection to a place may be made. Whoever waits must have no connection himself.
+    pub(super) fn slot(&'a self, place: &Place) -> Slot<'a> {
+        let limit = self.context.config.queue.per_destination;
+        let mut taken = lock(&self.taken);
+        while taken.get(place).is_some_and(|n| *n >= limit) {
+            taken = self
+                .freed
+                .wait(taken)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        *taken.entry(place.clone()).or_default() += 1;
+        Slot {
+            shared: self,
+            place: place.clone(),
+        }
+    }
+}
+
+/// One of the connections that may be made to a host at once.
+pub(super) struct Slot<'a> {
+    shared: &'a Shared<'a>,
+    place: Place,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let mut taken = lock(&self.shared.taken);
+        if let Some(count) = taken.get_mut(&self.place) {
+            *count = count.saturating_sub(1);
+        }
+        self.shared.freed.notify_all();
+    }
+}
