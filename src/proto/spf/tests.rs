@@ -254,7 +254,7 @@ fn macros_become_what_the_rfc_says() {
             lookups: 0,
             voids: 0,
         };
-        let parts = macros(text, false).unwrap();
+        let parts = macros::macros(text, false).unwrap();
         let found = check.expand(&parts, client.domain);
         assert_eq!(found.ok().unwrap(), expected, "{text}");
     }

@@ -1,0 +1,284 @@
+//! One look-up: questions asked side by side, aliases followed, signatures checked where they are asked for, and of an
+//! answer only what belongs to the name.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hickory_net::dnssec::DnssecDnsHandle;
+use hickory_net::proto::dnssec::{Proof, TrustAnchors};
+use hickory_net::proto::op::{DnsResponse, Query, ResponseCode};
+use hickory_net::proto::rr::{Name, RData, Record, RecordType};
+use hickory_net::xfer::{DnsHandle as _, FirstAnswer as _};
+use hickory_net::{DnsError, NetError};
+
+use super::exchange::{Exchange, REFERRAL, Servers, plain, signed};
+use super::settings::{anchors, system_servers};
+use super::{Anchor, Answer, still, words};
+use crate::proto::idna;
+use crate::proto::mx::NoAnswer;
+
+/// The name servers that are asked, and what begins a chain of signatures.
+pub struct Resolver {
+    servers: Arc<Servers>,
+    anchors: Option<Arc<TrustAnchors>>,
+    /// Whether the servers pass signatures on.
+    signs: OnceLock<bool>,
+    /// For one look-up as a whole.
+    limit: Duration,
+}
+
+/// One look-up's end.
+pub struct Found {
+    /// What was found.
+    pub answer: Answer<Vec<RData>>,
+    /// The name that was asked for, and those it is an alias of.
+    pub names: Vec<Name>,
+}
+
+/// How many timeouts a look-up may take as a whole.
+const TIMEOUTS: u32 = 3;
+/// The most records of an answer that are kept.
+const MAX_RECORDS: usize = 100;
+/// The most aliases between a name and what is found.
+const MAX_ALIASES: usize = 8;
+/// The most servers that are asked (resolv.conf(5): MAXNS).
+const MAX_SERVERS: usize = 3;
+/// The chain of signatures is followed on the stack.
+const STACK: usize = if cfg!(debug_assertions) {
+    8 << 20
+} else {
+    1 << 20
+};
+
+impl Resolver {
+    /// Asks these, or those of this system; `anchor` says whether signatures are checked, and from which keys on.
+    ///
+    /// # Errors
+    /// The sentence about the file that cannot be read.
+    pub fn new(servers: &[SocketAddr], timeout: Duration, anchor: &Anchor) -> Result<Self, String> {
+        let mut servers = match servers {
+            [] => system_servers()?,
+            servers => servers.to_vec(),
+        };
+        servers.truncate(MAX_SERVERS);
+        let anchors = match anchor {
+            Anchor::Nobody => None,
+            Anchor::Root => Some(TrustAnchors::default()),
+            Anchor::File(path) => Some(anchors(path)?),
+        };
+        Ok(Self {
+            servers: Arc::new(Servers::new(servers, timeout)),
+            anchors: anchors.map(Arc::new),
+            signs: OnceLock::new(),
+            limit: timeout * TIMEOUTS,
+        })
+    }
+
+    fn exchange(&self) -> Exchange {
+        Exchange {
+            servers: Arc::clone(&self.servers),
+            until: Instant::now() + self.limit,
+        }
+    }
+
+    /// Whether signatures are to be checked at all.
+    pub fn has_anchors(&self) -> bool {
+        self.anchors.is_some()
+    }
+
+    /// Whether signatures come through: those of the root's keys are there for everybody.
+    pub fn signs(&self) -> bool {
+        *self.signs.get_or_init(|| {
+            let keys = Query::query(Name::root(), RecordType::DNSKEY);
+            let request = hickory_net::proto::op::DnsRequest::from_query(keys, signed());
+            let is_signed = |response: DnsResponse| {
+                let mut records = response.answers.iter();
+                records.any(|record| record.record_type() == RecordType::RRSIG)
+            };
+            self.exchange().ask(&request).is_ok_and(is_signed)
+        })
+    }
+
+    /// Asks all of them, side by side, within the limit of one look-up.
+    pub fn ask(&self, questions: &[(&str, RecordType)], secure: bool) -> Vec<Found> {
+        let anchors = self.anchors.as_ref().filter(|_| secure && self.signs());
+        if let ([(name, kind)], None) = (questions, anchors) {
+            return vec![self.look_up(name, *kind, None)];
+        }
+        let failed = || Found::nothing(NoAnswer::Temporary("the look-up failed here".to_owned()));
+        thread::scope(|scope| {
+            let started: Vec<_> = questions
+                .iter()
+                .map(|(name, kind)| {
+                    let thread = thread::Builder::new().stack_size(STACK);
+                    thread.spawn_scoped(scope, move || self.look_up(name, *kind, anchors))
+                })
+                .collect();
+            started
+                .into_iter()
+                .map(|started| {
+                    let done = started.map(thread::ScopedJoinHandle::join);
+                    done.ok().and_then(Result::ok).unwrap_or_else(failed)
+                })
+                .collect()
+        })
+    }
+
+    fn look_up(&self, asked: &str, kind: RecordType, anchors: Option<&Arc<TrustAnchors>>) -> Found {
+        let Some(name) = name(asked) else {
+            // What cannot be a name in DNS is none.
+            return Found::nothing(NoAnswer::NoSuchDomain);
+        };
+        let exchange = self.exchange();
+        let mut found = Found {
+            answer: Answer {
+                found: Err(NoAnswer::NoData),
+                secure: anchors.is_some(),
+            },
+            names: vec![name],
+        };
+        let done = found.follow(kind, |name| respond(&exchange, name, kind, anchors));
+        if let Err(why) = done {
+            found.answer.found = Err(why);
+        }
+        found.answer.secure &= !matches!(found.answer.found, Err(NoAnswer::Temporary(_)));
+        found
+    }
+}
+
+impl Found {
+    /// Nothing was, for this reason.
+    pub fn nothing(why: NoAnswer) -> Self {
+        Self {
+            answer: Answer {
+                found: Err(why),
+                secure: false,
+            },
+            names: Vec::new(),
+        }
+    }
+
+    /// From the name that was asked for along its aliases to the records. An answer may hold several steps; of what
+    /// else a server sends along it is not the server's to say.
+    fn follow(
+        &mut self,
+        kind: RecordType,
+        mut ask: impl FnMut(&Name) -> Result<DnsResponse, NoAnswer>,
+    ) -> Result<(), NoAnswer> {
+        while let Some(name) = self.names.last().cloned() {
+            let response = ask(&name)?;
+            let mut last = name.clone();
+            while let Some((record, target)) = alias(&response, &last) {
+                // Somebody is about to mend that.
+                if self.names.len() > MAX_ALIASES {
+                    let text = format!("{} is an alias, and leads nowhere", text(&last));
+                    return Err(NoAnswer::Temporary(text));
+                }
+                self.weigh(record)?;
+                self.names.push(target.clone());
+                last = target;
+            }
+            let here = |record: &&Record| record.record_type() == kind && record.name == last;
+            let mut records = Vec::new();
+            for record in response.answers.iter().filter(here).take(MAX_RECORDS) {
+                self.weigh(record)?;
+                records.push(record.data.clone());
+            }
+            if !records.is_empty() {
+                self.answer.found = Ok(records);
+                return Ok(());
+            }
+            // What an alias leads to has to be asked for: the rest of this answer is about the alias.
+            if last == name {
+                let proven = |record: &Record| record.proof == Proof::Secure;
+                self.answer.secure &= response.authorities.iter().any(proven);
+                return Err(match response.response_code {
+                    ResponseCode::NXDomain => NoAnswer::NoSuchDomain,
+                    _ => NoAnswer::NoData,
+                });
+            }
+        }
+        Err(NoAnswer::NoData)
+    }
+
+    /// A record that DNSSEC does not vouch for makes all insecure; one that should be signed, and is not or wrongly,
+    /// is no answer.
+    fn weigh(&mut self, record: &Record) -> Result<(), NoAnswer> {
+        match record.proof {
+            _ if !self.answer.secure => Ok(()),
+            Proof::Secure => Ok(()),
+            Proof::Insecure => {
+                self.answer.secure = false;
+                Ok(())
+            }
+            Proof::Bogus | Proof::Indeterminate => Err(NoAnswer::Temporary(BOGUS.to_owned())),
+        }
+    }
+}
+
+const SILENCE: &str = "no name server answers";
+const BOGUS: &str = "its DNSSEC signatures are not good";
+
+/// One answer, with its signatures checked if there are keys to begin with.
+fn respond(
+    exchange: &Exchange,
+    name: &Name,
+    kind: RecordType,
+    anchors: Option<&Arc<TrustAnchors>>,
+) -> Result<DnsResponse, NoAnswer> {
+    let query = Query::query(name.clone(), kind);
+    let Some(anchors) = anchors else {
+        return exchange.ask(&plain(query)).map_err(|e| no_answer(&e));
+    };
+    let handle = DnssecDnsHandle::with_trust_anchor(exchange.clone(), Arc::clone(anchors));
+    let answer = handle.lookup(query, signed()).first_answer();
+    match still::result(answer) {
+        Some(Ok(response)) => Ok(response),
+        // Where nothing is signed, nothing is signed about what is not there either.
+        Some(Err(NetError::Dns(DnsError::Nsec {
+            response,
+            proof: Proof::Insecure,
+            ..
+        }))) => Ok(*response),
+        Some(Err(error)) => Err(no_answer(&error)),
+        None => Err(NoAnswer::Temporary(SILENCE.to_owned())),
+    }
+}
+
+/// A whole name, in the form DNS knows.
+pub fn name(text: &str) -> Option<Name> {
+    let mut name = Name::from_ascii(&*idna::to_ascii(text)?).ok()?;
+    name.set_fqdn(true);
+    Some(name)
+}
+
+/// As it is shown and compared: lower case, without the last dot.
+pub fn text(name: &Name) -> String {
+    let text = name.to_ascii().to_ascii_lowercase();
+    text.strip_suffix('.').unwrap_or(&text).to_owned()
+}
+
+/// The alias record of a name, and what it leads to.
+fn alias<'a>(response: &'a DnsResponse, name: &Name) -> Option<(&'a Record, Name)> {
+    response
+        .answers
+        .iter()
+        .find_map(|record| match &record.data {
+            RData::CNAME(target) if record.name == *name => Some((record, target.0.clone())),
+            _ => None,
+        })
+}
+
+fn no_answer(error: &NetError) -> NoAnswer {
+    let why = match error {
+        NetError::Dns(DnsError::ResponseCode(code)) => format!("the name server failed: {code}"),
+        NetError::Dns(_) => BOGUS.to_owned(),
+        NetError::Timeout | NetError::NoConnections => SILENCE.to_owned(),
+        NetError::Io(error) => format!("cannot ask the name server: {}", words(error)),
+        NetError::Message(REFERRAL) => REFERRAL.to_owned(),
+        _ => "the name server's answer cannot be understood".to_owned(),
+    };
+    NoAnswer::Temporary(why)
+}
