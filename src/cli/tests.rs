@@ -8,7 +8,7 @@ fn read(line: &[&str]) -> Result<Invocation> {
 
 #[test]
 fn no_value_of_an_option_becomes_a_recipient() {
-    for letter in LETTERS.iter().filter(|l| l.arity == Value) {
+    for letter in LETTERS.iter().filter(|l| l.arity == Arity::Value) {
         let value = match letter.letter {
             'b' => "m",
             'B' => "8BITMIME",
