@@ -7,28 +7,26 @@
 //! 3. the rest goes on as it comes; no more of it is held in memory
 //! 4. commit
 
+mod own;
+mod recipients;
+mod refused;
+
 use std::net::IpAddr;
 
+pub use self::own::{client, envelope, own_address};
+pub use self::refused::Refused;
 use super::collapse::{Collapse, First, Kept};
 use super::judge::{self, Inspection};
 use super::milter::{self, Passage, Verdict};
-use super::{Context, direct, expand, hops};
-use crate::cli::complain;
+use super::{Context, direct};
 use crate::error::Error;
 use crate::events;
 use crate::host::accounts::Account;
-use crate::host::clock;
 use crate::host::spool::{Claim, Draft};
-use crate::proto::address::{Mailbox, ReversePath};
-use crate::proto::date::Stamp;
-use crate::proto::envelope::{Envelope, Notify, Recipient};
-use crate::proto::fields::{self, Trace, received};
-use crate::proto::header::{Found, Header, Made};
+use crate::proto::envelope::{Envelope, Notify};
+use crate::proto::header::Header;
 use crate::proto::header_reader::HeaderReader;
 use crate::proto::header_watch::HeaderWatch;
-use crate::proto::outcome::one_line;
-use crate::proto::replies::{self, Reply};
-use crate::proto::route::Hop;
 
 /// The longest header, in octets. Whoever delivers holds it in memory, and no mail program writes a tenth of it.
 const MAX_HEADER: usize = 1024 * 1024;
@@ -58,57 +56,6 @@ pub struct Peer {
     pub name: Option<String>,
     /// Version and cipher, when the connection is encrypted.
     pub tls: Option<String>,
-}
-
-/// Why a message is not taken.
-#[derive(Debug)]
-pub enum Refused {
-    /// It or its header is too long.
-    TooBig(String),
-    /// It has passed too many servers.
-    Loop(String),
-    /// Whoever it claims to be of does not answer for it, or a filter refuses it.
-    Judged(Reply),
-    /// It vanishes, and whoever sends it is told that it was taken under this queue id.
-    Discarded(String),
-    /// All else: recipients, or the spool.
-    Other(Error),
-}
-
-impl Refused {
-    /// The reply to a client. The sentences name folders of this system: they are for its own users.
-    pub fn reply(&self, own: bool) -> Reply {
-        let (reply, sentence) = match self {
-            Self::TooBig(sentence) => (replies::TOO_BIG, sentence.clone()),
-            Self::Loop(sentence) => (replies::TOO_MANY_HOPS, sentence.clone()),
-            Self::Judged(reply) => return reply.clone(),
-            Self::Discarded(_) => return replies::OK,
-            Self::Other(error @ Error::NoRoom(_)) => (replies::NO_SPACE, error.to_string()),
-            Self::Other(error) => (replies::CANNOT_STORE, error.to_string()),
-        };
-        if own {
-            reply.with_text(sentence)
-        } else {
-            reply
-        }
-    }
-}
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        Self::Other(error)
-    }
-}
-
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::TooBig(sentence) | Refused::Loop(sentence) => Self::Data(sentence),
-            Refused::Judged(reply) => Self::Data(reply.to_string()),
-            Refused::Discarded(_) => Self::Data("the message is discarded".to_owned()),
-            Refused::Other(error) => error,
-        }
-    }
 }
 
 /// A message that is safe, and those of its recipients that are no addresses, each with the reason.
@@ -220,30 +167,6 @@ impl<'a> Intake<'a> {
             intake.stage = Stage::Passing(draft, HeaderWatch::default());
         }
         Ok(intake)
-    }
-
-    /// Adds recipients, each once, and remembers what is no address.
-    pub(super) fn add(&mut self, found: Found) {
-        for address in found.good {
-            if !self
-                .envelope
-                .recipients
-                .iter()
-                .any(|r| r.address == address)
-            {
-                self.envelope.recipients.push(Recipient {
-                    notify: self.notify,
-                    ..Recipient::plain(address)
-                });
-            }
-        }
-        let sentence = |text: &String, why| format!("{text} is not a valid address: {why}");
-        self.bad.extend(
-            found
-                .bad
-                .into_iter()
-                .map(|(text, why)| (text.clone(), sentence(&text, why))),
-        );
     }
 
     /// Takes canonical text, cut anywhere.
@@ -381,134 +304,6 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// Whether there is anybody to send to.
-    pub(super) fn check_recipients(&self) -> Result<(), Error> {
-        let limit = self.context.config.limits.recipients;
-        let recipients = &self.envelope.recipients;
-        match (recipients.len(), self.bad.first()) {
-            (0, Some((_, why))) => Err(Error::Data(why.clone())),
-            (0, None) if self.extract => Err(Error::Data(
-                "no recipients: none on the command line, none in To, Cc or Bcc".to_owned(),
-            )),
-            (0, None) => Err(Error::Usage(
-                "no recipients: name them, or use -t to take them from the header".to_owned(),
-            )),
-            (n, _) if n > limit => Err(Error::Data(format!(
-                "{n} recipients are more than the {limit} that [limits] recipients allows"
-            ))),
-            // A user who does not exist is no reason to refuse the others; but alone, he is.
-            _ if self.bad.is_empty() && recipients.iter().all(|r| self.is_unknown(&r.address)) => {
-                let names: Vec<&str> = recipients.iter().map(|r| r.address.local()).collect();
-                Err(Error::NoUser(format!(
-                    "there is no user {} here",
-                    names.join(", ")
-                )))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn is_unknown(&self, address: &Mailbox) -> bool {
-        hops::of(self.context, address) == Hop::Local
-            && matches!(expand::is_known(self.context, address), Ok(false))
-    }
-
-    /// What is no address is named on standard error, and kept as a recipient that fails, so that its report takes
-    /// the way of all reports.
-    fn keep_bad(&mut self) {
-        for (text, why) in &mut self.bad {
-            complain(&self.context.program, why);
-            if let Ok(address) = Mailbox::new(one_line(text), self.context.config.hostname.clone())
-            {
-                *text = address.to_string();
-                self.envelope.recipients.push(Recipient {
-                    notify: self.notify,
-                    ..Recipient::plain(address)
-                });
-            }
-        }
-        for recipient in &self.envelope.recipients {
-            if !self.is_bad(&recipient.address) && self.is_unknown(&recipient.address) {
-                complain(
-                    &self.context.program,
-                    &format!("there is no user {} here", recipient.address.local()),
-                );
-            }
-        }
-    }
-
-    fn is_bad(&self, address: &Mailbox) -> bool {
-        let mut bad = self.bad.iter();
-        bad.any(|(text, _)| *text == address.to_string())
-    }
-
-    fn complete(&self, header: &mut Header, id: &str) -> Result<(), Error> {
-        let config = &self.context.config;
-        let from = match (&self.origin, self.envelope.sender.mailbox()) {
-            (_, Some(mailbox)) => mailbox.clone(),
-            (Origin::Local(account), None) => own_address(self.context, account)?,
-            // Who submits with the null sender answers for it as this system's postmaster would.
-            (_, None) => Mailbox::new("postmaster".to_owned(), config.hostname.clone())
-                .map_err(|why| Error::Internal(format!("postmaster makes no address: {why}")))?,
-        };
-        // Whoever has written a date needs none in our zone, and the zone file is not read for it.
-        let has_date = header
-            .get("Date")
-            .is_some_and(|f| !f.body().trim_ascii().is_empty());
-        let at = self.envelope.received_at;
-        let date = if has_date {
-            Stamp::utc(at)
-        } else {
-            clock::local(at)
-        };
-        let recipients: Vec<Mailbox> = self
-            .envelope
-            .recipients
-            .iter()
-            .map(|r| r.address.clone())
-            .filter(|a| !self.is_bad(a))
-            .collect();
-        header.complete(&Made {
-            date,
-            message_id: id,
-            from: &from,
-            full_name: self.full_name.as_deref(),
-            recipients: &recipients,
-        });
-        header.strip_bcc();
-        if config.rewrite.add_domain {
-            header.qualify(&config.hostname);
-        }
-        Ok(())
-    }
-
-    fn trace(&self, id: &str) -> Vec<u8> {
-        let only_recipient = match self.envelope.recipients.as_slice() {
-            [only] => Some(&only.address),
-            _ => None,
-        };
-        let origin = match &self.origin {
-            Origin::Local(account) => fields::Origin::Local {
-                uid: account.uid,
-                user: Some(&account.name),
-            },
-            Origin::Submitter(peer) | Origin::Client(peer) => fields::Origin::Client {
-                helo: &peer.helo,
-                name: peer.name.as_deref(),
-                address: peer.address,
-                protocol: &self.envelope.protocol,
-                tls: peer.tls.as_deref(),
-            },
-        };
-        received(&Trace {
-            origin,
-            by: &self.context.config.hostname,
-            id,
-            only_recipient,
-            date: Stamp::utc(self.envelope.received_at),
-        })
-    }
-
     /// The message has ended: makes it safe.
     ///
     /// # Errors
@@ -607,39 +402,4 @@ fn ended() -> Refused {
     Refused::Other(Error::Internal(
         "a message went on after its end".to_owned(),
     ))
-}
-
-/// Where a message comes from that a user of this system has handed in, as its envelope has it.
-pub fn client(uid: u32) -> String {
-    format!("uid {uid}")
-}
-
-/// An envelope of a local user, with nobody in it yet.
-pub fn envelope(caller: &Account, sender: ReversePath) -> Envelope {
-    Envelope {
-        sender,
-        recipients: Vec::new(),
-        received_at: clock::now(),
-        client: client(caller.uid),
-        protocol: "local".to_owned(),
-        auth: None,
-        smtputf8: false,
-        requiretls: false,
-        ret: None,
-        envid: None,
-    }
-}
-
-/// The address of a user of this system.
-///
-/// # Errors
-/// `Os` for a user name that makes none.
-pub fn own_address(context: &Context, caller: &Account) -> Result<Mailbox, Error> {
-    let made = Mailbox::new(caller.name.clone(), context.config.hostname.clone());
-    made.map_err(|why| {
-        Error::Os(format!(
-            "the user name {} makes no address: {why}",
-            one_line(&caller.name)
-        ))
-    })
 }
