@@ -1,5 +1,4 @@
-//! Sockets between the processes of minimta: packets with a short text, and perhaps a descriptor. The only file with
-//! rustix.
+//! Sockets between the processes of minimta: packets with a short text, and perhaps a descriptor.
 //!
 //! Whoever is at the other end may be anybody's puppet: a packet that is longer than [`MOST`], is no text or brings
 //! more than one descriptor is an error, and its descriptors are closed.

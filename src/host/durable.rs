@@ -2,7 +2,8 @@
 //!
 //! The spool (`spool.rs`) and the mailboxes (`maildir.rs`, `mbox.rs`) are built from these steps alone, so one
 //! layer sees every step that matters: in builds with debug assertions each step first asks whether it is to fail
-//! (`tests/crash.rs`), and is written down once it was taken (`tests/powerless.rs`); see [`rehearsal`].
+//! (`tests/crash.rs`), and is written down once it was taken (`tests/powerless.rs`); see [`rehearsal`]. In folders that
+//! are other people's, too, the steps are those of a [`Folder`].
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -11,8 +12,10 @@ use std::path::Path;
 
 use nix::sys::time::TimeSpec;
 
+mod folder;
 mod rehearsal;
 
+pub use folder::{Barred, Folder};
 use rehearsal::{Step, fault, fault_of_write, record};
 
 /// Creates a file that must not exist yet, for reading and writing. Links are not followed.

@@ -1,14 +1,16 @@
 //! Files that lead mail elsewhere: the alias file and its lists, which the admin keeps, and each user's ~/.forward.
 //! Whoever may write one of them has the mail, so who may is looked at, on the opened file.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::libc;
 
-use super::{durable, words};
+use super::durable::{Barred, Folder};
+use super::words;
 
 /// The largest alias file or list, octets: some twenty thousand names.
 pub const MAX_FILE: u64 = 1024 * 1024;
@@ -41,14 +43,24 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
 /// # Errors
 /// A sentence with its remedy: it is not only his, and must not lead his mail anywhere.
 pub fn read_forward(home: &Path, uid: u32) -> Result<Option<Vec<u8>>, String> {
-    let path = home.join(".forward");
-    let mut options = OpenOptions::new();
-    let file = match options
-        .read(true)
-        .custom_flags(durable::NO_FOLLOW)
-        .open(&path)
-    {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+    let gone = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
+    let shown = home.display();
+    let home_folder = match Folder::reach(home, uid) {
+        Err(Barred::System(e)) if gone(&e) => return Ok(None),
+        Err(Barred::System(e)) => return Err(cannot(home, &e)),
+        Err(Barred::NoFolder) => return Err(format!("{shown} is no folder")),
+        Err(Barred::Link(link)) => {
+            return Err(format!(
+                "the link {} on the way to {shown} belongs to another user",
+                link.display()
+            ));
+        }
+        Ok(folder) => folder,
+    };
+    let name = OsStr::new(".forward");
+    let path = home_folder.path_of(name);
+    let file = match home_folder.open(name) {
+        Err(e) if gone(&e) => return Ok(None),
         Err(e) if e.raw_os_error() == Some(libc::ELOOP) => {
             return Err(format!(
                 "{} is a link; put the file itself in its place",
@@ -58,7 +70,7 @@ pub fn read_forward(home: &Path, uid: u32) -> Result<Option<Vec<u8>>, String> {
         file => file.map_err(|e| cannot(&path, &e))?,
     };
     let about = file.metadata().map_err(|e| cannot(&path, &e))?;
-    let folder = fs::metadata(home).map_err(|e| cannot(home, &e))?;
+    let folder = home_folder.metadata().map_err(|e| cannot(home, &e))?;
     if folder.mode() & 0o1000 != 0 {
         return Err(format!(
             "{0} has the sticky bit, which says that its user changes something there; afterwards run: chmod -t {0}",
@@ -135,6 +147,7 @@ fn cannot(path: &Path, error: &io::Error) -> String {
 mod tests {
     use super::super::mailbox::scratch::Scratch;
     use super::*;
+    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn mode(path: &Path, mode: u32) {

@@ -10,7 +10,8 @@ use std::path::Path;
 
 use nix::libc;
 
-use super::{durable, words};
+use super::durable::{self, Barred};
+use super::words;
 use crate::proto::data::LocalEnds;
 use crate::proto::reply::Enhanced;
 
@@ -32,6 +33,21 @@ impl MailboxError {
         Self {
             enhanced: UNUSABLE,
             sentence: format!("cannot use the mailbox {}: {why}", path.display()),
+        }
+    }
+
+    /// A folder cannot be had; `doing` says what for.
+    pub fn barred(doing: &str, path: &Path, barred: Barred) -> Self {
+        match barred {
+            Barred::Link(link) => Self::unfit(
+                path,
+                &format!(
+                    "the link {} on the way to it belongs to another user",
+                    link.display()
+                ),
+            ),
+            Barred::NoFolder => Self::unfit(path, "it is no folder"),
+            Barred::System(error) => Self::step(doing, path, &error),
         }
     }
 

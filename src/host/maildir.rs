@@ -1,27 +1,28 @@
 //! Delivery into a Maildir: a folder with tmp/, new/ and cur/, each message a file of its own, no locks.
 //!
 //! ```text
-//! 1. look at the folders; create what is missing     crash: empty folders
-//! 2. create tmp/NAME exclusively, 0600               crash: a file in tmp/, which mail readers sweep after 36 h
+//! 1. open the folders; create what is missing        crash: empty folders
+//! 2. in tmp/, create NAME exclusively, 0600          crash: a file in tmp/, which mail readers sweep after 36 h
 //! 3. the message with LF line ends, sync             same
-//! 4. rename to new/NAME,S=SIZE                       the mail reader sees it, and sees it whole
+//! 4. rename it to NAME,S=SIZE in new/                the mail reader sees it, and sees it whole
 //! 5. sync new/                                       DELIVERED. Only now may the spool forget the recipient
 //! ```
 //!
 //! A crash between 4 and 5 may give a second copy, never none. A failure removes what was written.
 //!
 //! All is done as the user whose mailbox it is, so the worst a folder of his can do is to harm his own mail.
-//! Still refused, to be tried again later: folders (or links in their place) of somebody else, folders anybody
-//! may write to, and a Maildir whose parent is missing, which may be a home that is not mounted.
+//! Still refused, to be tried again later: folders of somebody else, links of anybody but the user or root on the way to
+//! them, folders anybody may write to, and a Maildir whose parent is missing, which may be a home that is not mounted.
+//! Each folder is opened once, looked at as it is open, and all that follows is done in it.
 
-use std::fs::Metadata;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::durable;
+use super::durable::{self, Barred, Folder};
 use super::mailbox::{MailboxError, copy};
 use crate::proto::address::Domain;
 use crate::proto::data::LocalEnds;
@@ -59,109 +60,121 @@ pub fn deliver(
     name: &UniqueName,
     message: &mut dyn Read,
 ) -> Result<PathBuf, MailboxError> {
-    prepare(folder)?;
-    let temporary = folder.join("tmp").join(&name.0);
-    let file = durable::create(&temporary, 0o600)
-        .map_err(|e| MailboxError::step("cannot create", &temporary, &e))?;
-    let written = copy(
-        message,
-        LocalEnds::new(false),
-        (b"", b""),
-        &file,
-        &temporary,
-    )
-    .and_then(|size| {
+    let (tmp, new) = open(folder)?;
+    let temporary = OsStr::new(&name.0);
+    let path = tmp.path_of(temporary);
+    let file = tmp
+        .create(temporary, 0o600)
+        .map_err(|e| MailboxError::step("cannot create", &path, &e))?;
+    let written = copy(message, LocalEnds::new(false), (b"", b""), &file, &path).and_then(|size| {
         durable::sync(&file)
             .map(|()| size)
-            .map_err(|e| MailboxError::step("cannot write to", &temporary, &e))
+            .map_err(|e| MailboxError::step("cannot write to", &path, &e))
     });
     drop(file);
-    let new = folder.join("new");
     let moved = written.and_then(|size| {
-        let path = new.join(format!("{},S={size}", name.0));
-        publish(&temporary, &path).map(|()| path)
+        let finished = OsString::from(format!("{},S={size}", name.0));
+        // No file of that name is replaced: the name is unique, but for a clock set back on a machine that gives
+        // process numbers anew.
+        tmp.publish(temporary, &new, &finished)
+            .map_err(|e| MailboxError::step("cannot create", &new.path_of(&finished), &e))
+            .map(|()| finished)
     });
-    let path = moved.inspect_err(|_| {
+    let finished = moved.inspect_err(|_| {
         // What cannot be removed is swept from tmp/ some day; the error that matters is the first one.
-        let _ = durable::remove(&temporary);
+        let _ = tmp.remove(temporary);
     })?;
-    durable::sync_folder(&new).map_err(|e| {
+    new.sync().map_err(|e| {
         // It will be delivered again, so this copy, which may not last, is better gone.
-        let _ = durable::remove(&path);
-        MailboxError::step("cannot write to the folder", &new, &e)
+        let _ = new.remove(&finished);
+        MailboxError::step("cannot write to the folder", new.path(), &e)
     })?;
-    Ok(path)
+    Ok(new.path_of(&finished))
 }
 
-/// Gives the finished file its name for readers. A rename would replace a file of that name: the name is
-/// unique, but a clock set back on a machine that gives process numbers anew is worth one look.
-fn publish(temporary: &Path, path: &Path) -> Result<(), MailboxError> {
-    if std::fs::symlink_metadata(path).is_ok() {
-        let error = io::Error::from(io::ErrorKind::AlreadyExists);
-        return Err(MailboxError::step("cannot create", path, &error));
-    }
-    durable::rename(temporary, path).map_err(|e| MailboxError::step("cannot create", path, &e))
-}
-
-/// Sees that the folders are there, and fit. What it creates is on the disk when it returns: a message in a
-/// folder that a power cut takes away would be lost.
-fn prepare(folder: &Path) -> Result<(), MailboxError> {
-    let made = ensure(folder)?;
-    let mut made_inside = false;
-    for name in ["tmp", "new", "cur"] {
-        made_inside |= ensure(&folder.join(name))?;
-    }
-    let sync = |path: &Path| {
-        durable::sync_folder(path)
-            .map_err(|e| MailboxError::step("cannot write to the folder", path, &e))
-    };
-    if made_inside {
-        sync(folder)?;
-    }
-    if made {
-        let parent = folder.parent().filter(|p| !p.as_os_str().is_empty());
-        sync(parent.unwrap_or(Path::new(".")))?;
-    }
-    Ok(())
-}
-
-/// Creates a folder that is missing, and says so; or sees that the one that is there is fit. Never creates the
-/// one above it.
-fn ensure(path: &Path) -> Result<bool, MailboxError> {
-    match std::fs::symlink_metadata(path) {
-        Ok(found) => check(path, &found).map(|()| false),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            match durable::create_folder(path, 0o700) {
-                Ok(()) => Ok(true),
-                // Another delivery was faster.
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(true),
-                Err(e) => Err(MailboxError::step("cannot create the folder", path, &e)),
-            }
-        }
-        Err(e) => Err(MailboxError::step("cannot look at", path, &e)),
-    }
-}
-
-/// A folder, or a link to one, that belongs to the user and that not everybody may write to.
-fn check(path: &Path, found: &Metadata) -> Result<(), MailboxError> {
+/// Opens tmp/ and new/, and sees that all three are there, and fit. What it creates is on the disk when it returns: a
+/// message in a folder that a power cut takes away would be lost.
+fn open(path: &Path) -> Result<(Folder, Folder), MailboxError> {
     let us = nix::unistd::geteuid().as_raw();
+    let sync = |folder: &Folder| {
+        folder
+            .sync()
+            .map_err(|e| MailboxError::step("cannot write to the folder", folder.path(), &e))
+    };
+    let (maildir, above) = match Folder::reach(path, us) {
+        Ok(found) => (found, None),
+        Err(Barred::System(e)) if e.kind() == io::ErrorKind::NotFound => {
+            let (made, above) = make(path, us)?;
+            (made, Some(above))
+        }
+        Err(barred) => return Err(MailboxError::barred("cannot open", path, barred)),
+    };
+    check(&maildir, us)?;
+    let (tmp, made_tmp) = inside(&maildir, "tmp", us, false)?;
+    let (new, made_new) = inside(&maildir, "new", us, true)?;
+    // Nothing is put there; it must only be there for mail readers.
+    let made_cur =
+        !maildir.has_folder(OsStr::new("cur"), us) && inside(&maildir, "cur", us, false)?.1;
+    if made_tmp || made_new || made_cur {
+        sync(&maildir)?;
+    }
+    if let Some(above) = above {
+        sync(&above)?;
+    }
+    Ok((tmp, new))
+}
+
+/// Makes a Maildir in the folder above it, which must be there; returned are both.
+fn make(path: &Path, us: u32) -> Result<(Folder, Folder), MailboxError> {
+    let Some(name) = path.file_name() else {
+        return Err(MailboxError::unfit(path, "it has no name"));
+    };
+    let doing = "cannot create the folder";
+    let above = Folder::reach(path.parent().unwrap_or(Path::new("")), us)
+        .map_err(|barred| MailboxError::barred(doing, path, barred))?;
+    let (made, _) = inside(&above, name, us, false)?;
+    Ok((made, above))
+}
+
+/// Opens a folder in another one, or makes it first, and says so.
+fn inside(
+    above: &Folder,
+    name: impl AsRef<OsStr>,
+    us: u32,
+    readable: bool,
+) -> Result<(Folder, bool), MailboxError> {
+    let name = name.as_ref();
+    let path = above.path_of(name);
+    let found = match above.enter(name, us, readable) {
+        Err(Barred::System(e)) if e.kind() == io::ErrorKind::NotFound => None,
+        found => Some(found.map_err(|b| MailboxError::barred("cannot open", &path, b))?),
+    };
+    if let Some(found) = found {
+        check(&found, us)?;
+        return Ok((found, false));
+    }
+    match above.create_folder(name, 0o700) {
+        Ok(()) => {}
+        // Another delivery was faster; or it is a link that leads nowhere.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(MailboxError::step("cannot create the folder", &path, &e)),
+    }
+    let made = above
+        .enter(name, us, readable)
+        .map_err(|b| MailboxError::barred("cannot follow the link", &path, b))?;
+    check(&made, us)?;
+    Ok((made, true))
+}
+
+/// A folder that belongs to the user and that not everybody may write to.
+fn check(folder: &Folder, us: u32) -> Result<(), MailboxError> {
+    let path = folder.path();
+    let found = folder
+        .metadata()
+        .map_err(|e| MailboxError::step("cannot look at", path, &e))?;
     let unfit = |why| Err(MailboxError::unfit(path, why));
     if found.uid() != us {
         return unfit("it belongs to another user");
-    }
-    let target;
-    let found = if found.is_symlink() {
-        target = std::fs::metadata(path)
-            .map_err(|e| MailboxError::step("cannot follow the link", path, &e))?;
-        &target
-    } else {
-        found
-    };
-    if !found.is_dir() {
-        return unfit("it is no folder");
-    }
-    if found.uid() != us {
-        return unfit("it is a link to a folder of another user");
     }
     if found.mode() & 0o002 != 0 {
         return unfit("anybody may write to it; its mode should be 0700");

@@ -1,6 +1,7 @@
 //! Delivery into an mbox: one file, messages behind one another, each begun by a `From ` line (RFC 4155).
 //!
 //! ```text
+//! 0. open the folder of FILE; all that follows is done in it
 //! 1. create FILE.lock exclusively, where the folder lets us, and write our process into it; one older than 15 minutes
 //!    is broken, and one of ours at once whose process has died
 //! 2. open FILE (created 0600), no links; it must be a file of ours with no second name
@@ -13,18 +14,18 @@
 //! unfinished message, behind which the next one begins on a line of its own; the message is delivered again.
 //! Mail readers lock in one way or the other, so both locks are taken; neither is ever waited for in here.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use super::durable;
+use super::durable::{self, Folder};
 use super::mailbox::{MailboxError, copy};
 use crate::proto::address::ReversePath;
 use crate::proto::data::LocalEnds;
@@ -46,8 +47,14 @@ pub fn append(
     message: &mut dyn Read,
     wait: &mut dyn FnMut() -> bool,
 ) -> Result<(), MailboxError> {
+    let Some(name) = file.file_name() else {
+        return Err(MailboxError::unfit(file, "it has no name"));
+    };
+    let us = nix::unistd::geteuid().as_raw();
+    let folder = Folder::reach(file.parent().unwrap_or(Path::new("")), us)
+        .map_err(|barred| MailboxError::barred("cannot open the mailbox", file, barred))?;
     let locked = loop {
-        match Locked::try_new(file, now)? {
+        match Locked::try_new(&folder, name, us, now)? {
             Some(locked) => break locked,
             None if wait() => {}
             None => {
@@ -73,7 +80,7 @@ fn write(
     now: i64,
     message: &mut dyn Read,
 ) -> Result<(), MailboxError> {
-    let path = locked.path;
+    let path = &locked.folder.path_of(locked.name);
     let failed = |e: io::Error| MailboxError::step("cannot write to", path, &e);
     let head = format!(
         "{}From {} {}\n",
@@ -85,8 +92,7 @@ fn write(
     copy(message, LocalEnds::new(true), around, &locked.file, path)?;
     durable::sync(&locked.file).map_err(failed)?;
     if locked.is_new {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-        durable::sync_folder(folder.unwrap_or(Path::new("."))).map_err(failed)?;
+        locked.folder.sync().map_err(failed)?;
     }
     Ok(())
 }
@@ -117,25 +123,32 @@ fn from_word(sender: &ReversePath) -> String {
 /// A mailbox that nobody else writes to. Both locks go with it: the kernel's with the open file, then the lock
 /// file.
 struct Locked<'a> {
-    path: &'a Path,
+    folder: &'a Folder,
+    name: &'a OsStr,
     file: File,
     length: u64,
     is_new: bool,
-    _lock_file: Option<LockFile>,
+    _lock_file: Option<LockFile<'a>>,
 }
 
 impl<'a> Locked<'a> {
     /// `None`: another program has it now.
-    fn try_new(path: &'a Path, now: i64) -> Result<Option<Self>, MailboxError> {
-        let lock_file = match LockFile::try_new(path, now)? {
+    fn try_new(
+        folder: &'a Folder,
+        name: &'a OsStr,
+        us: u32,
+        now: i64,
+    ) -> Result<Option<Self>, MailboxError> {
+        let path = &folder.path_of(name);
+        let lock_file = match LockFile::try_new(folder, name, us, now)? {
             Attempt::Held => return Ok(None),
             Attempt::Ours(lock_file) => Some(lock_file),
             Attempt::NotHere => None,
         };
-        let is_new = std::fs::symlink_metadata(path).is_err();
+        let is_new = !folder.has(name);
         let opened = |e: io::Error| MailboxError::step("cannot open the mailbox", path, &e);
-        let file = durable::open_append(path, 0o600).map_err(opened)?;
-        check(path, &file.metadata().map_err(opened)?)?;
+        let file = folder.open_append(name, 0o600).map_err(opened)?;
+        check(path, us, &file.metadata().map_err(opened)?)?;
         match lock(&file) {
             Ok(()) => {}
             Err(libc::EAGAIN | libc::EACCES) => return Ok(None),
@@ -148,10 +161,12 @@ impl<'a> Locked<'a> {
         }
         // Looked at only now: before, the one who had it locked may have written, or put a new file here.
         let found = file.metadata().map_err(opened)?;
-        let stands = std::fs::symlink_metadata(path)
+        let stands = folder
+            .look(name)
             .is_ok_and(|there| (there.dev(), there.ino()) == (found.dev(), found.ino()));
         Ok(stands.then_some(Self {
-            path,
+            folder,
+            name,
             length: found.len(),
             file,
             is_new,
@@ -162,12 +177,12 @@ impl<'a> Locked<'a> {
 
 /// Only a file of this user that has no other name: a second one may be somebody else's way to have us write
 /// where we should not (CVE-2008-2936).
-fn check(path: &Path, found: &Metadata) -> Result<(), MailboxError> {
+fn check(path: &Path, us: u32, found: &Metadata) -> Result<(), MailboxError> {
     let unfit = |why| Err(MailboxError::unfit(path, why));
     if !found.is_file() {
         return unfit("it is no file");
     }
-    if found.uid() != nix::unistd::geteuid().as_raw() {
+    if found.uid() != us {
         return unfit("it belongs to another user");
     }
     if found.nlink() > 1 {
@@ -194,41 +209,52 @@ fn lock(file: &File) -> Result<(), i32> {
 }
 
 /// `FILE.lock`, gone when this is.
-struct LockFile(PathBuf);
+struct LockFile<'a> {
+    folder: &'a Folder,
+    name: OsString,
+}
 
-enum Attempt {
-    Ours(LockFile),
+enum Attempt<'a> {
+    Ours(LockFile<'a>),
     Held,
     /// The folder is not ours to write to, as /var/mail often is; then the kernel's lock must do.
     NotHere,
 }
 
-impl LockFile {
-    fn try_new(mailbox: &Path, now: i64) -> Result<Attempt, MailboxError> {
+impl<'a> LockFile<'a> {
+    fn try_new(
+        folder: &'a Folder,
+        mailbox: &OsStr,
+        us: u32,
+        now: i64,
+    ) -> Result<Attempt<'a>, MailboxError> {
         let mut name = OsString::from(mailbox);
         name.push(".lock");
-        let path = PathBuf::from(name);
         // The second time after a stale one was removed.
         for _ in 0..2 {
-            match durable::create(&path, 0o600) {
+            match folder.create(&name, 0o600) {
                 Ok(file) => {
                     // Who cannot say who he is must be waited for a little longer when he dies.
                     let _ = durable::write(&file, owner_line(std::process::id()).as_bytes());
-                    return Ok(Attempt::Ours(Self(path)));
+                    return Ok(Attempt::Ours(Self { folder, name }));
                 }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => match e.raw_os_error() {
                     Some(libc::EACCES | libc::EPERM | libc::EROFS) => return Ok(Attempt::NotHere),
-                    _ => return Err(MailboxError::step("cannot create", &path, &e)),
+                    _ => {
+                        let path = folder.path_of(&name);
+                        return Err(MailboxError::step("cannot create", &path, &e));
+                    }
                 },
             }
             // Somebody may have removed it since; then it is as good as stale. A lock from the future is one
             // from before the clock was set back. Two who break the same lock may both believe to have it:
             // the kernel's lock keeps them apart.
-            let found = std::fs::symlink_metadata(&path);
             let is_fresh = |f: &Metadata| now.saturating_sub(f.mtime()).abs() < STALE;
-            let is_held = found.is_ok_and(|f| is_fresh(&f) && !is_orphan(&path, &f));
-            if is_held || durable::remove(&path).is_err() {
+            let is_held = folder
+                .look(&name)
+                .is_ok_and(|found| is_fresh(&found) && !is_orphan(folder, &name, us));
+            if is_held || folder.remove(&name).is_err() {
                 break;
             }
         }
@@ -244,11 +270,15 @@ fn owner_line(process: u32) -> String {
 
 /// Whether a lock file is one of ours, made on this machine by a process that has died. Of anybody else's nothing is
 /// known but its age.
-fn is_orphan(path: &Path, found: &Metadata) -> bool {
-    if !found.is_file() || found.uid() != nix::unistd::geteuid().as_raw() {
+fn is_orphan(folder: &Folder, name: &OsStr, us: u32) -> bool {
+    let Ok(file) = folder.open(name) else {
+        return false;
+    };
+    if !file.metadata().is_ok_and(|m| m.is_file() && m.uid() == us) {
         return false;
     }
-    let line = super::read_bounded(path, 512).unwrap_or_default();
+    let mut line = Vec::new();
+    let _ = file.take(512).read_to_end(&mut line);
     let line = String::from_utf8_lossy(&line);
     let process = line
         .split(' ')
@@ -263,10 +293,10 @@ fn is_orphan(path: &Path, found: &Metadata) -> bool {
     })
 }
 
-impl Drop for LockFile {
+impl Drop for LockFile<'_> {
     fn drop(&mut self) {
         // One that stays is broken once we are gone.
-        let _ = durable::remove(&self.0);
+        let _ = self.folder.remove(&self.name);
     }
 }
 
@@ -373,7 +403,7 @@ mod tests {
             (
                 "J8",
                 |m| fs::remove_dir(m.parent().unwrap()).unwrap(),
-                "cannot create",
+                "the folder above it must be there",
             ),
         ];
         for (at, (case, spoil, why)) in rows.iter().enumerate() {
