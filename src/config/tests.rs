@@ -4,9 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use std::time::Duration;
+
 use super::document::{self, Value};
 use super::keys::{Key, Shown};
 use super::*;
+use crate::proto::address::Mailbox;
+use crate::proto::sasl::Mechanism;
 
 fn system() -> System<'static> {
     System {

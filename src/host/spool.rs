@@ -30,7 +30,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -43,13 +43,16 @@ use crate::proto::journal::Progress;
 
 mod claim;
 mod draft;
+mod head;
 mod id;
+mod places;
 
 pub use claim::Claim;
 pub use draft::Draft;
 pub use id::is_id;
 
 use claim::{Body, State};
+use head::{message_at_end, read_head, rest};
 use id::fresh_id;
 
 /// Octets gathered before they are written, and read at a time.
@@ -531,64 +534,7 @@ impl Spool {
             ))),
         }
     }
-
-    /// One of a few places for processes that deliver in the background. `None` when all are taken: then one of
-    /// those who have them will look for messages that were left ([`Spool::next_wanted`]).
-    pub fn place(&self, places: usize) -> Option<Place> {
-        self.free_place(places).or_else(|| {
-            // Asked for first and then looked once more: a place given up in between was given up without
-            // knowing of us.
-            let _ = self.open_shared(&self.wanted());
-            self.free_place(places)
-        })
-    }
-
-    /// Gives up a place, unless somebody found none in the meantime: then there is more to do in it.
-    pub fn next_wanted(&self, place: Place, places: usize) -> Option<Place> {
-        drop(place);
-        durable::remove(&self.wanted()).ok()?;
-        self.free_place(places)
-    }
-
-    /// It stands, as the places do, where every user's process of minimta may make files.
-    fn wanted(&self) -> PathBuf {
-        self.path(Folder::Tmp, WANTED)
-    }
-
-    fn free_place(&self, places: usize) -> Option<Place> {
-        (0..places).find_map(|number| {
-            // Where no such file can be made there is no such limit, and a message is not delayed for it.
-            let path = self.path(Folder::Tmp, &format!("place.{number}"));
-            let Ok(file) = self.open_shared(&path) else {
-                return Some(Place { _lock: None });
-            };
-            file.try_lock()
-                .is_ok()
-                .then_some(Place { _lock: Some(file) })
-        })
-    }
-
-    fn open_shared(&self, path: &Path) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o660)
-            .custom_flags(durable::NO_FOLLOW);
-        options.open(path)
-    }
 }
-
-/// The file that says that somebody found no place.
-const WANTED: &str = "place.wanted";
-
-/// A place among those who deliver in the background, until it is dropped.
-#[derive(Debug)]
-pub struct Place {
-    _lock: Option<File>,
-}
-
 /// Why a message could not be taken.
 #[derive(Debug)]
 pub enum Refusal {
@@ -619,54 +565,6 @@ fn open(path: &Path) -> io::Result<File> {
 /// Returns when the names in a folder are on the disk.
 fn sync_names(folder: &Path) -> Result<()> {
     durable::sync_folder(folder).map_err(|e| cannot("sync the spool folder", folder, &e))
-}
-
-/// Where the message ends and the journal begins; `None` for a length no file can have.
-fn message_at_end(parsed: &Parsed) -> Option<u64> {
-    parsed.message_at.checked_add(parsed.facts.size)
-}
-
-/// The head of a file of this length, and what was read for it; no call is spent to find its end.
-fn read_head(file: &File, length: u64) -> io::Result<(Result<Parsed, Unreadable>, Vec<u8>)> {
-    let mut most = 4096;
-    loop {
-        let head = read_at(file, 0, length.min(most))?;
-        match Envelope::parse(&head) {
-            Err(Unreadable::MoreNeeded) if head.len() as u64 == most && head.len() < MAX_HEAD => {
-                most *= 8
-            }
-            parsed => return Ok((parsed, head)),
-        }
-    }
-}
-
-/// So many octets of a file, from `at` on, of which `head` may have been read already.
-fn rest(file: &File, mut head: Vec<u8>, at: u64, length: u64) -> io::Result<Vec<u8>> {
-    match usize::try_from(at) {
-        Ok(start) if at.saturating_add(length) <= head.len() as u64 => {
-            // The start is not behind the end, which is in there.
-            head.drain(..start);
-            head.truncate(usize::try_from(length).unwrap_or(usize::MAX));
-            Ok(head)
-        }
-        _ => read_at(file, at, length),
-    }
-}
-
-/// Up to `most` octets of a file, from `at` on.
-fn read_at(file: &File, at: u64, most: u64) -> io::Result<Vec<u8>> {
-    let mut octets = vec![0; usize::try_from(most).unwrap_or(MAX_HEAD)];
-    let mut filled = 0;
-    while let Some(rest) = octets.get_mut(filled..).filter(|r| !r.is_empty()) {
-        match file.read_at(rest, at + filled as u64) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    octets.truncate(filled);
-    Ok(octets)
 }
 
 /// The sentence for a step the system refused.
