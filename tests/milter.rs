@@ -263,6 +263,49 @@ fn a_filter_changes_the_envelope_and_sets_aside() {
     assert_eq!(system.mailbox().len(), 1, "{}", system.log());
 }
 
+/// A fault at each step of setting a message aside: refused, it is nowhere; taken, it waits in hold/ and nowhere else.
+#[test]
+fn what_cannot_be_set_aside_is_refused_and_not_delivered() {
+    let long = format!("{BODY}{}", "all work and no play\r\n".repeat(10_000));
+    // Through a file in tmp/, and from memory.
+    for (first_try, body) in [("spool", &*long), ("direct", BODY)] {
+        let milter = Milter::start(Wants::default().on(b"E", &[b"qlooks odd\0", b"c"]));
+        let system = system("milter-aside", &milter, "")
+            .with("queue", &format!("first_try = \"{first_try}\""));
+        // What is made at a first start is there.
+        Daemon::start(&system).stop();
+        let mut refused = 0;
+        // The first three are of its start: the run folder, and its number in there.
+        for step in 4..40 {
+            fs::remove_file(system.path("log")).unwrap();
+            let fault = format!("{step}:EIO");
+            let call = system.call("sendmail").args(&["-bD"]);
+            let daemon = Daemon::of(&system, call.env("MINIMTA_FAULT", &fault).start());
+            let said = send(&daemon, &[&me()], body);
+            let ran = daemon.stop();
+            system.accept(&["-q"], "");
+            let why = || format!("{first_try}, {fault}: {said:?}\n{}", system.log());
+            assert!(system.mailbox().is_empty(), "{}", why());
+            assert!(system.queue().is_empty(), "{}", why());
+            let taken = said.last().unwrap().starts_with("250 2.0.0 queued");
+            assert!(
+                taken || said.last().unwrap().starts_with("451 "),
+                "{}",
+                why()
+            );
+            assert_eq!(system.names("hold").len(), usize::from(taken), "{}", why());
+            refused += usize::from(!taken);
+            for name in system.names("hold") {
+                fs::remove_file(system.path("spool/hold").join(name)).unwrap();
+            }
+            if !ran.stderr.contains("fault injected") {
+                break;
+            }
+        }
+        assert!(refused >= 5, "{first_try}: {refused} refused");
+    }
+}
+
 #[test]
 fn no_filter_makes_a_message_grow_without_end() {
     let long = format!("hX-Long\0{}", "x".repeat(9000));

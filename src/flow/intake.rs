@@ -5,7 +5,7 @@
 //!    looked at, because a relay changes nothing (RFC 5321 3.6.3)
 //! 2. a Received line in front (RFC 5321 4.4); too many of them are a loop (RFC 5321 6.3)
 //! 3. the rest goes on as it comes; no more of it is held in memory
-//! 4. commit
+//! 4. commit; what a filter sets aside goes to hold/ in the same steps, past new/
 
 mod own;
 mod recipients;
@@ -67,7 +67,7 @@ pub struct Accepted {
     pub bad: Vec<(usize, String)>,
     /// What becomes of it because of what it repeats.
     pub repeats: Repeats,
-    /// Why it is to be set aside.
+    /// Why it was set aside.
     pub held: Option<String>,
 }
 
@@ -360,8 +360,10 @@ impl<'a> Intake<'a> {
                 Kept::Waits(claim) => (claim, Repeats::Waits),
             },
         };
-        if store || !claim.is_short() {
-            claim.store()?;
+        match held {
+            Some(_) => claim.hold()?,
+            None if store || !claim.is_short() => claim.store()?,
+            None => {}
         }
         let tell = if claim.is_stored() {
             events::queued

@@ -163,9 +163,6 @@ impl Accept for Sink<'_> {
         let claim = accepted.claim;
         let id = claim.id.clone();
         if let Some(reason) = accepted.held {
-            claim
-                .hold()
-                .map_err(|error| self.refuse(&error.into(), None))?;
             events::held(&id, &format!("the filter {reason}"));
             return Ok(id);
         }

@@ -19,7 +19,8 @@
 //! Renaming before the first sync lets a journalling file system do it all in one commit. Removal is one unlink.
 //!
 //! With `first_try = "direct"` a short message is kept in memory ([`Draft::keep`]), tried, and committed in the same
-//! steps only if somebody still waits for it then, with the journal already behind it ([`Claim::store`]).
+//! steps only if somebody still waits for it then, with the journal already behind it ([`Claim::store`]). What a filter
+//! sets aside is committed in them too, with hold/ in the place of new/ ([`Claim::hold`]).
 //!
 //! A claim is a lock on the file (the kernel's, so it dies with its holder), then a look whether the file still
 //! stands under its name: two queue runs never deliver the same message twice. Nothing but the journal is

@@ -402,6 +402,14 @@ pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
     }
 }
 
+/// Whether whoever started the tests has this signal ignored in all they start.
+pub fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
+    let set = set.and_then(|s| u64::from_str_radix(s.trim(), 16).ok());
+    set.is_some_and(|set| set & 1 << (signal - 1) != 0)
+}
+
 /// The name of the user who runs the tests: the one user here whose mail is delivered without privileges.
 pub fn user() -> String {
     nix::unistd::User::from_uid(nix::unistd::getuid())

@@ -115,10 +115,10 @@ impl Claim {
     /// # Errors
     /// As for every write. Nothing was promised then, and nothing stays behind.
     pub fn store(&self) -> Result<()> {
-        self.store_with(&mut self.state())
+        self.store_in(Folder::New, &mut self.state())
     }
 
-    fn store_with(&self, state: &mut State) -> Result<()> {
+    fn store_in(&self, folder: Folder, state: &mut State) -> Result<()> {
         if state.folder != Folder::Tmp {
             return Ok(());
         }
@@ -137,8 +137,8 @@ impl Claim {
                 Arc::new(file)
             }
         };
-        self.spool.promise(&self.id, &file)?;
-        state.folder = Folder::New;
+        self.spool.promise(&self.id, &file, folder)?;
+        state.folder = folder;
         state.end += state.journal.len() as u64;
         // Whoever reads it now reads the file: no message is kept in memory.
         (state.body, state.journal) = (Body::File(file), String::new());
@@ -189,7 +189,7 @@ impl Claim {
             Body::File(file) if stored => Arc::clone(file),
             _ => {
                 state.journal.push_str(&text);
-                return self.store_with(&mut state).map(|()| false);
+                return self.store_in(Folder::New, &mut state).map(|()| false);
             }
         };
         let written = durable::write_at(&file, text.as_bytes(), state.end);
@@ -312,13 +312,16 @@ impl Claim {
         durable::remove(&path).map_err(|e| cannot("remove the queue file", &path, &e))
     }
 
-    /// Sets the message aside.
+    /// Sets the message aside. One that is not stored yet goes there at once: at no moment does it stand where a queue
+    /// run would deliver it, though its sender is told that it was not taken.
     ///
     /// # Errors
-    /// As for every write.
+    /// As for every write; what was not stored then leaves nothing behind.
     pub fn hold(&self) -> Result<()> {
         let mut state = self.state();
-        self.store_with(&mut state)?;
+        if state.folder == Folder::Tmp {
+            return self.store_in(Folder::Hold, &mut state);
+        }
         let (from, to) = (self.path(&state), self.spool.place_in_hold(&self.id));
         self.spool.create()?;
         durable::rename(&from, &to).map_err(|e| cannot("set aside the queue file", &from, &e))?;

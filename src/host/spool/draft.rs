@@ -189,9 +189,9 @@ impl Drop for Unlink {
 }
 
 impl Spool {
-    /// Brings a file that is written from tmp/ to new/, and both to the disk.
-    pub(super) fn promise(&self, id: &str, file: &File) -> Result<()> {
-        let (tmp, new) = (self.path(Folder::Tmp, id), self.path(Folder::New, id));
+    /// Brings a file that is written from tmp/ to new/, or to hold/ when nobody is to try it, and both to the disk.
+    pub(super) fn promise(&self, id: &str, file: &File, to: Folder) -> Result<()> {
+        let (tmp, new) = (self.path(Folder::Tmp, id), self.path(to, id));
         let mut unlink = Unlink {
             path: Some(tmp.clone()),
         };
@@ -206,7 +206,7 @@ impl Spool {
         renamed.map_err(|e| cannot("commit the queue file", &tmp, &e))?;
         unlink.path = Some(new.clone());
         durable::sync(file).map_err(|e| cannot("sync the queue file", &new, &e))?;
-        sync_names(&self.root.join(Folder::New.name()))?;
+        sync_names(&self.root.join(to.name()))?;
         // From here on the mail is safe.
         unlink.path = None;
         Ok(())
