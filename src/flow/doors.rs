@@ -10,6 +10,7 @@ use crate::config::{Config, Endpoint};
 use crate::error::{Error, Result};
 use crate::events;
 use crate::host::channel::Channel;
+use crate::host::holder;
 use crate::host::listen::{self, Listener};
 use crate::host::words;
 
@@ -174,9 +175,15 @@ impl Doors {
             std::io::ErrorKind::PermissionDenied => Error::NoPermission(format!(
                 "{sentence}; ports below 1024 are for root, or for whoever has CAP_NET_BIND_SERVICE"
             )),
-            std::io::ErrorKind::AddrInUse => Error::Unavailable(format!(
-                "{sentence}; another mail server runs here, stop it or change [listen]"
-            )),
+            std::io::ErrorKind::AddrInUse => Error::Unavailable(match endpoint {
+                Endpoint::Tcp(address) => format!(
+                    "{sentence}: {} listens there; stop it, or name another place in [listen]",
+                    holder::of(address)
+                ),
+                Endpoint::Unix(_) => format!(
+                    "{sentence}: another program listens there; stop it, or name another place in [listen]"
+                ),
+            }),
             _ => Error::Unavailable(sentence),
         })
     }

@@ -125,6 +125,17 @@ pub fn caller() -> Account {
         })
 }
 
+/// The name of the user with this id.
+pub fn name_of(uid: u32) -> Option<String> {
+    let known = in_passwd(&own_passwd(), &|_, id| id == uid).map(|a| a.name);
+    known.or_else(|| {
+        User::from_uid(Uid::from_raw(uid))
+            .ok()
+            .flatten()
+            .map(|u| u.name)
+    })
+}
+
 /// The numeric id of whoever runs this process; no look-up.
 pub fn caller_uid() -> u32 {
     Uid::current().as_raw()

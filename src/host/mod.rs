@@ -20,6 +20,7 @@ pub mod estate;
 pub mod happening;
 #[cfg_attr(not(feature = "server"), path = "hash/absent.rs")]
 pub mod hash;
+pub mod holder;
 pub mod https;
 pub mod jail;
 pub mod ledger;
