@@ -388,3 +388,29 @@ fn what_is_passed_on_is_sealed_and_the_next_one_finds_the_seal_right() {
         "{field}"
     );
 }
+
+/// Nobody has a seal put on what he has written in our name himself.
+#[test]
+fn what_was_not_judged_is_not_sealed() {
+    let rows = [("spf = \"off\"\ndmarc = \"off\"", 0), ("spf = \"off\"", 1)];
+    for (access, seals) in rows {
+        let (remote, dns) = (Remote::start(Script::new()), Dns::start(ZONE));
+        let access = format!("relay_to = [\"example.net\"]\n{access}");
+        let relay = judging("arc-forged", &dns, &access).with("smarthost", &remote.smarthost());
+        let key = relay.path("relay.pem").display().to_string();
+        let keys = format!("domain = \"relay.example\"\nselector = \"s\"\nkey = {key:?}");
+        let relay = relay.with("[dkim]", &keys);
+        assert_eq!(relay.run(&["--dkim-key", "relay.example"], "").code, 0);
+        let daemon = Daemon::start(&relay);
+        let text = "Authentication-Results: pi.test.example; arc=none; dmarc=pass header.from=forged\r\n\
+                    From: a@fails.example\r\n\r\nhello\r\n";
+        let reply = hand_over(&daemon, "a@example.org", "you@example.net", text.as_bytes());
+        assert!(reply.starts_with("250"), "{reply}");
+        until("it is passed on", || remote.received().len() == 1);
+        let mail = remote.received()[0].mail();
+        assert_eq!(mail.all("ARC-Seal").len(), seals, "{}", mail.text());
+        let results = mail.all("Authentication-Results");
+        assert_eq!(results.len(), 1, "{}", mail.text());
+        assert_eq!(results[0].contains("forged"), seals == 0, "{results:?}");
+    }
+}

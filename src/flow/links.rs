@@ -155,8 +155,8 @@ impl<'a> Links<'a> {
         match self.link(station) {
             Ok(mut link) => {
                 let config = &self.shared.context.config;
-                let ours = signing::is_ours(config, &claim.envelope());
-                let seal: &Seal<'_> = &|message| self.shared.signers.fields(config, ours, message);
+                let whose = signing::whose(config, &claim.envelope());
+                let seal: &Seal<'_> = &|message| self.shared.signers.fields(config, whose, message);
                 // Who takes mail by LMTP keeps it.
                 let seal = Some(seal).filter(|_| !lmtp && !config.dkim.is_empty());
                 let way = Way {

@@ -2,13 +2,14 @@
 //!
 //! Only what was handed in here is signed: by programs of this machine, by users who have logged in, by the clients
 //! of `relay_from`, and our own reports. What a stranger has sent and is only passed on stays his word, whatever
-//! name stands in its From. Such a message is sealed instead (ARC), with what was found out when it came.
+//! name stands in its From. Such a message is sealed instead (ARC), with what was found out when it came; and where
+//! nothing is found out (`spf` and `dmarc` are off) it is left alone, for what stands there in our name may be his.
 
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use crate::config::Config;
+use crate::config::{Config, Judgement};
 use crate::host::{clock, secret};
 use crate::proto::arc;
 use crate::proto::dkim::key::{Algorithm, SigningKey};
@@ -23,41 +24,60 @@ const MAX_KEY: u64 = 32 * 1024;
 pub struct Signers(OnceLock<Result<Vec<Signer>, String>>);
 
 impl Signers {
-    /// The fields that are to stand before a message: signatures, or the seal of what is only passed on (`ours`). A key that cannot be used is no reason to send mail unsigned,
-    /// which others may refuse or throw away: it waits.
+    /// The fields that are to stand before a message: signatures, or the seal of what is only passed on. A key that cannot
+    /// be used is no reason to send mail unsigned, which others may refuse or throw away: it waits.
     ///
     /// # Errors
     /// What is wrong with a key.
     pub fn fields(
         &self,
         config: &Config,
-        ours: bool,
+        whose: Whose,
         message: &Signable,
     ) -> Result<Vec<u8>, String> {
         let signers = self.0.get_or_init(|| load(config));
         let signers = signers.as_ref().map_err(Clone::clone)?;
-        let signed = if ours {
-            message.signatures(signers, clock::now())
-        } else {
-            // Seals by Ed25519 are understood by few.
-            let rsa = signers.iter().find(|s| s.key.algorithm() == Algorithm::Rsa);
-            let by = config.hostname.as_str();
-            match rsa.or(signers.first()) {
-                Some(signer) => arc::seal(message, by, signer, clock::now()),
-                None => Some(Vec::new()),
+        // Seals by Ed25519 are understood by few.
+        let rsa = signers.iter().find(|s| s.key.algorithm() == Algorithm::Rsa);
+        let signed = match (whose, rsa.or(signers.first())) {
+            (Whose::Ours, _) => message.signatures(signers, clock::now()),
+            (Whose::Judged, Some(signer)) => {
+                arc::seal(message, config.hostname.as_str(), signer, clock::now())
             }
+            (Whose::Judged, None) | (Whose::Unknown, _) => Some(Vec::new()),
         };
         signed
             .ok_or_else(|| "the message cannot be signed: a key of [dkim] does not work".to_owned())
     }
 }
 
-/// Whether a message was handed in here, and is signed when it leaves.
-pub fn is_ours(config: &Config, envelope: &Envelope) -> bool {
+/// Whose word a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// It was handed in here, and is signed when it leaves.
+    Ours,
+    /// A stranger's; what was found out about it stands on top, and nothing else in our name does.
+    Judged,
+    /// A stranger's, about which nothing was found out.
+    Unknown,
+}
+
+/// Whose word a message is, by how it came.
+pub fn whose(config: &Config, envelope: &Envelope) -> Whose {
     let at_home = |client: IpAddr| config.access.relay_from.iter().any(|n| n.contains(client));
-    envelope.protocol == "local"
+    let access = &config.access;
+    if envelope.protocol == "local"
         || envelope.auth.is_some()
         || envelope.client.parse().is_ok_and(at_home)
+    {
+        Whose::Ours
+    } else if envelope.protocol.contains("LMTP")
+        || access.spf == Judgement::Off && access.dmarc == Judgement::Off
+    {
+        Whose::Unknown
+    } else {
+        Whose::Judged
+    }
 }
 
 fn load(config: &Config) -> Result<Vec<Signer>, String> {

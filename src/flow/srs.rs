@@ -87,7 +87,7 @@ pub fn sender(
         || is_own(config, recipient.address.domain())
         || is_own(config, stranger.domain())
         || hops::of(context, stranger) == Hop::Local
-        || signing::is_ours(config, envelope)
+        || signing::whose(config, envelope) == signing::Whose::Ours
     {
         return Ok(leaves);
     }

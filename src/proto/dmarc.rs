@@ -372,4 +372,54 @@ mod tests {
         );
         assert_eq!(answer.word, Word::Temperror);
     }
+
+    /// RFC 7489 B.1: whose name counts for whose mail, in relaxed and in strict alignment.
+    #[test]
+    fn the_examples_of_the_rfc_align() {
+        // From, the sender that SPF passes, the domain of the signature, the result: relaxed and strict.
+        let rows = [
+            ("example.com", "example.com", "", "pass", "pass"), // B.1.1, 1
+            ("example.com", "child.example.com", "", "pass", "fail"), // B.1.1, 2
+            ("child.example.com", "example.net", "", "fail", "fail"), // B.1.1, 3
+            ("example.com", "", "example.com", "pass", "pass"), // B.1.2, 1
+            ("child.example.com", "", "example.com", "pass", "fail"), // B.1.2, 2
+            ("child.example.com", "", "sample.net", "fail", "fail"), // B.1.2, 3
+        ];
+        // B.2.1, B.2.2, B.2.4: what records of theirs ask for.
+        let records = [
+            (
+                "v=DMARC1; p=none; rua=mailto:dmarc-feedback@example.com",
+                "none",
+            ),
+            (
+                "v=DMARC1; p=none; rua=mailto:dmarc-feedback@example.com; ruf=mailto:auth-reports@example.com",
+                "none",
+            ),
+            (
+                "v=DMARC1; p=quarantine; rua=mailto:dmarc-feedback@example.com,mailto:tld-test@thirdparty.example.net!10m; pct=25",
+                "quarantine",
+            ),
+        ];
+        for (record, policy) in records {
+            for (from, sent, signed, relaxed, strict) in rows {
+                for (more, expected) in [("", relaxed), ("; adkim=s; aspf=s", strict)] {
+                    let zone = format!("_dmarc.example.com TXT {record}{more}");
+                    let domain = |text: &str| Domain::parse(text).unwrap();
+                    let signed = (!signed.is_empty()).then(|| domain(signed));
+                    let proofs = Proofs {
+                        signed: signed.iter().collect(),
+                        sent: Some(sent).filter(|s| !s.is_empty()),
+                        unsure: false,
+                    };
+                    let answer = check(&domain(from), &proofs, &mut Zone::new(&zone), 24);
+                    let found = format!("{} {}", answer.word, answer.policy.word());
+                    assert_eq!(
+                        found,
+                        format!("{expected} {policy}"),
+                        "{from} {sent} {more}"
+                    );
+                }
+            }
+        }
+    }
 }

@@ -151,29 +151,128 @@ pub fn strip_forged(header: &mut Header, by: &str) {
     header.retain(|field| !is_forged(field, by));
 }
 
-/// The name before the first semicolon, without comments, folding, quotes and version.
+/// What all fields of this name say (RFC 8617 4.1.1 puts it into one): the checks, without the name. `None`: there is no
+/// such field.
+pub fn told(header: &Header, by: &str) -> Option<String> {
+    let ours = header.fields().iter().filter(|field| is_forged(field, by));
+    let checks = ours.map(|field| {
+        let (_, checks) = halves(field.body());
+        checks
+            .trim_end_matches(|c: char| c == ';' || c.is_whitespace())
+            .trim_start()
+            .to_owned()
+    });
+    let all: Vec<String> = checks.filter(|checks| !checks.is_empty()).collect();
+    (!all.is_empty()).then(|| all.join(";\r\n\t"))
+}
+
 fn authority(value: &[u8]) -> String {
-    let mut text = String::new();
-    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    halves(value).0
+}
+
+/// The name before the first semicolon, without comments, folding, quotes and version; and what stands behind it.
+fn halves(value: &[u8]) -> (String, String) {
+    let (mut name, mut rest) = (String::new(), String::new());
+    let (mut depth, mut quoted, mut escaped, mut ended) = (0_usize, false, false, false);
     for c in String::from_utf8_lossy(value).chars() {
         match c {
+            c if ended => rest.push(c),
             _ if escaped => {
                 escaped = false;
                 if depth == 0 {
-                    text.push(c);
+                    name.push(c);
                 }
             }
             '\\' => escaped = true,
             '"' if depth == 0 => quoted = !quoted,
             '(' if !quoted => depth += 1,
             ')' if !quoted => depth = depth.saturating_sub(1),
-            ';' if !quoted && depth == 0 => break,
-            c if depth == 0 => text.push(c),
+            ';' if !quoted && depth == 0 => ended = true,
+            c if depth == 0 => name.push(c),
             _ => {}
         }
     }
-    text.split_whitespace()
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    let first = name.split_whitespace().next().unwrap_or_default();
+    (first.to_owned(), rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 8601 B: what others write, by whom it is, and what it says.
+    #[test]
+    fn the_examples_of_the_rfc_name_their_authority() {
+        let odd = "foo.example.net (foobar) 1 (baz);\r\n\tdkim (Because I like it) / 1 (One yay) = (wait for it) fail\r\n\t\
+                   policy (A dot can go here) . (like that) expired\r\n\t(this surprised me) = (as I wasn't expecting it) 1362471462";
+        let rows = [
+            ("example.org 1; none", "example.org", "none"),
+            (
+                "example.com;\r\n\tspf=pass smtp.mailfrom=example.net",
+                "example.com",
+                "spf=pass smtp.mailfrom=example.net",
+            ),
+            (
+                "example.com;\r\n\tauth=pass (cram-md5) smtp.auth=sender@example.net;\r\n\tspf=pass smtp.mailfrom=example.net",
+                "example.com",
+                "auth=pass (cram-md5) smtp.auth=sender@example.net;\r\n\tspf=pass smtp.mailfrom=example.net",
+            ),
+            (
+                "example.com; iprev=pass\r\n\tpolicy.iprev=192.0.2.200",
+                "example.com",
+                "iprev=pass\r\n\tpolicy.iprev=192.0.2.200",
+            ),
+            (odd, "foo.example.net", "dkim (Because I like it)"),
+            // And what would pass for ours with a reader that is less exact.
+            ("(a;b) Example.COM; x=y", "example.com", "x=y"),
+            ("\"example.com\"; x=y;", "example.com", "x=y"),
+            ("exam\\ple.com; x=y", "example.com", "x=y"),
+            ("example.com", "example.com", ""),
+        ];
+        for (value, by, told) in rows {
+            let field = format!("{FIELD}: {value}\r\n");
+            let field = Field::parse(field.as_bytes()).unwrap();
+            assert!(is_forged(&field, by), "{value}");
+            assert!(!is_forged(&field, "other.example"), "{value}");
+            let mut header = Header::default();
+            header.append(field);
+            let found = super::told(&header, by).unwrap_or_default();
+            assert!(found.starts_with(told), "{value}: {found}");
+            assert_eq!(found.is_empty(), told.is_empty(), "{value}");
+            strip_forged(&mut header, by);
+            assert!(header.fields().is_empty(), "{value}");
+        }
+    }
+
+    /// RFC 8601 B.2, B.4: the same, written here; and nothing that a stranger chose ends the field or begins another.
+    #[test]
+    fn what_was_found_is_written_as_in_the_rfc() {
+        let check = |method, word, why: &str, name, value: &str| Checked {
+            method,
+            word,
+            why: why.to_owned(),
+            properties: vec![(name, value.to_owned())],
+        };
+        let rows = [
+            (vec![], "example.org; none"),
+            (
+                vec![check("spf", Word::Pass, "", "smtp.mailfrom", "example.net")],
+                "example.com;\r\n\tspf=pass smtp.mailfrom=example.net",
+            ),
+            (
+                vec![
+                    check("iprev", Word::Pass, "", "policy.iprev", "192.0.2.200"),
+                    check("dkim", Word::Fail, "bad (sig) \\", "header.i", "@x.example"),
+                    check("spf", Word::None, "", "smtp.mailfrom", "a b\"\r\nc: ;d@x"),
+                ],
+                "example.com;\r\n\tiprev=pass policy.iprev=192.0.2.200;\r\n\tdkim=fail (bad ?sig? ?) header.i=@x.example;\r\n\t\
+                 spf=none smtp.mailfrom=\"a b\\\"  c: ;d@x\"",
+            ),
+        ];
+        for (checks, expected) in rows {
+            let by = expected.split(';').next().unwrap();
+            let found = value(by, &checks);
+            assert_eq!(found, format!("{expected}\r\n"));
+        }
+    }
 }

@@ -287,3 +287,29 @@ fn what_is_signed_can_be_checked_and_not_changed() {
     assert_eq!(signed(&other, &signers), other);
     assert_eq!(signed("To: x\r\n\r\n", &signers), "To: x\r\n\r\n");
 }
+
+/// RFC 6376 A.2, with its errata 3192 (one space in the body) and 4926 (how its lines begin): simple/simple, for a name
+/// below the one that signs.
+#[test]
+fn the_first_example_passes_with_its_errata() {
+    let message = "DKIM-Signature: v=1; a=rsa-sha256; s=brisbane; d=example.com;\r\n      c=simple/simple; q=dns/txt; i=joe@football.example.com;\r\n      h=Received : From : To : Subject : Date : Message-ID;\r\n      bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=;\r\n      b=AuUoFEfDxTDkHlLXSZEpZj79LICEps6eda7W3deTVFOk4yAUoqOB\r\n        4nujc7YopdG5dWLSdNg6xNAZpOPr+kHxt1IrE+NahM6L/LbvaHut\r\n        KVdkLLkpVaVVQPzeRDI009SO2Il5Lu7rDNH6mZckBdrIx0orEtZV\r\n        4bmp/YzhwvcubU4=;\r\nReceived: from client1.football.example.com  [192.0.2.1]\r\n      by submitserver.example.com with SUBMISSION;\r\n      Fri, 11 Jul 2003 21:01:54 -0700 (PDT)\r\nFrom: Joe SixPack <joe@football.example.com>\r\nTo: Suzie Q <suzie@shopping.example.net>\r\nSubject: Is dinner ready?\r\nDate: Fri, 11 Jul 2003 21:00:37 -0700 (PDT)\r\nMessage-ID: <20030712040037.46341.5F8J@football.example.com>\r\n\r\nHi.\r\n\r\nWe lost the game. Are you hungry yet?\r\n\r\nJoe.\r\n";
+    // As in appendix C, in the lines of a zone file.
+    let keys = &[(
+        "brisbane._domainkey.example.com",
+        "v=DKIM1; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQ KBgQDwIRP/UC3SBsEmGqZ9ZJW3/DkMoGeLnQg1fWn7/zYt IxN2SnFCjxOCKG9v3b4jYfcTNh5ijSsq631uBItLa7od+v /RtdC2UzJ1lWT947qR+Rcac2gbto/NMqJ0fzfVjH4OuKhi tdY9tf6mcwGjaNBcWToIMmPSPDdQPNUYckcQ2QIDAQAB",
+    )];
+    let check = |message: &str| check_with(message, keys, 1_528_637_909);
+    assert_eq!(check(message), ["pass"]);
+    let rows = [
+        ("Are you", "Are  you", "fail the body was changed"),
+        ("Joe.\r\n", "Joe.\r\n\r\n", "pass"),
+        ("Subject: Is", "Subject:  Is", CHANGED),
+        ("Subject: Is", "subject: Is", CHANGED),
+        ("\r\n      bh=", "\r\n bh=", CHANGED),
+    ];
+    for (from, to, expected) in rows {
+        let changed = message.replacen(from, to, 1);
+        assert_ne!(changed, message);
+        assert_eq!(check(&changed), [expected], "{from:?} as {to:?}");
+    }
+}
