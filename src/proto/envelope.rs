@@ -376,7 +376,7 @@ pub fn recipient_text(recipient: &Recipient) -> String {
         parameter("NOTIFY", &notify);
     }
     if let Some(orcpt) = &recipient.orcpt {
-        parameter("ORCPT", &one_line(orcpt));
+        parameter("ORCPT", &one_word(orcpt));
     }
     let Some(origin) = &recipient.origin else {
         return text;
@@ -397,6 +397,12 @@ pub fn recipient_text(recipient: &Recipient) -> String {
         Some(End::Pipe(line)) => parameter("END", &format_args!("pipe:{}", xtext::encode(line))),
     }
     text
+}
+
+/// What ends a word becomes `?`. No program of ours lets any of it in; whoever has changed the file may have, and what
+/// follows it must not be read as a parameter of its own.
+fn one_word(text: &str) -> String {
+    text.replace(|c: char| c.is_control() || c == ' ', "?")
 }
 
 fn parse_recipient(value: &str) -> Result<Recipient, Unreadable> {

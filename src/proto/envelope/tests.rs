@@ -160,6 +160,14 @@ fn no_value_becomes_a_second_line() {
         3,
         "{text}"
     );
+    // Nor a second word.
+    for between in ['\x1b', ' ', '\t', '\u{85}', '\0'] {
+        let mut recipient = envelope.recipients[0].clone();
+        recipient.orcpt = Some(format!("rfc822;x{between}NOTIFY=NEVER"));
+        let text = recipient_text(&recipient);
+        let (read, rest) = take_recipient(&text, None).unwrap();
+        assert_eq!((read.notify, rest), (recipient.notify, ""), "{between:?}");
+    }
     let outcome = Outcome::new(
         Verdict::Failed,
         Some(550),
