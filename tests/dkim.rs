@@ -265,3 +265,79 @@ fn check_tells_what_others_will_think() {
         assert_eq!(told, 1, "once: {said}");
     }
 }
+
+/// Whether others know mail of this host for its own (DMARC): by a signature, and if that does not count, by SPF.
+#[test]
+fn check_tells_who_answers_for_what_leaves() {
+    const ADDRESS: &str = "pi.test.example A 192.0.2.7\npi.test.example TXT v=spf1 a -all\n";
+    // The domain of the key, or none; whether there is a smarthost; what DNS says; and of which domain what is told.
+    let rows: &[(&str, bool, &str, &str)] = &[
+        (
+            "",
+            false,
+            "_dmarc.pi.test.example TXT v=DMARC1; p=reject\n",
+            "warning  DMARC of pi.test.example: only SPF answers for its mail (p=reject), and not once it is passed on; minimta --dkim-key pi.test.example makes a key for it\n",
+        ),
+        (
+            "",
+            false,
+            "_dmarc.test.example TXT v=DMARC1; p=quarantine; aspf=s\npi.test.example TXT v=spf1 -all\n",
+            "error    DMARC of pi.test.example: nothing answers for its mail (p=quarantine): neither a signature nor SPF; minimta --dkim-key pi.test.example makes a key for it\n",
+        ),
+        (
+            "",
+            false,
+            "_dmarc.test.example TXT v=DMARC1; p=none\npi.test.example TXT v=spf1 -all\n",
+            "warning  DMARC of pi.test.example: nothing answers for its mail (p=none)",
+        ),
+        (
+            "test.example",
+            false,
+            "_dmarc.test.example TXT v=DMARC1; p=reject\n",
+            "ok       DMARC of pi.test.example: our signatures answer for its mail (p=reject)\n",
+        ),
+        (
+            "test.example",
+            true,
+            "_dmarc.test.example TXT v=DMARC1; p=reject; adkim=s\n",
+            "error    DMARC of pi.test.example: nothing answers for its mail (p=reject): neither a signature nor SPF; the signatures of test.example do not count for it; minimta --dkim-key pi.test.example makes a key of its own\n",
+        ),
+        // Who signs for a smarthost's users is its own business.
+        (
+            "",
+            true,
+            "_dmarc.pi.test.example TXT v=DMARC1; p=reject\n",
+            "",
+        ),
+    ];
+    let remote = Remote::start(Script::new());
+    for (key, relayed, zone, expected) in rows {
+        let spf = if zone.contains("v=spf1") {
+            "pi.test.example A 192.0.2.7\n"
+        } else {
+            ADDRESS
+        };
+        let dns = Dns::start(&format!("{spf}{zone}"));
+        let mut system = match relayed {
+            true => System::relaying("dkim-answers", &remote),
+            false => System::new("dkim-answers"),
+        };
+        system = system.with("dns", &dns.keys());
+        if !key.is_empty() {
+            let file = system.path("k.pem").display().to_string();
+            system = system.with("[dkim]", &format!("domain = \"{key}\"\nkey = {file:?}"));
+            assert_eq!(system.run(&["--dkim-key", key], "").code, 0);
+        }
+        let said = system.run(&["--check"], "").stdout;
+        let told = said
+            .split_inclusive('\n')
+            .find(|l| l.contains(" DMARC of pi."));
+        match *expected {
+            "" => assert_eq!(told, None),
+            expected => assert!(
+                told.is_some_and(|t| t.starts_with(expected)),
+                "{told:?} for {expected}"
+            ),
+        }
+    }
+}

@@ -1,10 +1,9 @@
 //! Domains that ask for it are told once a day how TLS with their servers went (TLS-RPT, RFC 8460).
 
 use std::fs;
-use std::io::Read;
 
 use crate::harness::tls::Authority;
-use crate::harness::{Dns, Remote, Script, System};
+use crate::harness::{Dns, Remote, Script, System, Web};
 
 const MESSAGE: &str = "Subject: x\n\nhello\n";
 const ZONE: &str = "example.net MX 10 mail.example.net\nmail.example.net A 127.0.0.2\n\
@@ -120,29 +119,196 @@ fn each_connection_is_counted_by_what_was_demanded_and_how_it_went() {
     assert!(counts(&system).is_empty());
 }
 
+/// Under a policy that is only being tested, mail goes out whatever the certificate is; the report tells of it, and
+/// `--status` does.
+#[test]
+fn what_a_policy_in_testing_would_have_refused_is_counted() {
+    let authority = Authority::new();
+    let good = authority.certify(&["mail.example.net"]);
+    let ok = "mail.example.net ok 1";
+    let rows = [
+        (Script::new().starttls(good.clone()), "mail.example.net", ok),
+        (
+            Script::new().starttls(authority.certify_until(&["mail.example.net"], 2001)),
+            "mail.example.net",
+            "mail.example.net certificate-expired 1",
+        ),
+        (
+            Script::new().starttls(authority.certify(&["elsewhere.example"])),
+            "mail.example.net",
+            "mail.example.net certificate-host-mismatch 1",
+        ),
+        (
+            Script::new().starttls(Authority::new().certify(&["mail.example.net"])),
+            "mail.example.net",
+            "mail.example.net certificate-not-trusted 1",
+        ),
+        (
+            Script::new(),
+            "mail.example.net",
+            "mail.example.net starttls-not-supported 1",
+        ),
+        (
+            Script::new().starttls(good),
+            "*.example.org",
+            "mail.example.net validation-failure 1",
+        ),
+    ];
+    for (script, mx, expected) in rows {
+        let remotes = Remote::several(&[script]);
+        let site = authority.certify(&["mta-sts.example.net"]);
+        let policy = format!("version: STSv1\nmode: testing\nmx: {mx}\nmax_age: 86400\n");
+        let web = Web::start(
+            &site,
+            &format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n{policy}"),
+        );
+        let dns = Dns::start(&format!(
+            "{ZONE}_mta-sts.example.net TXT v=STSv1; id=1\nmta-sts.example.net A 127.0.0.9"
+        ));
+        let system = trusting("tlsrpt-testing", &dns, &remotes[0], &authority, web.port);
+        send(&system, "x@example.net");
+        assert_eq!(remotes[0].received().len(), 1, "{}", system.log());
+        let begin = "example.net sts version: STSv1|mode: testing|mx: ";
+        let counts = counts(&system);
+        assert_eq!(counts.len(), 1, "{counts:?}");
+        assert!(
+            counts[0].starts_with(begin) && counts[0].ends_with(expected),
+            "{counts:?} for {expected}"
+        );
+        let (good, bad) = (usize::from(expected == ok), usize::from(expected != ok));
+        let said = system.run(&["--status"], "").stdout;
+        let line = format!(
+            "TLS         1 connections since midnight (UTC), {bad} of them not as they should be\n"
+        );
+        assert!(said.ends_with(&line), "{said}");
+        let said = system.run(&["--status", "--json"], "").stdout;
+        let part = format!("\"tls_today\":{{\"good\":{good},\"bad\":{bad}}}");
+        assert!(said.contains(&part), "{said}");
+        let said = system.run(&["--status", "--prometheus"], "").stdout;
+        for (result, n) in [("good", good), ("bad", bad)] {
+            let line = format!("\nminimta_tls_today{{result=\"{result}\"}} {n}\n");
+            assert!(said.contains(&line), "{said}");
+        }
+    }
+}
+
+/// As [`reporting`], with web servers that this authority vouches for.
+fn trusting(name: &str, dns: &Dns, remote: &Remote, authority: &Authority, port: u16) -> System {
+    let system = System::direct(name, dns, remote);
+    authority.write(&system.path("ca.pem"));
+    let keys = format!(
+        "tls_reports = \"postmaster@pi.example\"\nmta_sts_port = {port}\nca_file = {:?}",
+        system.path("ca.pem").display().to_string()
+    );
+    system.with("remote", &keys)
+}
+
+/// Counts of the day before yesterday.
+fn write_counts(system: &System) -> String {
+    let folder = system.path("spool/state/tls");
+    fs::create_dir_all(&folder).unwrap();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let day = day(now / (24 * 3600) - 2);
+    fs::write(folder.join(&day), COUNTS).unwrap();
+    day
+}
+
+const COUNTS: &str = "example.net\tno-policy-found\t\tmail.example.net\tok\t3\n\
+                      example.net\tno-policy-found\t\tmail.example.net\tok\t4\n\
+                      silent.example\tno-policy-found\t\tmail.example.net\tok\t1\n";
+
+/// Whether it is too early for this host's reports, and they wait: so early that they may.
+fn must_wait(system: &System, day: &str) -> bool {
+    let waits = system.path("spool/state/tls").join(day).exists();
+    let now = std::time::SystemTime::now();
+    let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!(!waits || now % (24 * 3600) < 4 * 3600, "{}", system.log());
+    waits
+}
+
+/// A report goes to the domain's web server, and what that says is told.
+#[test]
+fn a_day_becomes_a_report_to_a_web_server() {
+    let authority = Authority::new();
+    let site = authority.certify(&["reports.example"]);
+    let remotes = Remote::several(&[Script::new()]);
+    let zone = "_smtp._tls.example.net TXT v=TLSRPTv1; rua=https://reports.example/v1/tls?x=1\n\
+                reports.example A 127.0.0.9\n";
+    let rows = [
+        ("HTTP/1.1 201 Created\r\n\r\n", ""),
+        ("HTTP/1.0 200\r\n\r\n", ""),
+        (
+            "HTTP/1.1 503 Not now\r\n\r\n",
+            "the report about TLS to example.net: reports.example: it answers with \"HTTP/1.1 503 Not now\"",
+        ),
+        (
+            "HTTP/1.1 301 Moved\r\nLocation: https://elsewhere.example/\r\n\r\n",
+            "it answers with \"HTTP/1.1 301 Moved\"",
+        ),
+    ];
+    for (answer, told) in rows {
+        let web = Web::start(&site, answer);
+        let dns = Dns::start(zone);
+        let system = trusting("tlsrpt-post", &dns, &remotes[0], &authority, web.port);
+        let day = write_counts(&system);
+        system.accept(&["-q"], "");
+        if must_wait(&system, &day) {
+            return;
+        }
+        let asked = web.requests();
+        assert_eq!(asked.len(), 1, "{}", system.log());
+        let (header, body) = &asked[0];
+        for line in [
+            "POST /v1/tls?x=1 HTTP/1.0",
+            "Host: reports.example",
+            "Content-Type: application/tlsrpt+gzip",
+        ] {
+            assert!(header.lines().any(|l| l == line), "{line}: {header}");
+        }
+        if let Some(json) = unpacked(&system, body) {
+            let whole = json.contains("\"total-successful-session-count\":7");
+            assert!(
+                whole && json.starts_with('{') && json.ends_with('}'),
+                "{json}"
+            );
+        }
+        let log = system.log();
+        match told {
+            "" => assert!(!log.contains("report about TLS"), "{log}"),
+            told => assert!(log.replace("\\\"", "\"").contains(told), "{log}"),
+        }
+    }
+}
+
+/// What others open such files with, if it is installed.
+fn unpacked(system: &System, gzip: &[u8]) -> Option<String> {
+    let path = system.path("report.gz");
+    fs::write(&path, gzip).unwrap();
+    let ran = std::process::Command::new("gzip")
+        .args(["-d", "-c"])
+        .stdin(fs::File::open(&path).unwrap())
+        .output()
+        .ok()?;
+    assert!(ran.status.success());
+    Some(String::from_utf8(ran.stdout).unwrap())
+}
+
 #[test]
 fn a_day_becomes_a_report_by_mail() {
     let remotes = Remote::several(&[Script::new()]);
     let dns = Dns::start(ZONE);
     let system = reporting("tlsrpt-report", &dns, &remotes[0]);
     let folder = system.path("spool/state/tls");
-    fs::create_dir_all(&folder).unwrap();
-    let counts = "example.net\tno-policy-found\t\tmail.example.net\tok\t3\n\
-                  example.net\tno-policy-found\t\tmail.example.net\tok\t4\n\
-                  silent.example\tno-policy-found\t\tmail.example.net\tok\t1\n";
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .as_secs();
-    let day = day(now / (24 * 3600) - 2);
-    fs::write(folder.join(&day), counts).unwrap();
+    let day = write_counts(&system);
+    let counts = COUNTS;
     fs::write(folder.join("2001-01-01"), counts).unwrap();
     fs::write(folder.join("notes"), "kept").unwrap();
     // The hour of the night before which reports wait is this host's own.
-    let seconds = now % (24 * 3600);
     system.accept(&["-q"], "");
-    if folder.join(&day).exists() {
-        assert!(seconds < 4 * 3600, "{}", system.log());
+    if must_wait(&system, &day) {
         return;
     }
     let left: Vec<_> = fs::read_dir(&folder)
@@ -186,24 +352,7 @@ fn a_day_becomes_a_report_by_mail() {
     let gzip = base64::engine::general_purpose::STANDARD
         .decode(base64.replace('\n', ""))
         .unwrap();
-    fs::write(system.path("report.gz"), gzip).unwrap();
-    // What others open such files with.
-    let unpacked = std::process::Command::new("gzip")
-        .args(["-d", "-c"])
-        .stdin(fs::File::open(system.path("report.gz")).unwrap())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .map(|mut gzip| {
-            let mut text = String::new();
-            gzip.stdout
-                .take()
-                .unwrap()
-                .read_to_string(&mut text)
-                .unwrap();
-            gzip.wait().unwrap();
-            text
-        });
-    if let Ok(json) = unpacked {
+    if let Some(json) = unpacked(&system, &gzip) {
         assert!(
             json.contains(&format!("\"start-datetime\":\"{day}T00:00:00Z\"")),
             "{json}"

@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::host::spool::Folder;
 use crate::host::{accounts, clock, privilege, words};
 use crate::json::Json;
+use crate::parts;
 use crate::proto::date::Stamp;
 use crate::proto::route::Via;
 
@@ -20,6 +21,7 @@ mod causes;
 mod guests;
 mod mailboxes;
 mod outward;
+mod sts;
 mod trust;
 
 /// How bad a finding is.
@@ -68,6 +70,9 @@ pub fn run(context: &Context, call: &Invocation) -> Result<ExitCode> {
     causes::ports(context, &mut findings);
     guests::look(context, &mut findings);
     trust::look(context, &mut findings);
+    if parts::MX && parts::SERVER {
+        sts::look(context, &mut findings);
+    }
     if call.json {
         let object = |f: &Finding| {
             let grade = Json::text(&f.grade.word());

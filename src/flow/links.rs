@@ -14,8 +14,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use self::letters::{Way, deliver};
 pub use self::shared::Shared;
 use self::shared::Slot;
-use self::stations::Place;
 pub use self::stations::Station;
+use self::stations::{Counted, Place};
 use super::connect::Proof;
 use super::dialogue::Outgoing;
 use super::send::{Connection, Seal};
@@ -212,14 +212,19 @@ impl<'a> Links<'a> {
             }
         };
         let told = listed.map(|listed| (listed, target.proof.clone(), target.host.to_string()));
-        let count = |fault| {
+        let count = |fault, connection: Option<&Connection<'_>>| {
             if let Some((listed, proof, server)) = &told {
-                self.shared.count(listed, proof, server, fault);
+                let counted = Counted {
+                    proof,
+                    server,
+                    fault,
+                };
+                self.shared.count(listed, &counted, connection);
             }
         };
         match Connection::open(target, self.outgoing) {
             Ok(connection) => {
-                count(connection.tls_fault);
+                count(connection.tls_fault, Some(&connection));
                 Ok(Link {
                     connection,
                     _slot: slot,
@@ -227,7 +232,7 @@ impl<'a> Links<'a> {
             }
             Err(outcome) => {
                 if outcome.tls_fault.is_some() {
-                    count(outcome.tls_fault);
+                    count(outcome.tls_fault, None);
                 }
                 lock(&self.shared.down).insert(place, outcome.clone());
                 Err(outcome)

@@ -127,7 +127,7 @@ impl Search<'_> {
             Asking::Never => return kept,
             Asking::Usually | Asking::Anew => {}
         }
-        match self.fetch(&id, now) {
+        match fetch(self.config, self.dns, self.clients, self.name, &id, now) {
             Ok(policy) => {
                 if failed.is_some() {
                     let _ = durable::remove(&self.failure_path());
@@ -139,7 +139,8 @@ impl Search<'_> {
                 }
                 Some(policy)
             }
-            Err(why) => {
+            Err(Missing { trouble, why }) => {
+                self.trouble.set(Some(trouble));
                 let instead = match kept {
                     Some(_) => "the last one still holds",
                     None => "it counts as having none",
@@ -152,42 +153,6 @@ impl Search<'_> {
                 kept
             }
         }
-    }
-
-    fn fetch(&self, id: &str, now: i64) -> Result<Policy, String> {
-        self.trouble.set(Some(NOT_FETCHED));
-        let name = format!("mta-sts.{}", self.name);
-        let found = self.dns.addresses(&[&name], Family::Any).pop();
-        let addresses = match found {
-            Some(Ok(addresses)) => addresses,
-            Some(Err(NoAnswer::Temporary(why))) => {
-                return Err(format!("cannot find the address of {name}: {why}"));
-            }
-            _ => return Err(format!("{name} has no address")),
-        };
-        let trust = match &self.config.remote.ca_file {
-            Some(path) => Trust::File(path.clone()),
-            None => Trust::System,
-        };
-        let site = Site {
-            name: &name,
-            addresses: &addresses,
-            port: self.config.remote.mta_sts_port,
-        };
-        let path = "/.well-known/mta-sts.txt";
-        let answer =
-            https::get(self.clients, &trust, &site, path, MAX_ANSWER, LIMIT).map_err(|why| {
-                if why.starts_with("TLS failed") {
-                    self.trouble.set(Some("sts-webpki-invalid"));
-                }
-                format!("{name}: {why}")
-            })?;
-        let body = sts::body(&answer).map_err(|why| format!("{name}: the web server {why}"))?;
-        self.trouble.set(Some("sts-policy-invalid"));
-        let policy =
-            Policy::parse(body, id, now).map_err(|why| format!("{name}: the policy {why}"))?;
-        self.trouble.set(None);
-        Ok(policy)
     }
 
     fn folder(&self) -> PathBuf {
@@ -225,6 +190,61 @@ impl Search<'_> {
         }
         state::store(&folder, path, text).map_err(|e| words(&e))
     }
+}
+
+/// Why a policy could not be had.
+#[derive(Debug)]
+pub struct Missing {
+    /// What reports call it (RFC 8460 4.3).
+    pub trouble: &'static str,
+    /// The same in words.
+    pub why: String,
+}
+
+/// The policy on the web server of a domain, whose record has this id. Nothing is kept of it.
+///
+/// # Errors
+/// Why there is none.
+pub fn fetch(
+    config: &Config,
+    dns: &Dns,
+    clients: &Clients,
+    domain: &str,
+    id: &str,
+    now: i64,
+) -> Result<Policy, Missing> {
+    let name = format!("mta-sts.{domain}");
+    let missing = |trouble: &'static str, why: String| Missing { trouble, why };
+    let found = dns.addresses(&[&name], Family::Any).pop();
+    let addresses = match found {
+        Some(Ok(addresses)) => addresses,
+        Some(Err(NoAnswer::Temporary(why))) => {
+            let why = format!("cannot find the address of {name}: {why}");
+            return Err(missing(NOT_FETCHED, why));
+        }
+        _ => return Err(missing(NOT_FETCHED, format!("{name} has no address"))),
+    };
+    let trust = match &config.remote.ca_file {
+        Some(path) => Trust::File(path.clone()),
+        None => Trust::System,
+    };
+    let site = Site {
+        name: &name,
+        addresses: &addresses,
+        port: config.remote.mta_sts_port,
+    };
+    let path = "/.well-known/mta-sts.txt";
+    let answer = https::get(clients, &trust, &site, path, MAX_ANSWER, LIMIT).map_err(|why| {
+        let trouble = match why.starts_with("TLS failed") {
+            true => "sts-webpki-invalid",
+            false => NOT_FETCHED,
+        };
+        missing(trouble, format!("{name}: {why}"))
+    })?;
+    let body = sts::body(&answer)
+        .map_err(|why| missing(NOT_FETCHED, format!("{name}: the web server {why}")))?;
+    Policy::parse(body, id, now)
+        .map_err(|why| missing("sts-policy-invalid", format!("{name}: the policy {why}")))
 }
 
 /// Takes away what does not hold any more, and every failure.

@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 use super::connect::{Target, UNVERIFIED, connect};
 use super::dialogue::{BROKEN, Dialogue, Outgoing, Timeouts, Trouble};
 use super::text;
+use crate::host::tls::{self, Trust};
 use crate::host::wire::Wire;
-use crate::host::words;
+use crate::host::{clock, words};
 use crate::proto::address::Mailbox;
 use crate::proto::client::{Command, Next, Settled, Transaction};
 use crate::proto::data::DotStuffer;
@@ -134,6 +135,15 @@ impl<'a> Connection<'a> {
     /// What its certificate says of itself.
     pub fn certificate(&self) -> Option<x509::Words> {
         self.dialogue.wire.certificate().and_then(x509::words)
+    }
+
+    /// What keeps its certificate from being good for its name, as reports call it, if anybody asked for that.
+    pub fn certificate_fault(&self, trust: &Trust) -> Option<&'static str> {
+        let found = self
+            .dialogue
+            .wire
+            .proves(trust, &self.target.host, clock::now())?;
+        found.err().map(|error| tls::fault(&error))
     }
 
     /// Asks whether the server would take mail from somebody, and sends none.

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::Context;
 use super::admin::{self, duration};
+use super::{Context, tlsrpt};
 use crate::cli::{Invocation, say};
 use crate::error::{Error, Result};
 use crate::host::clock;
@@ -22,6 +22,8 @@ struct Status {
     late: bool,
     /// The smarthosts of the configuration, and when each took mail last.
     hosts: Vec<(String, Option<i64>)>,
+    /// Sessions with TLS, of today, that were good and that were not, where they are counted for reports.
+    tls: Option<(u64, u64)>,
 }
 
 /// Says it. Returned is whether a message has waited for longer than `[queue] warn_after`.
@@ -66,6 +68,7 @@ fn look(context: &Context) -> Result<Status> {
         oldest,
         late: admin::is_late(context, oldest),
         hosts,
+        tls: tlsrpt::today(&context.config),
     })
 }
 
@@ -100,6 +103,13 @@ fn as_text(status: &Status) -> String {
         );
         let _ = writeln!(text, "smarthost   {host} {said}");
     }
+    if let Some((good, bad)) = status.tls {
+        let all = good.saturating_add(bad);
+        let _ = writeln!(
+            text,
+            "TLS         {all} connections since midnight (UTC), {bad} of them not as they should be"
+        );
+    }
     text
 }
 
@@ -128,6 +138,15 @@ fn as_json(status: &Status) -> Json {
             ]),
         ),
         ("smarthosts", Json::Array(hosts.collect())),
+        (
+            "tls_today",
+            status.tls.map_or(Json::Null, |(good, bad)| {
+                Json::Object(vec![
+                    ("good", Json::Number(good)),
+                    ("bad", Json::Number(bad)),
+                ])
+            }),
+        ),
     ])
 }
 
@@ -180,5 +199,13 @@ fn as_prometheus(status: &Status) -> String {
         "When a smarthost took mail last.",
         &hosts,
     );
+    if let Some((good, bad)) = status.tls {
+        let count = |result: &str, n: u64| (format!("{{result=\"{result}\"}}"), signed(n));
+        head(
+            "tls_today",
+            "Connections to the mail servers of others since midnight (UTC), by how TLS went.",
+            &[count("good", good), count("bad", bad)],
+        );
+    }
     text
 }

@@ -100,6 +100,23 @@ fn folder(config: &Config) -> PathBuf {
     config.queue.spool.join("state").join("tls")
 }
 
+/// How many sessions of today (UTC) were good, and how many were not; `None`: nobody counts them, or they are not ours to
+/// read.
+pub fn today(config: &Config) -> Option<(u64, u64)> {
+    config.remote.tls_reports.as_ref()?;
+    let text = match state::read(&folder(config).join(day(clock::now()))) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(_) => return None,
+    };
+    let counts = tlsrpt::add_up(&String::from_utf8_lossy(&text));
+    let sums = counts.values().flat_map(BTreeMap::values);
+    let add = |(good, bad): (u64, u64), (more, worse): (u64, u64)| {
+        (good.saturating_add(more), bad.saturating_add(worse))
+    };
+    Some(sums.map(tlsrpt::Sums::totals).fold((0, 0), add))
+}
+
 /// Sends the reports that are due.
 pub fn settle(context: &Context) {
     if let Some(contact) = &context.config.remote.tls_reports

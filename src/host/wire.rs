@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::tls::Session;
+use super::tls::{Session, Trust};
 
 /// Octets read at a time.
 const INPUT: usize = 8 * 1024;
@@ -204,6 +204,12 @@ impl Wire {
     /// The other side's certificate, in DER, when all is encrypted.
     pub fn certificate(&self) -> Option<&[u8]> {
         self.tls.as_ref().and_then(|session| session.certificate())
+    }
+
+    /// Whether the other side's certificate makes it good for this name; `None`: nothing is encrypted.
+    pub fn proves(&self, trust: &Trust, name: &str, now: i64) -> Option<io::Result<()>> {
+        let session = self.tls.as_ref()?;
+        Some(session.proves(trust, name, now))
     }
 
     /// The address of this end.

@@ -18,6 +18,8 @@ use crate::json::Json;
 
 /// A session in which all was well.
 pub const OK: &str = "ok";
+/// A server that the policy does not name.
+pub const NOT_NAMED: &str = "validation-failure";
 /// The most domains of a day.
 const MAX_DOMAINS: usize = 1000;
 /// The most kinds of failure of a domain's policy.
@@ -98,6 +100,14 @@ pub struct Sums {
     good: u64,
     /// By result and server.
     bad: BTreeMap<(String, String), u64>,
+}
+
+impl Sums {
+    /// How many sessions were good, and how many were not.
+    pub fn totals(&self) -> (u64, u64) {
+        let bad = self.bad.values().fold(0, |n: u64, m| n.saturating_add(*m));
+        (self.good, bad)
+    }
 }
 
 /// The counts of a day: by domain, then by kind and text of the policy.

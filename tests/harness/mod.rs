@@ -19,6 +19,7 @@ pub mod signer;
 pub mod system;
 pub mod talk;
 pub mod tls;
+pub mod web;
 
 pub use daemon::{Client, Daemon};
 pub use dns::Dns;
@@ -28,3 +29,4 @@ pub use queued::Queued;
 pub use remote::{Answer, Remote, Script};
 pub use system::{Ran, System, until};
 pub use talk::Talk;
+pub use web::Web;

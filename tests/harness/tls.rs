@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData as _,
+    BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair,
+    PublicKeyData as _,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -56,8 +57,26 @@ impl Authority {
         self.certify_until(names, 2100)
     }
 
+    /// Such a certificate and its key in one file, for `[tls]`.
+    pub fn write_pair(&self, names: &[&str], year: i32, path: &Path) {
+        let (certificate, key) = self.sign(names, year);
+        std::fs::write(
+            path,
+            format!("{}{}", certificate.pem(), key.serialize_pem()),
+        )
+        .unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(path, mode).unwrap();
+    }
+
     /// As [`Authority::certify`], valid until the beginning of a year.
     pub fn certify_until(&self, names: &[&str], year: i32) -> Acceptor {
+        let (certificate, key) = self.sign(names, year);
+        // Whom the authority is named to has to be shown it (RFC 7672 3.1.2).
+        Acceptor::new(&[certificate.der().clone(), self.der.clone()], &key)
+    }
+
+    fn sign(&self, names: &[&str], year: i32) -> (Certificate, KeyPair) {
         let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         // Not the authority's own name: some would take it for self-signed.
@@ -68,8 +87,7 @@ impl Authority {
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        // Whom the authority is named to has to be shown it (RFC 7672 3.1.2).
-        Acceptor::new(&[certificate.der().clone(), self.der.clone()], &key)
+        (certificate, key)
     }
 }
 

@@ -1,15 +1,20 @@
 //! What `--check` looks at for others to trust what leaves here: the keys for signatures, and what DNS says of them.
 
+use std::net::IpAddr;
+
+use super::sts::is_public;
 use super::{Finding, Grade, add};
 use crate::config::Dkim;
 use crate::flow::judge::Asker;
+use crate::flow::probe::leaving;
 use crate::flow::{Context, exchange, signing};
+use crate::host::accounts;
 use crate::host::clock;
 use crate::host::dns::Dns;
-use crate::proto::address::Domain;
-use crate::proto::dkim::sign::{Signer, Signing};
+use crate::proto::address::{Domain, Mailbox};
+use crate::proto::dkim::sign::{Signer, Signing, nearest};
 use crate::proto::dkim::verify::{Found, Verifier};
-use crate::proto::dmarc::{self, Proofs};
+use crate::proto::dmarc::{self, Policy, Proofs};
 use crate::proto::header_reader::HeaderReader;
 use crate::proto::mx::NoAnswer;
 use crate::proto::names::{Names, confirmed};
@@ -24,70 +29,105 @@ pub fn look(context: &Context, findings: &mut Vec<Finding>) {
         let (grade, text) = key(&dns, dkim);
         add(findings, grade, thing, text);
     }
-    let mut domains: Vec<&Domain> = context.config.dkim.iter().map(|d| &d.domain).collect();
-    domains.dedup();
-    for domain in domains {
-        let (grade, text) = policy(&dns, domain);
-        add(findings, grade, format!("DMARC of {domain}"), text);
-        // Through a smarthost, its address is what counts, and its owner's business.
-        if context.config.smarthosts.is_empty() {
-            addresses(&dns, &context.config.hostname, domain, findings);
+    // Through a smarthost, its address is what counts, and its owner's business; and without a key of ours, its signature.
+    let direct = context.config.smarthosts.is_empty();
+    let author = author(context).filter(is_public);
+    let author = author.filter(|_| direct || !context.config.dkim.is_empty());
+    let keys = || context.config.dkim.iter().map(|d| &d.domain);
+    let mut domains: Vec<&Domain> = Vec::new();
+    for domain in keys().chain(&author) {
+        if !domains.contains(&domain) {
+            domains.push(domain);
         }
+    }
+    for domain in domains {
+        let has_key = keys().any(|other| other == domain);
+        let sent = direct && addresses(&dns, &context.config.hostname, domain, has_key, findings);
+        let signed = nearest(keys(), domain);
+        let (grade, text) = policy(&dns, domain, signed, sent);
+        add(findings, grade, format!("DMARC of {domain}"), text);
     }
 }
 
-/// Whether mail of a domain would be known as its own by our signature, as others judge it.
-fn policy(dns: &Dns, domain: &Domain) -> (Grade, String) {
-    let proofs = Proofs {
-        signed: vec![domain],
-        ..Proofs::default()
+/// In whose name programs of this host write.
+fn author(context: &Context) -> Option<Domain> {
+    let own = Mailbox::new(accounts::caller().name, context.config.hostname.clone()).ok();
+    let from = context.config.smarthosts.first();
+    let from = from.and_then(|smarthost| smarthost.from.as_ref());
+    leaving(context, from, own.as_ref()).map(|sender| sender.domain().clone())
+}
+
+/// Whether mail of a domain would be known as its own by the signature of `signed`, or because SPF lets this host send
+/// (`sent`), as others judge it.
+fn policy(dns: &Dns, domain: &Domain, signed: Option<&Domain>, sent: bool) -> (Grade, String) {
+    let judge = |signed: Option<&Domain>, sent: bool| {
+        let proofs = Proofs {
+            signed: signed.into_iter().collect(),
+            sent: sent.then(|| domain.ascii()),
+            unsure: false,
+        };
+        dmarc::check(domain, &proofs, &mut Asker::new(dns), 0)
     };
-    let answer = dmarc::check(domain, &proofs, &mut Asker::new(dns), 0);
-    match answer.word {
-        Word::Pass => (
+    let answer = judge(signed, false);
+    let asked = answer.policy.word();
+    match (answer.word, signed) {
+        (Word::Pass, _) => (
             Grade::Ok,
-            format!(
-                "our signatures answer for its mail (p={})",
-                answer.policy.word()
-            ),
+            format!("our signatures answer for its mail (p={asked})"),
         ),
-        Word::None => (
+        (Word::None, _) => (
             Grade::Warning,
             format!(
                 "it has no record, and large providers want one; publish the TXT record _dmarc.{domain} \"v=DMARC1; p=none\""
             ),
         ),
-        Word::Temperror => (
+        (Word::Temperror, _) => (
             Grade::Warning,
             format!("its record cannot be looked up: {}", answer.why),
         ),
-        _ => (
-            Grade::Error,
-            format!("our signatures do not answer for its mail: {}", answer.why),
-        ),
+        (_, signed) => {
+            let remedy = match signed {
+                None => format!("minimta --dkim-key {domain} makes a key for it"),
+                Some(other) => format!(
+                    "the signatures of {other} do not count for it; minimta --dkim-key {domain} makes a key of its own"
+                ),
+            };
+            match judge(None, sent).word {
+                Word::Pass => (
+                    Grade::Warning,
+                    format!(
+                        "only SPF answers for its mail (p={asked}), and not once it is passed on; {remedy}"
+                    ),
+                ),
+                _ => (
+                    match answer.policy {
+                        Policy::None => Grade::Warning,
+                        _ => Grade::Error,
+                    },
+                    format!(
+                        "nothing answers for its mail (p={asked}): neither a signature nor SPF; {remedy}"
+                    ),
+                ),
+            }
+        }
     }
 }
 
-/// Whether others believe the addresses of this host, as far as DNS tells them.
-fn addresses(dns: &Dns, host: &Domain, domain: &Domain, findings: &mut Vec<Finding>) {
+/// Whether others believe the addresses of this host, as far as DNS tells them. Returned is whether SPF lets it send in the
+/// name of the domain; of one that has no key here causes.rs tells the rest.
+fn addresses(
+    dns: &Dns,
+    host: &Domain,
+    domain: &Domain,
+    told: bool,
+    findings: &mut Vec<Finding>,
+) -> bool {
     let mut names = Asker::new(dns);
     let name = host.as_str();
     let of = [true, false].map(|v6| names.addresses(name, v6).unwrap_or_default());
-    for address in of.into_iter().flatten().take(MAX_ADDRESSES) {
-        let (grade, text) = match confirmed(&mut names, address) {
-            Ok(found) if found.iter().any(|n| n == name) => (Grade::Ok, name.to_owned()),
-            Err(NoAnswer::Temporary(why)) => (
-                Grade::Warning,
-                format!("its name cannot be looked up: {why}"),
-            ),
-            _ => (
-                Grade::Warning,
-                format!(
-                    "it is not {name}, and others may refuse mail from there; who gives the address can set it"
-                ),
-            ),
-        };
-        add(findings, grade, format!("reverse name of {address}"), text);
+    let of: Vec<IpAddr> = of.into_iter().flatten().take(MAX_ADDRESSES).collect();
+    let mut passes = !of.is_empty();
+    for address in of {
         let client = spf::Client {
             address,
             helo: name,
@@ -95,28 +135,60 @@ fn addresses(dns: &Dns, host: &Domain, domain: &Domain, findings: &mut Vec<Findi
             domain: domain.as_str(),
         };
         let answer = spf::check(client, &mut names);
-        let (grade, text) = match answer.word {
-            Word::Pass => (Grade::Ok, format!("lets {address} send ({})", answer.why)),
-            Word::None => (
-                Grade::Warning,
-                format!(
-                    "it has no record; publish the TXT record {domain} \"v=spf1 a:{name} mx -all\""
-                ),
+        passes = passes && answer.word == Word::Pass;
+        if told {
+            let (grade, text) = reverse(name, confirmed(&mut names, address));
+            add(findings, grade, format!("reverse name of {address}"), text);
+            let (grade, text) = sends(&answer, name, domain, address);
+            add(findings, grade, format!("SPF of {domain}"), text);
+        }
+    }
+    passes
+}
+
+fn reverse(name: &str, found: Result<Vec<String>, NoAnswer>) -> (Grade, String) {
+    match found {
+        Ok(found) if found.iter().any(|n| n == name) => (Grade::Ok, name.to_owned()),
+        Err(NoAnswer::Temporary(why)) => (
+            Grade::Warning,
+            format!("its name cannot be looked up: {why}"),
+        ),
+        _ => (
+            Grade::Warning,
+            format!(
+                "it is not {name}, and others may refuse mail from there; who gives the address can set it"
             ),
-            Word::Temperror => (
-                Grade::Warning,
-                format!("its record cannot be looked up: {}", answer.why),
+        ),
+    }
+}
+
+fn sends(answer: &spf::Answer, name: &str, domain: &Domain, address: IpAddr) -> (Grade, String) {
+    match answer.word {
+        Word::Pass => (Grade::Ok, format!("lets {address} send ({})", answer.why)),
+        Word::None => (
+            Grade::Warning,
+            format!(
+                "it has no record; publish the TXT record {domain} \"v=spf1 a:{name} mx -all\""
             ),
-            Word::Fail | Word::Permerror => (
-                Grade::Error,
-                format!("does not let {address} send: {}", answer.why),
+        ),
+        Word::Temperror => (
+            Grade::Warning,
+            format!("its record cannot be looked up: {}", answer.why),
+        ),
+        Word::Fail | Word::Permerror => (
+            Grade::Error,
+            format!(
+                "does not let {address} send: {}; add a:{name} to its TXT record",
+                answer.why
             ),
-            _ => (
-                Grade::Warning,
-                format!("does not clearly let {address} send: {}", answer.why),
+        ),
+        _ => (
+            Grade::Warning,
+            format!(
+                "does not clearly let {address} send: {}; add a:{name} to its TXT record",
+                answer.why
             ),
-        };
-        add(findings, grade, format!("SPF of {domain}"), text);
+        ),
     }
 }
 

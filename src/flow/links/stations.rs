@@ -7,6 +7,8 @@ use super::lock;
 use super::shared::Shared;
 use crate::config::Tls;
 use crate::flow::connect::{Proof, Target, UNPROVEN};
+use crate::flow::send::Connection;
+use crate::host::tls::Trust;
 use crate::proto::address::{Domain, Mailbox};
 use crate::proto::dane::{self, Dane, Tlsa};
 use crate::proto::mx::{Host, NoAnswer};
@@ -14,7 +16,7 @@ use crate::proto::outcome::Outcome;
 use crate::proto::reply::Enhanced;
 use crate::proto::route::{Hop, Protection};
 use crate::proto::sts::Mode;
-use crate::proto::tlsrpt::Applied;
+use crate::proto::tlsrpt::{self, Applied};
 
 /// Status of a directory that does not answer (RFC 3463 3.5).
 const UNKNOWN: Enhanced = Enhanced(4, 4, 3);
@@ -27,6 +29,14 @@ pub(super) enum Place {
     /// By name, port and protection: domains with the same exchanger share its connection.
     /// What it has to prove belongs to it, too: a connection that proves less must not carry other mail.
     Host(String, u16, Protection, Proof),
+}
+
+/// A connection, for reports about TLS: what the server had to prove, its name, and what was wrong.
+#[derive(Clone, Copy)]
+pub(super) struct Counted<'a> {
+    pub proof: &'a Proof,
+    pub server: &'a str,
+    pub fault: Option<&'static str>,
 }
 
 /// A server where mail can be handed over.
@@ -209,18 +219,29 @@ impl Shared<'_> {
         if policy.names(&target.host) {
             return Ok(Proof::Sts(config.remote.ca_file.clone()));
         }
-        self.count(
-            listed,
-            &Proof::Sts(None),
-            &target.host,
-            Some("validation-failure"),
-        );
+        let counted = Counted {
+            proof: &Proof::Sts(None),
+            server: &target.host,
+            fault: Some(tlsrpt::NOT_NAMED),
+        };
+        self.count(listed, &counted, None);
         let text = format!("the policy of {domain} (MTA-STS) does not name this server");
         Err(target.deferred(UNPROVEN, &text))
     }
 
-    /// Counts a connection for reports about TLS, if anybody wants them.
-    pub(super) fn count(&self, listed: &Listed, proof: &Proof, server: &str, fault: Option<&str>) {
+    /// Counts a connection for reports about TLS, if anybody wants them. Under a policy that is only being tested
+    /// (RFC 8461 5) mail went out whatever its certificate was, but what is wrong with it is counted.
+    pub(super) fn count(
+        &self,
+        listed: &Listed,
+        counted: &Counted<'_>,
+        connection: Option<&Connection<'_>>,
+    ) {
+        let Counted {
+            proof,
+            server,
+            fault,
+        } = *counted;
         let config = &self.context.config;
         if !self.counter.is_wanted() {
             return;
@@ -235,7 +256,12 @@ impl Shared<'_> {
         {
             (kind, text) = ("sts", policy.lines());
             if !policy.names(server) {
-                fault = fault.or(Some("validation-failure"));
+                fault = fault.or(Some(tlsrpt::NOT_NAMED));
+            }
+            if policy.mode == Mode::Testing && fault.is_none() {
+                let ca_file = config.remote.ca_file.clone();
+                let trust = ca_file.map_or(Trust::System, Trust::File);
+                fault = connection.and_then(|c| c.certificate_fault(&trust));
             }
         } else if let Some(trouble) = self.policies.trouble(domain) {
             (kind, fault) = ("sts", Some(trouble));

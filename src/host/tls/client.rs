@@ -9,10 +9,11 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ring::digest;
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, ring as provider, verify_tls12_signature,
@@ -127,6 +128,38 @@ fn client_config(trust: &Trust) -> Result<ClientConfig, String> {
     let mut config = builder.with_no_client_auth();
     config.resumption = Resumption::in_memory_sessions(RESUMABLE);
     Ok(config)
+}
+
+/// Whether these certificates, the server's own first, are good for a server of this name at `now`, seconds since 1970: as
+/// it would be found at a handshake with this trust, which is [`Trust::System`] or [`Trust::File`].
+///
+/// # Errors
+/// As at a handshake: for [`fault`] and [`explain`].
+pub fn judge(trust: &Trust, chain: &[CertificateDer<'_>], name: &str, now: i64) -> io::Result<()> {
+    let roots = match trust {
+        Trust::File(path) => own_roots(path),
+        _ => system_roots(),
+    };
+    let failed = |error: Error| io::Error::new(io::ErrorKind::InvalidData, error);
+    let general = |why: String| failed(Error::General(why));
+    let (leaf, chain) = chain
+        .split_first()
+        .ok_or_else(|| general("it shows no certificate".to_owned()))?;
+    let provider = Arc::new(provider::default_provider());
+    let roots = Arc::new(roots.map_err(general)?);
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider);
+    let verifier = verifier.build().map_err(|e| general(e.to_string()))?;
+    let name = ServerName::try_from(name).map_err(|_| {
+        general(format!(
+            "\"{name}\" is no name that a certificate could have"
+        ))
+    })?;
+    let seconds = Duration::from_secs(u64::try_from(now).unwrap_or_default());
+    let now = UnixTime::since_unix_epoch(seconds);
+    verifier
+        .verify_server_cert(leaf, chain, &name, &[], now)
+        .map_err(failed)?;
+    Ok(())
 }
 
 /// Whether the system has a list of authorities. An error is a sentence with its remedy.

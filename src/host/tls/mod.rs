@@ -51,6 +51,15 @@ impl Session {
         shown.first().map(|certificate| &**certificate)
     }
 
+    /// Whether what the other side has shown makes it good for this name, whatever was asked of it at the handshake.
+    ///
+    /// # Errors
+    /// As at a handshake with this trust.
+    pub fn proves(&self, trust: &Trust, name: &str, now: i64) -> io::Result<()> {
+        let shown = self.connection.peer_certificates().unwrap_or_default();
+        client::judge(trust, shown, name, now)
+    }
+
     /// Reads what there is. 0: the other side has closed, politely or not; who needs to know whether something
     /// is missing sees it in what came.
     pub fn read(

@@ -27,6 +27,7 @@ use rustls::{
 };
 
 use super::Session;
+use super::client::{Trust, fault, judge};
 use crate::host::secret::{self, Version};
 use crate::host::words;
 use crate::proto::date::Stamp;
@@ -141,6 +142,22 @@ impl Server {
         let soon = date_trouble(&leaf, now.saturating_add(SOON))?;
         let soon = soon.replace("has expired", "expires");
         Some(format!("the certificate {shown} {soon}"))
+    }
+
+    /// What keeps the certificate in this file, with its chain, from being good for a server of this name, as reports
+    /// about TLS call it (RFC 8460 4.3). `now`: seconds since 1970.
+    ///
+    /// # Errors
+    /// A sentence: the file cannot be read.
+    pub fn fault(
+        certificate: &Path,
+        trust: &Trust,
+        name: &str,
+        now: i64,
+    ) -> Result<Option<&'static str>, String> {
+        let chain = read_chain(certificate)?;
+        let found = judge(trust, &chain, name, now);
+        Ok(found.err().map(|error| fault(&error)))
     }
 
     fn versions(&self) -> [Version; 2] {

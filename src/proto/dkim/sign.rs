@@ -216,15 +216,24 @@ pub fn author(header: &Header) -> Option<Mailbox> {
     found.find_map(|spec| Mailbox::parse(&spec).ok())
 }
 
+/// Of these domains the one itself, or else the nearest above it.
+pub fn nearest<'d>(
+    domains: impl Iterator<Item = &'d Domain>,
+    domain: &Domain,
+) -> Option<&'d Domain> {
+    let is_above = |other: &&Domain| {
+        let below = domain.as_str().strip_suffix(other.as_str());
+        below.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    domains
+        .filter(is_above)
+        .max_by_key(|other| other.as_str().len())
+}
+
 /// Those who sign for a domain: of the domain itself, or else of the nearest above it (RFC 7489 3.1.1: relaxed
 /// alignment).
 pub fn chosen<'s>(signers: &'s [Signer], domain: &Domain) -> Vec<&'s Signer> {
-    let answers = |signer: &Signer| {
-        let below = domain.as_str().strip_suffix(signer.domain.as_str());
-        below.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    };
-    let nearest = signers.iter().filter(|s| answers(s)).map(|s| &s.domain);
-    let nearest = nearest.max_by_key(|d| d.as_str().len());
+    let nearest = nearest(signers.iter().map(|s| &s.domain), domain);
     signers
         .iter()
         .filter(|s| Some(&s.domain) == nearest)
