@@ -1,9 +1,15 @@
 //! Filters (milters): what they are shown, and what becomes of mail by what they say.
 
 use std::fs;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::harness::system::{HOST, me, until};
-use crate::harness::{Daemon, Milter, System, Wants};
+use crate::harness::tls::Secure;
+use crate::harness::{Client, Daemon, Milter, System, Wants};
 
 fn system(name: &str, milter: &Milter, more: &str) -> System {
     System::offline(name)
@@ -135,11 +141,6 @@ fn what_a_filter_says_at_each_step_is_what_the_client_hears() {
         (b"E", b"d", [ok, "250", "250 2.0.0 queued"]),
         // It does not answer as it should.
         (b"M", b"Z", ["451 4.7.1 a filter does not answer", "", ""]),
-        (
-            b"E",
-            b"bnew body",
-            [ok, "250", "451 4.7.1 a filter does not"],
-        ),
         (b"E", b"h", [ok, "250", "451 4.7.1 a filter does not"]),
         (b"B", b"s", [ok, "250", "451 4.7.1 a filter does not"]),
         (b"N", b"p", [ok, "250", "451 4.7.1 a filter does not"]),
@@ -324,5 +325,104 @@ fn no_filter_makes_a_message_grow_without_end() {
             "{}",
             system.log()
         );
+    }
+}
+
+/// What a filter decides by: who has logged in, and how the client came. It listens at a socket in the file system.
+#[test]
+fn a_filter_is_told_of_the_login_and_of_tls() {
+    let folder = System::offline("milter-told");
+    let milter = Milter::at(&folder.path("milter.sock"), Wants::default());
+    let system = system("milter-login", &milter, "").with(
+        "listen",
+        "submission = [\"127.0.0.1:0\"]\nsubmissions = [\"127.0.0.1:0\"]",
+    );
+    let users = system.path("users");
+    let line = system
+        .run(&["--password", "alice"], "correct horse\n")
+        .stdout;
+    fs::write(&users, line).unwrap();
+    fs::set_permissions(&users, PermissionsExt::from_mode(0o640)).unwrap();
+    let system = system.with(
+        "access",
+        &format!("users_file = {:?}", users.display().to_string()),
+    );
+    let daemon = Daemon::start(&system);
+    let own = system.path("spool/tls/self-signed.pem");
+    let login = BASE64.encode("\0alice\0correct horse");
+    for (kind, login, told) in [
+        ("submission", format!("AUTH PLAIN {login}"), "PLAIN"),
+        ("submissions", format!("AUTH PLAIN {login}"), "PLAIN"),
+        ("smtp", String::new(), ""),
+    ] {
+        let before = milter.seen().len();
+        let stream = TcpStream::connect(daemon.address(kind)).unwrap();
+        if kind != "submissions" {
+            let mut clear = Client::tcp(stream.try_clone().unwrap());
+            assert!(clear.reply().starts_with("220 "));
+            clear.say("EHLO mail.example");
+            assert!(clear.say("STARTTLS").starts_with("220 "));
+        }
+        until("there is a certificate", || own.exists());
+        let mut client = Secure::on(stream, &own, None).unwrap();
+        if kind == "submissions" {
+            client.reply();
+        }
+        client.say("EHLO mail.example");
+        if !login.is_empty() {
+            assert!(client.say(&login).starts_with("235 "));
+        }
+        client.steps(&[
+            (&format!("MAIL FROM:<alice@{HOST}>"), "250 "),
+            (&format!("RCPT TO:<{}>", me()), "250 "),
+            ("DATA", "354 "),
+            ("Subject: x\r\n\r\nhello\r\n.", "250 "),
+            ("QUIT", "221 "),
+        ]);
+        let seen = milter.seen().split_off(before);
+        let of = |letter| {
+            let mut macros = seen.iter().filter(|s| s.starts_with(letter));
+            macros.next().unwrap().as_str()
+        };
+        assert_eq!(
+            of("DH"),
+            "DH{tls_version}|TLSv1.3|{cipher}|TLS13_AES_256_GCM_SHA384|"
+        );
+        let mail = match told {
+            "" => "DM".to_owned(),
+            kind => format!("DM{{auth_type}}|{kind}|{{auth_authen}}|alice|"),
+        };
+        let mail = format!("{mail}{{mail_addr}}|alice@{HOST}|{{mail_mailer}}|minimta|");
+        assert_eq!(of("DM"), mail, "{kind}");
+    }
+    until("all is delivered", || system.mailbox().len() == 3);
+}
+
+/// A filter that does to a body what it was told it may not is no filter that is down for a moment: the log says what to do.
+#[test]
+fn no_filter_replaces_a_body() {
+    for (down, heard) in [
+        ("tempfail", "451 4.7.1 a filter does not"),
+        ("accept", "250 2.0.0 queued"),
+    ] {
+        // In the negotiation it takes what it was not given, as some do that never use it.
+        let all = [6, 0x1ff, 0].map(u32::to_be_bytes);
+        let agrees = [b"O", all.as_flattened()].concat();
+        let wants = Wants::default()
+            .on(b"O", &[&agrees])
+            .on(b"E", &[b"bnew", b"b body\r\n", b"c"]);
+        let milter = Milter::start(wants);
+        let system = system("milter-body", &milter, &format!("down = \"{down}\""));
+        let daemon = Daemon::start(&system);
+        let said = send(&daemon, &[&me()], BODY);
+        assert!(said.last().unwrap().starts_with(heard), "{said:?}");
+        let told = "it replaces the body of a message, which it was told that it may not; switch that off in it, or take it out of [milter]";
+        assert!(system.log().contains(told), "{}", system.log());
+        if down == "accept" {
+            until("it is delivered", || system.mailbox().len() == 1);
+            assert_eq!(system.mailbox()[0].body(), "hello\n");
+        } else {
+            assert!(system.queue().is_empty() && system.mailbox().is_empty());
+        }
     }
 }

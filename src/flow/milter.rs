@@ -19,6 +19,7 @@ use crate::events;
 use crate::host::wire::Wire;
 use crate::host::words;
 use crate::proto::address::Mailbox;
+use crate::proto::authenticate::Mechanism;
 use crate::proto::envelope::{Envelope, Recipient};
 use crate::proto::header::Header;
 use crate::proto::milter::{self, Change, MAX_BLOCK, MAX_PACKET, Said, Step, Terms};
@@ -112,7 +113,9 @@ impl<'a> Filters<'a> {
         let path = transaction.sender.to_string();
         let sender = transaction.sender.mailbox().map(ToString::to_string);
         let user = transaction.client.user.as_deref().unwrap_or_default();
+        let kind = transaction.client.mechanism.map_or("", Mechanism::name);
         let known = [
+            ("{auth_type}", kind),
             ("{auth_authen}", user),
             ("{mail_addr}", sender.as_deref().unwrap_or_default()),
             ("{mail_mailer}", "minimta"),

@@ -35,6 +35,10 @@ const LEADING_SPACE: u32 = 0x10_0000;
 /// What a filter said that is none of the protocol.
 pub type Fault = &'static str;
 
+/// It does what it was told in the negotiation that it may not. Many offer it to themselves there, and never do it: so only
+/// one that does is at fault.
+const BODY: Fault = "it replaces the body of a message, which it was told that it may not; switch that off in it, or take it out of [milter]";
+
 /// A step of a session or of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -303,7 +307,7 @@ impl Said {
                 let reason = reason.chars().filter(|c| !c.is_control()).take(200);
                 Self::Change(Change::Quarantine(reason.collect()))
             }
-            b'b' => return Err("it replaces the body, which was not offered"),
+            b'b' => return Err(BODY),
             b'f' | b'4' => return Err("it does not want to work now"),
             _ => return Err("it said what is none of the protocol"),
         })

@@ -103,6 +103,8 @@ pub struct Session {
     /// From EHLO, HELO or LHLO; gone after STARTTLS.
     hello: Option<Hello>,
     user: Option<String>,
+    /// How the last AUTH was begun.
+    mechanism: Option<Mechanism>,
     /// An AUTH exchange in which the client is to speak.
     exchange: Option<Exchange>,
     transaction: Option<Transaction>,
@@ -150,6 +152,7 @@ impl Session {
             settings,
             hello: None,
             user: None,
+            mechanism: None,
             exchange: None,
             transaction: None,
             data_refused: None,
@@ -407,6 +410,7 @@ impl Session {
                 lmtp: self.settings.lmtp,
                 tls: self.tls,
                 user: self.user.clone(),
+                mechanism: self.mechanism.filter(|_| self.user.is_some()),
             },
             sender,
             parameters,
@@ -459,7 +463,10 @@ impl Session {
     ) -> (Reply, Then) {
         let mut offered = self.settings.mechanisms.iter();
         match offered.find(|m| m.name() == mechanism) {
-            Some(mechanism) => self.authenticate(Exchange::begin(*mechanism, initial), policy),
+            Some(&mechanism) => {
+                self.mechanism = Some(mechanism);
+                self.authenticate(Exchange::begin(mechanism, initial), policy)
+            }
             None => say(replies::UNKNOWN_MECHANISM),
         }
     }

@@ -1,6 +1,7 @@
 //! What is known of a message before its first octet: who sends it, from where, to whom.
 
 use super::address::ReversePath;
+use super::authenticate::Mechanism;
 use super::command::ClientName;
 use super::envelope::{Envelope, Recipient};
 use super::parameters::MailParameters;
@@ -33,6 +34,8 @@ pub struct Client {
     pub tls: bool,
     /// Who authenticated.
     pub user: Option<String>,
+    /// How.
+    pub mechanism: Option<Mechanism>,
 }
 
 impl Transaction {

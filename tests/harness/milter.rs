@@ -3,7 +3,9 @@
 //! A step is its letter, or a letter and the beginning of its data. What it says are packets without their lengths.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,8 +35,8 @@ impl Wants {
 
 /// A running filter.
 pub struct Milter {
-    /// Where it listens.
-    pub port: u16,
+    /// Where it listens, as a configuration has it.
+    socket: String,
     seen: Arc<Mutex<Vec<String>>>,
 }
 
@@ -42,26 +44,41 @@ impl Milter {
     /// On a port of its own.
     pub fn start(wants: Wants) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let seen = Arc::<Mutex<Vec<String>>>::default();
-        let all = Arc::clone(&seen);
+        let socket = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
+        let milter = Self {
+            socket,
+            seen: Arc::default(),
+        };
+        let seen = Arc::clone(&milter.seen);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (wants, all) = (wants.clone(), Arc::clone(&all));
-                // It ends with its connection.
-                std::thread::spawn(move || {
-                    let limit = Some(Duration::from_secs(30));
-                    stream.set_read_timeout(limit).unwrap();
-                    let _ = talk(stream, &wants, &all);
-                });
+                stream.set_read_timeout(LIMIT).unwrap();
+                attend(stream, &wants, &seen);
             }
         });
-        Self { port, seen }
+        milter
+    }
+
+    /// At a socket in the file system.
+    pub fn at(path: &Path, wants: Wants) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let milter = Self {
+            socket: format!("unix:{}", path.display()),
+            seen: Arc::default(),
+        };
+        let seen = Arc::clone(&milter.seen);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                stream.set_read_timeout(LIMIT).unwrap();
+                attend(stream, &wants, &seen);
+            }
+        });
+        milter
     }
 
     /// The lines for a configuration.
     pub fn keys(&self) -> String {
-        format!("socket = \"127.0.0.1:{}\"", self.port)
+        format!("socket = \"{}\"", self.socket)
     }
 
     /// All packets, each as its letter and data with `|` for NUL, one after the other.
@@ -76,7 +93,22 @@ impl Milter {
     }
 }
 
-fn talk(mut stream: TcpStream, wants: &Wants, seen: &Mutex<Vec<String>>) -> io::Result<()> {
+/// Longer than any test.
+const LIMIT: Option<Duration> = Some(Duration::from_secs(30));
+
+/// Talks with one client, until its connection ends.
+fn attend(
+    stream: impl Read + Write + Send + 'static,
+    wants: &Wants,
+    seen: &Arc<Mutex<Vec<String>>>,
+) {
+    let (wants, seen) = (wants.clone(), Arc::clone(seen));
+    std::thread::spawn(move || {
+        let _ = talk(stream, &wants, &seen);
+    });
+}
+
+fn talk(mut stream: impl Read + Write, wants: &Wants, seen: &Mutex<Vec<String>>) -> io::Result<()> {
     loop {
         let mut length = [0; 4];
         stream.read_exact(&mut length)?;
