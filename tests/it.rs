@@ -26,6 +26,7 @@ mod flood;
 mod harness;
 mod home;
 mod install;
+mod jailed;
 mod known;
 mod listen;
 mod milter;

@@ -207,13 +207,24 @@ fn trusting(name: &str, dns: &Dns, remote: &Remote, authority: &Authority, port:
 fn write_counts(system: &System) -> String {
     let folder = system.path("spool/state/tls");
     fs::create_dir_all(&folder).unwrap();
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .as_secs();
-    let day = day(now / (24 * 3600) - 2);
+    let day = before_yesterday();
     fs::write(folder.join(&day), COUNTS).unwrap();
     day
+}
+
+fn now() -> u64 {
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// The day before yesterday, as the file of its counts is called.
+pub fn before_yesterday() -> String {
+    day(now() / (24 * 3600) - 2)
+}
+
+/// Whether it is so early in the day that some host's reports may wait.
+pub fn is_early() -> bool {
+    now() % (24 * 3600) < 4 * 3600
 }
 
 const COUNTS: &str = "example.net\tno-policy-found\t\tmail.example.net\tok\t3\n\
@@ -223,9 +234,7 @@ const COUNTS: &str = "example.net\tno-policy-found\t\tmail.example.net\tok\t3\n\
 /// Whether it is too early for this host's reports, and they wait: so early that they may.
 fn must_wait(system: &System, day: &str) -> bool {
     let waits = system.path("spool/state/tls").join(day).exists();
-    let now = std::time::SystemTime::now();
-    let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    assert!(!waits || now % (24 * 3600) < 4 * 3600, "{}", system.log());
+    assert!(!waits || is_early(), "{}", system.log());
     waits
 }
 

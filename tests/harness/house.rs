@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Daemon;
 use super::system::{HOST, PROGRAM, Ran, finish, names_in};
+use super::{Daemon, Dns};
 
 /// A person, who is in a club.
 pub const ALICE: &str = "mt-alice";
@@ -29,6 +29,7 @@ pub struct House {
     root: PathBuf,
     mailbox: String,
     more: String,
+    dns: String,
     _one: Option<MutexGuard<'static, ()>>,
     _lock: Option<File>,
 }
@@ -63,6 +64,7 @@ impl House {
             root,
             mailbox,
             more: format!("user = \"{SPOOL}\"\n"),
+            dns: "servers = [\"127.0.0.1:1\"]\ntimeout = \"1s\"".to_owned(),
             _one: Some(one),
             _lock: Some(lock),
         };
@@ -113,9 +115,9 @@ impl House {
 
     fn write(&self) {
         let path = |name: &str| self.path(name).display().to_string();
-        let (mailbox, more) = (&self.mailbox, &self.more);
+        let (mailbox, more, dns) = (&self.mailbox, &self.more, &self.dns);
         let text = format!(
-            "hostname = \"{HOST}\"\n{more}[queue]\nspool = \"{}\"\nrun = \"{}\"\n[log]\nto = \"{}\"\n[local]\nmailbox = \"{mailbox}\"\naliases = \"{}\"\n[listen]\nsmtp = [\"127.0.0.1:0\"]\n[dns]\nservers = [\"127.0.0.1:1\"]\ntimeout = \"1s\"\n",
+            "hostname = \"{HOST}\"\n{more}[queue]\nspool = \"{}\"\nrun = \"{}\"\n[log]\nto = \"{}\"\n[local]\nmailbox = \"{mailbox}\"\naliases = \"{}\"\n[listen]\nsmtp = [\"127.0.0.1:0\"]\n[dns]\n{dns}\n",
             path("spool"),
             path("run"),
             path("log"),
@@ -137,6 +139,13 @@ impl House {
     /// With these lines at the top of the configuration, instead of the user of the spool.
     pub fn with(mut self, lines: &str) -> Self {
         self.more = format!("{lines}\n");
+        self.write();
+        self
+    }
+
+    /// With this name server.
+    pub fn with_dns(mut self, dns: &Dns) -> Self {
+        self.dns = dns.keys();
         self.write();
         self
     }
