@@ -24,6 +24,8 @@ pub enum Part {
     Worker,
     /// The one that root's process has started to deliver to this user.
     Helper(String),
+    /// Root's process, started for a worker that has connected.
+    Home,
 }
 
 /// What minimta is called to do.

@@ -24,8 +24,8 @@ use config::{Config, System};
 use error::{Error, Result};
 use flow::helpers::Keeper;
 use flow::{
-    Context, admin, check, daemon, dkim_key, helper, import, jail, newaliases, parent, password,
-    probe, queue, status, stdio, submit, verify,
+    Context, admin, check, daemon, deliver, dkim_key, helper, import, jail, newaliases, parent,
+    password, probe, queue, status, stdio, submit, verify,
 };
 use host::channel::Channel;
 use host::{accounts, logging, privilege};
@@ -63,6 +63,9 @@ fn program() -> String {
 
 fn run(program: &str) -> Result<ExitCode> {
     privilege::fix_umask();
+    if let Some(ended) = parent::go_on(program) {
+        return ended;
+    }
     let mut call = cli::parse(std::env::args_os())?;
     // Those who are started to work do not stand where this process stands.
     if let Some(absolute) = call
@@ -97,7 +100,7 @@ fn run(program: &str) -> Result<ExitCode> {
         _ => {}
     }
     if call.part != Part::Whole || matches!(call.mode, Mode::Daemon | Mode::Queue) {
-        begin_alone();
+        begin_alone(program);
     }
     if call.config.is_some() {
         privilege::drop_group().map_err(Error::NoPermission)?;
@@ -140,7 +143,13 @@ fn run(program: &str) -> Result<ExitCode> {
             servant => servant?,
         };
     }
+    if call.part == Part::Home {
+        return parent::serve(&context);
+    }
     let is_work = matches!(call.mode, Mode::Daemon | Mode::Queue);
+    if is_work && context.keeper.is_none() {
+        context.keeper = keeper_apart(&context);
+    }
     if let Some(servant) = &context.servant {
         if is_work || !context.spool.root().exists() {
             parent::make_folders(&context, servant)?;
@@ -195,13 +204,26 @@ fn run(program: &str) -> Result<ExitCode> {
 
 /// What is not to be inherited from whoever started a process that stays: descriptors, but those that are handed over
 /// by their number, and signals that wait.
-fn begin_alone() {
+fn begin_alone(program: &str) {
+    privilege::call_it(program);
     let handed_over: i32 = std::env::var("LISTEN_FDS")
         .ok()
         .and_then(|n| n.parse().ok())
         .unwrap_or(0);
     privilege::close_from(handed_over.clamp(0, 1000).saturating_add(3));
     privilege::hear_signals();
+}
+
+/// The way to root's process when a supervisor keeps it apart, and this one is the user of the spool, with no rights but
+/// his.
+fn keeper_apart(context: &Context) -> Option<Arc<Keeper>> {
+    let caller = accounts::caller();
+    if caller.uid == 0 || deliver::owner(context) != Some(caller.uid) || privilege::has_group() {
+        return None;
+    }
+    let keeper = Keeper::at_socket(&context.config.queue.run)?;
+    privilege::forswear();
+    Some(Arc::new(keeper))
 }
 
 /// The way to root's process, which has started this one.

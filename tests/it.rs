@@ -8,6 +8,7 @@
 
 mod access;
 mod alias;
+mod apart;
 mod architecture;
 mod bounce;
 mod callers;

@@ -725,3 +725,286 @@ fn what_is_planted_as_the_trigger_gets_nothing() {
     }
     let _ = daemon.stop();
 }
+
+/// The log is turned over as logrotate does it: root's process makes the new file, and is heard in it.
+#[test]
+fn the_log_of_the_parent_is_turned_over() {
+    let Some(house) = House::open("turned-over") else {
+        return;
+    };
+    let daemon = house.daemon();
+    fs::rename(house.path("log"), house.path("log.1")).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    until("the worker goes on in a new log", || {
+        house.log().contains("has read its configuration again")
+    });
+    let about = fs::metadata(house.path("log")).unwrap();
+    let found = (about.uid(), about.mode() & 0o7777);
+    assert_eq!(found, (house.id(SPOOL).0, 0o660));
+    let worker = *processes(daemon.id(), "--as-worker").first().unwrap();
+    kill(
+        Pid::from_raw(i32::try_from(worker).unwrap()),
+        Signal::SIGKILL,
+    )
+    .unwrap();
+    let ran = daemon.end();
+    assert_eq!(ran.code, 70, "{ran:?}");
+    let said = "the worker was ended by signal 9";
+    assert!(house.log().contains(said), "{}", house.log());
+    let old = fs::read_to_string(house.path("log.1")).unwrap();
+    assert!(old.contains("daemon started") && !old.contains(said));
+}
+
+/// What root's process is once the others work: itself begun anew, with nothing open but what it hears by.
+#[test]
+fn the_parent_has_begun_anew_and_holds_little() {
+    let Some(house) = House::open("anew") else {
+        return;
+    };
+    let daemon = house.daemon();
+    let proc = PathBuf::from(format!("/proc/{}", daemon.id()));
+    let line = fs::read(proc.join("cmdline")).unwrap();
+    let words: Vec<String> = line
+        .split(|b| *b == 0)
+        .map(|w| String::from_utf8_lossy(w).into_owned())
+        .collect();
+    assert_eq!(words[1], "--as-parent");
+    assert!(words.contains(&format!("user={SPOOL}")), "{words:?}");
+    assert_eq!(fs::read(proc.join("comm")).unwrap(), b"sendmail\n");
+    let inherited = fs::read(proc.join("environ")).unwrap();
+    let names: Vec<&[u8]> = inherited.split(|b| *b == 0).collect();
+    let of_tests = |name: &&[u8]| name.starts_with(b"MINIMTA_") || name.is_empty();
+    let left: Vec<_> = names.iter().filter(|name| !of_tests(name)).collect();
+    assert_eq!(left, [b"PATH=/usr/local/bin:/usr/bin:/bin"]);
+    // Its three streams, the log, and the one by which it hears signals; no port.
+    let mut open: Vec<String> = names_in(&proc.join("fd"))
+        .iter()
+        .map(|n| {
+            fs::read_link(proc.join("fd").join(n))
+                .unwrap()
+                .display()
+                .to_string()
+        })
+        .collect();
+    open.sort();
+    open.dedup(); // the line, and the standard input that it came as
+    assert_eq!(open.len(), 5, "{open:?}");
+    let sockets = open
+        .iter()
+        .filter(|path| path.starts_with("socket:"))
+        .count();
+    assert_eq!(sockets, 1, "{open:?}");
+    // Nobody else may say these words; and others than its own are refused even when root says them.
+    let spool = format!("user={SPOOL}");
+    for (user, words) in [
+        (ALICE, vec!["--as-parent", "worker=4711", &spool]),
+        (
+            SPOOL,
+            words[1..words.len() - 1]
+                .iter()
+                .map(String::as_str)
+                .collect(),
+        ),
+        ("root", vec!["--as-parent"]),
+        ("root", vec!["--as-parent", "worker=4711", &spool]),
+        (ALICE, vec!["--as-home"]),
+        (SPOOL, vec!["--as-home"]),
+        ("root", vec!["--as-home"]),
+    ] {
+        let ran = house.call(user, &words, "user mt-alice");
+        assert_eq!(ran.code, 77, "{user} {words:?} {ran:?}");
+    }
+    assert_eq!(daemon.stop().code, 0);
+}
+
+/// Who may not look into the spool is told so, and not that all is well.
+#[test]
+fn a_spool_that_is_closed_is_told() {
+    let Some(house) = House::open("closed") else {
+        return;
+    };
+    let ran = house.call(ALICE, &["--check"], "");
+    let said = format!(
+        "ok       spool {}: closed to mt-alice, as it should be; only root can tell what is in it\n",
+        house.path("spool").display()
+    );
+    assert!(ran.stdout.contains(&said), "{ran:?}");
+    // With a configuration of her own she is told the same, and nothing of what is in there.
+    let own = house.path("home/mt-alice/own.toml");
+    let spool = house.path("spool").display().to_string();
+    fs::write(&own, format!("[queue]\nspool = \"{spool}\"\n")).unwrap();
+    let ran = house.call(ALICE, &["-C", own.to_str().unwrap(), "--check"], "");
+    assert!(ran.stdout.contains(&said), "{ran:?}");
+}
+
+/// A link is followed to where its user may write anyway, if he or root has put it there.
+#[test]
+fn a_users_own_links_are_followed() {
+    let rows = [
+        ("~/Maildir/", "Maildir", ALICE, 1),
+        ("~/Maildir/", "Maildir", "root", 1),
+        ("~/Maildir/", "Maildir", BOB, 0),
+        ("~/in/Maildir/", "in", ALICE, 1),
+        ("~/in/Maildir/", "in", BOB, 0),
+        ("~/in/mbox", "in", "root", 1),
+        ("~/in/mbox", "in", BOB, 0),
+    ];
+    for (mailbox, name, owner, arrive) in rows {
+        let Some(house) = House::open("links") else {
+            return;
+        };
+        let house = house.with_mailbox(mailbox);
+        let data = house.path("data");
+        fs::create_dir(&data).unwrap();
+        house.give(&data, ALICE);
+        fs::set_permissions(&data, PermissionsExt::from_mode(0o700)).unwrap();
+        let link = house.path("home/mt-alice").join(name);
+        symlink(&data, &link).unwrap();
+        let uid = if owner == "root" {
+            0
+        } else {
+            house.id(owner).0
+        };
+        std::os::unix::fs::lchown(&link, Some(uid), None).unwrap();
+        house.submit("root", &["-odq", "mt-alice"], MESSAGE);
+        assert_eq!(house.call("root", &["-q"], "").code, 0);
+        let found = ["new", "Maildir/new"].map(|f| names_in(&data.join(f)).len());
+        let kept = found[0] + found[1] + usize::from(data.join("mbox").exists());
+        assert_eq!(kept, arrive, "{mailbox} {owner}: {}", house.log());
+        let left = house.names("cur").len();
+        assert_eq!(left, 1 - arrive, "{mailbox} {owner}: {}", house.log());
+        if arrive == 0 {
+            let said = format!(
+                "the link {} on the way to it belongs to another user",
+                link.display()
+            );
+            assert!(house.log().contains(&said), "{}", house.log());
+        }
+    }
+}
+
+/// J6: what stands in the place of the spool or the run folder before the start is not used.
+#[test]
+fn what_is_planted_before_the_start_stops_it() {
+    let Some(house) = House::open("planted-before") else {
+        return;
+    };
+    let elsewhere = house.open_folder("elsewhere");
+    house.give(&elsewhere, SPOOL);
+    for name in ["spool", "run"] {
+        let (place, aside) = (house.path(name), house.path("aside"));
+        fs::rename(&place, &aside).unwrap();
+        symlink(&elsewhere, &place).unwrap();
+        for words in [&["-q"][..], &["-bD"]] {
+            let ran = house.call("root", words, "");
+            assert_eq!(ran.code, 73, "{name} {words:?} {ran:?}");
+            let said = format!("cannot make the folder {}: ", place.display());
+            assert!(ran.stderr.contains(&said), "{ran:?}");
+        }
+        fs::remove_file(&place).unwrap();
+        fs::rename(&aside, &place).unwrap();
+    }
+    assert_eq!(names_in(&elsewhere).len(), 0);
+}
+
+/// The worker dies while a message is on its way into each kind of mailbox: nothing half is left there, and the next run
+/// brings it.
+#[test]
+fn a_worker_that_is_killed_in_the_middle_loses_nothing() {
+    let end = "the secret of the message";
+    let large = format!(
+        "Subject: for you alone\n\n{}{end}\n",
+        "0123456789 0123456789 0123456789 0123456789\n".repeat(200_000)
+    );
+    // The mailbox, the alias file, a ~/.forward, to whom; and where all that arrives is, for a glance at it.
+    let rows: [(&str, &str, &str, &str, &str); 6] = [
+        ("~/Maildir/", "", "", "mt-alice", "home/mt-alice/Maildir"),
+        ("~/mbox", "", "", "mt-alice", "home/mt-alice/mbox"),
+        ("~/Maildir/", "", "~/kept", "mt-alice", "home/mt-alice/kept"),
+        (
+            "~/Maildir/",
+            "",
+            "\"|cat >~/piped.$$ && mv ~/piped.$$ ~/whole.$$\"",
+            "mt-alice",
+            "home/mt-alice",
+        ),
+        ("~/Maildir/", "list: ~/open/kept\n", "", "list", "open/kept"),
+        ("~/Maildir/", "", "", "root", "mail"),
+    ];
+    for (mailbox, aliases, forward, to, place) in rows {
+        let Some(house) = House::open("killed-middle") else {
+            return;
+        };
+        let root = house.path("").display().to_string();
+        let home = house.path("home/mt-alice").display().to_string();
+        let mailbox = if to == "root" {
+            format!("{root}mail/%u/")
+        } else {
+            mailbox.to_owned()
+        };
+        let house = house.with_mailbox(&mailbox);
+        house.open_folder("open");
+        fs::write(house.path("aliases"), aliases.replace("~/", &root)).unwrap();
+        if !forward.is_empty() {
+            let file = house.path("home/mt-alice/.forward");
+            fs::write(&file, format!("{}\n", forward.replace("~", &home))).unwrap();
+            house.give(&file, ALICE);
+        }
+        house.submit("root", &["-odq", to], &large);
+        let mut run = house.start("root", &["-q"]);
+        let place = house.path(place);
+        let octets = || -> u64 { files_below(&place).iter().map(|(_, size)| size).sum() };
+        let mut killed = false;
+        until("something of it is there", || {
+            let ended = run.try_wait().unwrap().is_some();
+            if !ended
+                && octets() > 0
+                && let Some(worker) = processes(run.id(), "--as-worker").first()
+            {
+                let pid = Pid::from_raw(i32::try_from(*worker).unwrap());
+                killed = kill(pid, Signal::SIGKILL).is_ok();
+            }
+            ended || killed
+        });
+        let ran = finish(run);
+        assert_eq!(ran.code, if killed { 70 } else { 0 }, "{to} {ran:?}");
+        assert_eq!(house.call("root", &["-q"], "").code, 0);
+        let left = house.names("new").len() + house.names("cur").len();
+        assert_eq!(left, 0, "{mailbox} {to}: {}", house.log());
+        // Whole once, or twice; and no part of one where a reader would see it.
+        let seen = files_below(&place);
+        let seen = seen
+            .iter()
+            .filter(|(path, _)| !path.contains("/Maildir/tmp/") && !path.contains("piped."));
+        let text: String = seen
+            .map(|(path, _)| fs::read_to_string(path).unwrap())
+            .collect();
+        let copies = text.matches(end).count();
+        assert!(
+            copies == 1 || copies == 2,
+            "{mailbox} {to} {killed}: {copies}"
+        );
+        assert_eq!(
+            text.matches("Subject: for you alone").count(),
+            copies,
+            "{mailbox} {to} {killed}"
+        );
+    }
+}
+
+/// All files in a folder and those below, or the file itself, with their lengths.
+fn files_below(place: &Path) -> Vec<(String, u64)> {
+    let Ok(about) = fs::symlink_metadata(place) else {
+        return Vec::new();
+    };
+    if !about.is_dir() {
+        let name = place.file_name().unwrap().to_str().unwrap();
+        let counts = !name.starts_with(".forward");
+        return Vec::from_iter(counts.then(|| (place.display().to_string(), about.len())));
+    }
+    let names = names_in(place);
+    names
+        .iter()
+        .flat_map(|name| files_below(&place.join(name)))
+        .collect()
+}

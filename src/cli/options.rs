@@ -133,6 +133,10 @@ pub const INNER: &[Long] = &[
         i.part = Part::Helper(v.to_owned());
         Ok(())
     }),
+    long("as-home", None, |i, _| {
+        i.part = Part::Home;
+        Ok(())
+    }),
     long("only", Some("ID"), |i, v| {
         i.only.push(v.to_owned());
         Ok(())

@@ -56,7 +56,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// # Errors
 /// What keeps it from beginning: addresses, the run folder, the system.
 pub fn run(context: Context, call: &Invocation) -> Result<()> {
-    let doors = match &context.keeper {
+    let parent = context.keeper.clone().filter(|keeper| keeper.is_parent());
+    let doors = match &parent {
         Some(keeper) => {
             // Users cannot make the folders of the spool.
             context.spool.create()?;
@@ -67,7 +68,7 @@ pub fn run(context: Context, call: &Invocation) -> Result<()> {
     let presence = Presence::take(&context.config.queue.run)?;
     // A connection has one, and a message on its way another.
     privilege::allow_files(2 * context.config.listen.max_connections + 256);
-    let is_worker = context.keeper.is_some();
+    let is_worker = parent.is_some();
     if call.detach && !doors.handed_over && !is_worker {
         privilege::detach().map_err(Error::Os)?;
     }

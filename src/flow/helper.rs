@@ -49,7 +49,8 @@ pub fn run(context: &Context, whom: &str) -> Result<()> {
     }
     let whom =
         Whom::parse(whom).ok_or_else(|| Error::Usage(format!("{whom} is nobody to deliver to")))?;
-    let account = account(context, &whom).map_err(Error::NoUser)?;
+    let (user, alias_user) = (&context.config.user, &context.config.local.alias_user);
+    let account = account(&whom, user, alias_user).map_err(Error::NoUser)?;
     privilege::become_user(&account).map_err(Error::Os)?;
     privilege::fix_private_umask();
     // Where the home is not to be had, the root of the file system is as good as any.
@@ -86,11 +87,11 @@ pub fn run(context: &Context, whom: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whose rights a helper has.
+/// Whose rights a helper has; `user` is that of the spool.
 ///
 /// # Errors
 /// A sentence: there is no such user, or nothing may be done in his right.
-pub fn account(context: &Context, whom: &Whom) -> Result<Account, String> {
+pub fn account(whom: &Whom, user: &str, alias_user: &str) -> Result<Account, String> {
     let find = |name: &str| accounts::find(name)?.ok_or_else(|| format!("there is no user {name}"));
     let account = match whom {
         Whom::User(name) => {
@@ -105,9 +106,9 @@ pub fn account(context: &Context, whom: &Whom) -> Result<Account, String> {
         // Whoever owns the mailboxes of this system, or else the user of the spool.
         Whom::Root => match accounts::find("mail")?.filter(|a| a.uid != 0) {
             Some(mail) => mail,
-            None => find(&context.config.user)?,
+            None => find(user)?,
         },
-        Whom::Nobody => find(&context.config.local.alias_user)?,
+        Whom::Nobody => find(alias_user)?,
     };
     if account.uid == 0 {
         return Err(format!(

@@ -10,7 +10,9 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,7 +21,7 @@ use super::doors::Doors;
 use super::ends::{COMMAND, deferred};
 use crate::config::Config;
 use crate::error::Error;
-use crate::host::channel::Channel;
+use crate::host::channel::{Channel, Packet};
 use crate::host::words;
 use crate::proto::handover::{
     ABORT, Answer, Letter, MAX_ANSWER, MAX_BLOCK, Order, Whom, read_announced,
@@ -36,14 +38,39 @@ const ANSWER: Duration = Duration::from_secs(COMMAND.as_secs() + 60);
 /// How long root's process may take to make one.
 const MAKING: Duration = Duration::from_secs(30);
 
-/// The worker's line to root's process.
+/// The name of the socket behind which root's process is, in the run folder, when a supervisor keeps it apart.
+const SOCKET: &str = "home";
+
+/// The worker's way to root's process.
 #[derive(Debug)]
-pub struct Keeper(Mutex<Channel>);
+pub struct Keeper {
+    /// The socket by which one is found; `None`: it has started this one.
+    socket: Option<PathBuf>,
+    line: Mutex<Option<Channel>>,
+}
 
 impl Keeper {
-    /// Over this channel.
+    /// Over this channel, for it has started this process.
     pub fn new(channel: Channel) -> Self {
-        Self(Mutex::new(channel))
+        Self {
+            socket: None,
+            line: Mutex::new(Some(channel)),
+        }
+    }
+
+    /// Over the socket in the run folder, if there is one.
+    pub fn at_socket(run: &Path) -> Option<Self> {
+        let path = run.join(SOCKET);
+        let found = std::fs::symlink_metadata(&path).ok()?;
+        found.file_type().is_socket().then(|| Self {
+            socket: Some(path),
+            line: Mutex::new(None),
+        })
+    }
+
+    /// Whether root's process has started this one, and opens the ports for it.
+    pub fn is_parent(&self) -> bool {
+        self.socket.is_none()
     }
 
     /// Takes what root's process has opened; before anything else.
@@ -51,29 +78,61 @@ impl Keeper {
     /// # Errors
     /// Those of [`Doors::take`].
     pub fn take_doors(&self, config: &Config, listen: bool) -> Result<Doors, Error> {
-        let channel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Doors::take(config, &channel, listen)
+        let line = lock(&self.line);
+        let channel = line.as_ref().ok_or_else(|| {
+            Error::Internal("root's process opens no ports for this one".to_owned())
+        })?;
+        Doors::take(config, channel, listen)
     }
 
     /// Has a helper made; returned is the line over which lines to it are sent.
     fn helper(&self, whom: &Whom) -> Result<Channel, String> {
         // Nobody panics with the lock; and a packet is sent and received whole.
-        let channel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line = lock(&self.line);
         let gone = |e: io::Error| {
             format!(
                 "the process of minimta that makes helpers does not answer: {}",
                 words(&e)
             )
         };
-        channel.set_patience(MAKING).map_err(gone)?;
-        channel.send(&whom.text(), None).map_err(gone)?;
-        let packet = channel.receive().map_err(gone)?;
-        let packet = packet.ok_or_else(|| gone(io::ErrorKind::BrokenPipe.into()))?;
+        let packet = match (&self.socket, line.take()) {
+            // One that had nothing to do has ended, and there is another one.
+            (Some(socket), Some(channel)) => match ask(&channel, whom) {
+                Ok(packet) => {
+                    *line = Some(channel);
+                    packet
+                }
+                Err(_) => Self::ask_anew(&mut line, socket, whom).map_err(gone)?,
+            },
+            (Some(socket), None) => Self::ask_anew(&mut line, socket, whom).map_err(gone)?,
+            (None, channel) => {
+                *line = channel;
+                let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+                let channel = line.as_ref().ok_or_else(broken).map_err(gone)?;
+                ask(channel, whom).map_err(gone)?
+            }
+        };
         match (packet.text.as_str(), packet.descriptor) {
             ("ok", Some(descriptor)) => Ok(Channel::from(descriptor)),
             (text, _) => Err(text.strip_prefix("no ").unwrap_or(text).to_owned()),
         }
     }
+
+    /// Asks a process that this has started.
+    fn ask_anew(line: &mut Option<Channel>, socket: &Path, whom: &Whom) -> io::Result<Packet> {
+        let channel = Channel::connect(socket)?;
+        let packet = ask(&channel, whom)?;
+        *line = Some(channel);
+        Ok(packet)
+    }
+}
+
+/// Asks root's process for a helper, and hears what it says.
+fn ask(channel: &Channel, whom: &Whom) -> io::Result<Packet> {
+    channel.set_patience(MAKING)?;
+    channel.send(&whom.text(), None)?;
+    let packet = channel.receive()?;
+    packet.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
 }
 
 /// The helpers of a run.

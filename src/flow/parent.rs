@@ -9,28 +9,35 @@
 //! 1. find the user of the spool; see that its folders are there and his
 //! 2. open the ports; go into the background, if that is wanted
 //! 3. start the worker with the words of our own command line, and hand it the ports
-//! 4. until it ends: pass on signals, and answer one kind of request, "a helper for somebody"
-//! 5. end as it has ended; what it was, a supervisor may start again
+//! 4. begin anew, with a few words in the place of a configuration ([`charge`]), and so with little memory
+//! 5. until it ends: pass on signals, and answer one kind of request, "a helper for somebody"
+//! 6. end as it has ended; what it was, a supervisor may start again
 //!
 //! A request is one packet of a few words ([`crate::proto::handover::Whom`]). A worker that says anything else is ended:
 //! it is not ours any more.
+//!
+//! A supervisor may keep the two apart: then it has started the worker, as the user of the spool, and starts root's
+//! process when the worker connects to a socket that only this user can open ([`serve`]). It ends when it has nothing to
+//! do.
+
+mod charge;
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitCode, ExitStatus};
+use std::process::{Child, ExitCode};
 use std::time::{Duration, Instant};
 
+use self::charge::Charge;
 use super::doors::Doors;
 use super::ends::Place;
 use super::{Context, helper};
-use crate::cli::{Invocation, Mode};
+use crate::cli::{Invocation, Mode, complain};
 use crate::config::LogTo;
 use crate::error::{Error, Result};
 use crate::events;
 use crate::host::accounts::{self, Account};
 use crate::host::channel::Channel;
-use crate::host::children::{self, Ear, Heard};
+use crate::host::children::{self, Ear, Ended, Heard, Worker};
 use crate::host::{estate, logging, presence, privilege, words};
 use crate::proto::handover::Whom;
 
@@ -38,6 +45,10 @@ use crate::proto::handover::Whom;
 const HELPERS: usize = 32;
 /// How long helpers may take to end what they have begun when the worker has ended.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long root's process waits for the next request of a worker that it has not started, milliseconds.
+const IDLE: u16 = 15_000;
+/// The word by which it begins anew. No option: nothing else is to be read before this is known.
+const ANEW: &str = "--as-parent";
 /// Folders of minimta: their group passes through, and sees nothing.
 const FOLDER: u32 = 0o710;
 /// A log file is the worker's, and its group's.
@@ -83,7 +94,89 @@ pub fn run(context: &Context, call: &Invocation, servant: &Account) -> Result<Ex
             privilege::detach().map_err(Error::Os)?;
         }
     }
-    Household::start(context, servant, &words, &doors)?.keep()
+    let household = Household::start(context, servant, &words, &doors)?;
+    if let Some(worker) = &household.worker {
+        let mut words = household.charge.words(worker);
+        words.insert(0, ANEW.into());
+        let why = children::begin_anew(&context.program, words, &household.line);
+        // It goes on as it is, with more memory than it needs.
+        events::trouble(
+            "-",
+            &format!("cannot begin anew: {}", crate::host::words(&why)),
+        );
+    }
+    household.keep()
+}
+
+/// Goes on in the place of the process that has begun anew as this one; `None`: that is not so.
+pub fn go_on(program: &str) -> Option<Result<ExitCode>> {
+    let mut words = std::env::args_os().skip(1);
+    (words.next()? == ANEW).then(|| {
+        let refused = || {
+            Error::NoPermission(
+                "what root starts begins anew by itself, and nobody else can".to_owned(),
+            )
+        };
+        if !privilege::is_root() {
+            privilege::drop_group().map_err(Error::NoPermission)?;
+            return Err(refused());
+        }
+        // Signals go on to wait; and its standard input is the line to the worker.
+        privilege::close_from(3);
+        privilege::call_it(program);
+        let (charge, worker) = Charge::parse(words).ok_or_else(refused)?;
+        let ear = Ear::new().map_err(cannot_start)?;
+        let line = Channel::on_standard_input().map_err(cannot_start)?;
+        if let Err(sentence) = logging::start(&charge.log, program) {
+            complain(program, &sentence);
+        }
+        let household = Household {
+            program: program.to_owned(),
+            charge,
+            ear,
+            line,
+            worker: Some(worker),
+            helpers: Vec::new(),
+        };
+        household.keep()
+    })
+}
+
+/// Makes helpers for a worker that has connected: its end is our standard input. Ends when it has hung up, or has wanted
+/// nothing for a while.
+///
+/// # Errors
+/// `NoPermission` when it is not root who was asked, or not the user of the spool who asks.
+pub fn serve(context: &Context) -> Result<ExitCode> {
+    let refused = |why: &str| Error::NoPermission(format!("this makes helpers {why}"));
+    let Some(servant) = &context.servant else {
+        return Err(refused(
+            "when root starts it, and minimta works as another user (the key user)",
+        ));
+    };
+    let line = Channel::on_standard_input().map_err(cannot_start)?;
+    if line.peer().ok() != Some(servant.uid) {
+        return Err(refused(&format!(
+            "for the user {} alone, over a socket that is its standard input",
+            servant.name
+        )));
+    }
+    let household = Household {
+        program: context.program.clone(),
+        charge: Charge::of(context),
+        ear: Ear::new().map_err(cannot_start)?,
+        line,
+        worker: None,
+        helpers: Vec::new(),
+    };
+    // The worker may not have found a place for its log yet; it must not be root's.
+    let made = household.make_log();
+    if let Err(sentence) =
+        made.and_then(|()| logging::start(&household.charge.log, &household.program))
+    {
+        complain(&household.program, &sentence);
+    }
+    household.keep()
 }
 
 /// A word of our command line for a process that stands elsewhere: a configuration that is named relative to where
@@ -141,36 +234,32 @@ pub fn make_folders(context: &Context, servant: &Account) -> Result<()> {
 }
 
 /// Root's process, with those it has started.
-struct Household<'a> {
-    context: &'a Context,
-    servant: Account,
+struct Household {
+    program: String,
+    charge: Charge,
     ear: Ear,
     line: Channel,
-    worker: Child,
+    /// `None`: somebody else has started it.
+    worker: Option<Worker>,
     helpers: Vec<Child>,
 }
 
-impl<'a> Household<'a> {
+impl Household {
     fn start(
-        context: &'a Context,
+        context: &Context,
         servant: &Account,
         words: &[OsString],
         doors: &Doors,
     ) -> Result<Self> {
-        let failed = |e: std::io::Error| {
-            let why = crate::host::words(&e);
-            Error::Os(format!("cannot start a process to work: {why}"))
-        };
-        let ear = Ear::new().map_err(failed)?;
-        let (line, end) = Channel::pair().map_err(failed)?;
-        let worker =
-            children::start_worker(servant, &context.program, words, end).map_err(failed)?;
+        let ear = Ear::new().map_err(cannot_start)?;
+        let (line, end) = Channel::pair().map_err(cannot_start)?;
+        let worker = children::start_worker(servant, &context.program, words, end);
         let household = Self {
-            context,
-            servant: servant.clone(),
+            program: context.program.clone(),
+            charge: Charge::of(context),
             ear,
             line,
-            worker,
+            worker: Some(worker.map_err(cannot_start)?),
             helpers: Vec::new(),
         };
         // When it has ended already, its exit code says more than the packet that it did not take.
@@ -178,58 +267,82 @@ impl<'a> Household<'a> {
         Ok(household)
     }
 
-    /// Until the worker ends; returned is the exit code for this process.
+    /// Until the worker ends, or hangs up if it is none of ours; returned is the exit code for this process.
     fn keep(mut self) -> Result<ExitCode> {
         let mut trusted = true;
-        let status = loop {
-            if let Some(status) = self.worker.try_wait().map_err(|e| cannot_wait(&e))? {
-                break status;
+        let code = loop {
+            match &self.worker {
+                Some(worker) => {
+                    if let Some(ended) = worker.try_wait().map_err(cannot_wait)? {
+                        break code(ended);
+                    }
+                }
+                None if trusted => {}
+                None => break ExitCode::SUCCESS,
             }
             let channel = trusted.then_some(&self.line);
-            let heard = self.ear.wait(channel, None).map_err(|e| cannot_wait(&e))?;
+            let most = self.worker.is_none().then_some(IDLE);
+            let heard = self.ear.wait(channel, most).map_err(cannot_wait)?;
+            let is_idle = most.is_some() && heard.is_empty();
             for heard in heard {
                 match heard {
                     Heard::Signal(signal) => {
                         if children::is_hangup(signal) {
                             self.turn_over_log();
                         }
-                        children::pass_on(signal, &self.worker);
+                        match &self.worker {
+                            Some(worker) => worker.signal(signal),
+                            None => trusted &= children::is_hangup(signal),
+                        }
                     }
-                    Heard::Child => self
-                        .helpers
-                        .retain_mut(|h| matches!(h.try_wait(), Ok(None))),
-                    Heard::Packet => trusted = self.answer(),
+                    Heard::Child => self.bury(),
+                    Heard::Packet => trusted &= self.answer(),
                 }
             }
+            trusted &= !(is_idle && self.helpers.is_empty());
         };
-        // Its lines to the helpers are closed now; they end what they have whole, and nothing else.
+        self.end_helpers()?;
+        Ok(code)
+    }
+
+    /// Their lines to the worker are closed now, or soon; they end what they have whole, and nothing else.
+    fn end_helpers(&mut self) -> Result<()> {
         let until = Instant::now() + GRACE;
         while !self.helpers.is_empty() && Instant::now() < until {
-            let heard = self
-                .ear
-                .wait(None, Some(100))
-                .map_err(|e| cannot_wait(&e))?;
-            self.helpers
-                .retain_mut(|h| matches!(h.try_wait(), Ok(None)));
+            let heard = self.ear.wait(None, Some(100)).map_err(cannot_wait)?;
+            self.bury();
             if heard.iter().any(|h| matches!(h, Heard::Signal(_))) {
                 break;
             }
         }
-        Ok(code(status))
+        Ok(())
+    }
+
+    /// Forgets helpers that have ended.
+    fn bury(&mut self) {
+        self.helpers
+            .retain_mut(|h| matches!(h.try_wait(), Ok(None)));
     }
 
     /// Goes on in a new log file, where one was put away. The worker is told only then: it must not be the first one
     /// there, nor find a file that is not its own.
     fn turn_over_log(&self) {
-        let log = &self.context.config.log;
-        let made = match &log.to {
-            LogTo::File(path) => estate::file(path, &self.servant, LOG).map_err(|e| e.to_string()),
-            LogTo::Auto | LogTo::Stderr | LogTo::Syslog => Ok(()),
-        };
-        let renewed = made.and_then(|()| logging::renew(log, &self.context.program));
+        let log = &self.charge.log;
+        let renewed = self
+            .make_log()
+            .and_then(|()| logging::renew(log, &self.program));
         if let Err(sentence) = renewed {
             events::trouble("-", &sentence);
         }
+    }
+
+    fn make_log(&self) -> std::result::Result<(), String> {
+        let LogTo::File(path) = &self.charge.log.to else {
+            return Ok(());
+        };
+        let user = &self.charge.user;
+        let servant = accounts::find(user)?.ok_or_else(|| format!("there is no user {user}"))?;
+        estate::file(path, &servant, LOG).map_err(|e| e.to_string())
     }
 
     /// Answers a request. False: there will be no more, for the worker has hung up, or is not ours any more.
@@ -241,8 +354,9 @@ impl<'a> Household<'a> {
         };
         let Some(whom) = whom else {
             events::trouble("-", &"the worker asks for what is no request, and is ended");
-            // It is our child, and has not been waited for.
-            let _ = self.worker.kill();
+            if let Some(worker) = &self.worker {
+                worker.kill();
+            }
             return false;
         };
         let told = match self.make_helper(&whom) {
@@ -252,15 +366,16 @@ impl<'a> Household<'a> {
         told.is_ok()
     }
 
-    fn make_helper(&mut self, whom: &Whom) -> Result<Channel, String> {
+    fn make_helper(&mut self, whom: &Whom) -> std::result::Result<Channel, String> {
         if self.helpers.len() >= HELPERS {
             return Err("too many processes deliver already".to_owned());
         }
-        let account = helper::account(self.context, whom)?;
+        let charge = &self.charge;
+        let account = helper::account(whom, &charge.user, &charge.alias_user)?;
         if *whom == Whom::Root {
-            let made = match helper::root_mailbox(self.context) {
-                Place::Maildir(path) => estate::maildir(&path, &account),
-                Place::Mbox(path) => estate::file(&path, &account, 0o600),
+            let made = match &charge.root_mailbox {
+                Place::Maildir(path) => estate::maildir(path, &account),
+                Place::Mbox(path) => estate::file(path, &account, 0o600),
                 Place::Command(_) | Place::Lmtp(_) | Place::Nowhere => Ok(()),
             };
             made.map_err(|e| e.to_string())?;
@@ -268,148 +383,33 @@ impl<'a> Household<'a> {
         let failed =
             |e: std::io::Error| format!("cannot start a process to deliver: {}", words(&e));
         let (here, there) = Channel::pair().map_err(failed)?;
-        let config = self.context.config.file.as_deref();
-        let child = children::start_helper(&whom.text(), config, there);
+        let child = children::start_helper(&whom.text(), charge.config.as_deref(), there);
         self.helpers.push(child.map_err(failed)?);
         Ok(here)
     }
 }
 
 /// The worker's own, or that of a fault within.
-fn code(status: ExitStatus) -> ExitCode {
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    ExitCode::from(code.unwrap_or_else(|| {
-        let signal = status.signal().unwrap_or_default();
-        events::trouble("-", &format!("the worker was ended by signal {signal}"));
-        SOFTWARE
-    }))
+fn code(ended: Ended) -> ExitCode {
+    match ended {
+        Ended::Code(code) => ExitCode::from(code),
+        Ended::Signal(signal) => {
+            events::trouble("-", &format!("the worker was ended by signal {signal}"));
+            ExitCode::from(SOFTWARE)
+        }
+    }
 }
 
-fn cannot_wait(error: &std::io::Error) -> Error {
+fn cannot_start(error: std::io::Error) -> Error {
+    Error::Os(format!("cannot start a process to work: {}", words(&error)))
+}
+
+fn cannot_wait(error: std::io::Error) -> Error {
     Error::Os(format!(
         "cannot wait for the process that works: {}",
-        words(error)
+        words(&error)
     ))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::process::Command;
-
-    use super::*;
-    use crate::cli;
-    use crate::config::{Config, System};
-
-    /// A household whose worker does nothing, and the worker's end of the line.
-    fn household(context: &Context) -> (Household<'_>, Channel) {
-        let (line, end) = Channel::pair().unwrap();
-        let household = Household {
-            context,
-            servant: accounts::caller(),
-            ear: Ear::new().unwrap(),
-            line,
-            worker: Command::new("sleep").arg("60").spawn().unwrap(),
-            helpers: Vec::new(),
-        };
-        (household, end)
-    }
-
-    fn context() -> Context {
-        let system = System {
-            hostname: &String::new,
-        };
-        let config = Config::parse(b"user = \"root\"", None, &system).unwrap();
-        Context::new(config, "minimta", &cli::parse(std::iter::empty()).unwrap())
-    }
-
-    #[test]
-    fn a_worker_that_sends_garbage_is_ended_and_nobody_else() {
-        let context = context();
-        let mut rows: Vec<Vec<u8>> = [
-            "",
-            "user ",
-            "user a b",
-            "root ",
-            "nobody\n",
-            "helper",
-            "user ../x",
-        ]
-        .iter()
-        .map(|text| text.as_bytes().to_vec())
-        .collect();
-        rows.remove(0);
-        let mut state = 4711_u64;
-        for length in [1, 7, 64, 500, 4000] {
-            let random = (0..length).map(|_| {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                b'!' + (state >> 56) as u8 % 90
-            });
-            rows.push(random.collect());
-        }
-        for row in rows {
-            let (mut household, end) = household(&context);
-            end.send(&String::from_utf8_lossy(&row), None).unwrap();
-            assert!(!household.answer(), "{row:?}");
-            let status = household.worker.wait().unwrap();
-            assert_eq!(status.signal(), Some(9), "{row:?}");
-            assert!(household.helpers.is_empty());
-        }
-        // A good request with something in its hands is none.
-        let (mut household, end) = household(&context);
-        end.send("nobody", Some(end.as_fd())).unwrap();
-        assert!(!household.answer());
-        assert_eq!(household.worker.wait().unwrap().signal(), Some(9));
-    }
-
-    #[test]
-    fn a_request_that_cannot_be_met_is_answered() {
-        let context = context();
-        let (mut household, end) = household(&context);
-        for (request, answer) in [
-            ("user no-such-user", "no there is no user no-such-user"),
-            (
-                "user root",
-                "no the account root is not a person's, so that nothing is delivered in its right",
-            ),
-            (
-                "user daemon",
-                "no the account daemon is not a person's, so that nothing is delivered in its right",
-            ),
-        ] {
-            end.send(request, None).unwrap();
-            assert!(household.answer());
-            let packet = end.receive().unwrap().unwrap();
-            assert!(packet.descriptor.is_none());
-            assert_eq!(packet.text, answer);
-        }
-        drop(end);
-        assert!(!household.answer());
-        household.worker.kill().unwrap();
-        household.worker.wait().unwrap();
-    }
-
-    #[test]
-    fn a_configuration_keeps_its_place_for_those_who_stand_elsewhere() {
-        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
-        let here = std::path::absolute("m.toml").unwrap();
-        let rows = [
-            ("-C m.toml -bD", format!("-C {} -bD", here.display())),
-            ("-Cm.toml -bD", format!("-C{} -bD", here.display())),
-            ("-vCm.toml -q", format!("-vC{} -q", here.display())),
-            ("-C /m.toml -q", "-C /m.toml -q".to_owned()),
-            ("-q", "-q".to_owned()),
-        ];
-        for (typed, expected) in rows {
-            let line = std::iter::once("minimta".into()).chain(words(typed));
-            let mut call = crate::cli::parse(line).unwrap();
-            call.config = call.config.map(|path| std::path::absolute(path).unwrap());
-            let settled: Vec<OsString> = words(typed)
-                .into_iter()
-                .map(|word| settled(word, &call))
-                .collect();
-            assert_eq!(settled, words(&expected), "{typed}");
-        }
-    }
-}
+mod tests;

@@ -31,7 +31,7 @@ pub const STACK: usize = 256 * 1024;
 /// # Errors
 /// Those of reading the spool. A message that could not be delivered is none.
 pub fn run(context: &Context, call: &Invocation) -> Result<()> {
-    if let Some(keeper) = &context.keeper {
+    if let Some(keeper) = context.keeper.as_ref().filter(|k| k.is_parent()) {
         // There are none; but it says that, too.
         keeper.take_doors(&context.config, false)?;
         // Users cannot make them.

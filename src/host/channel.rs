@@ -6,13 +6,16 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
-    sendmsg, socketpair,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    connect, recvmsg, sendmsg, socket_with, socketpair,
 };
 
 /// The longest text of a packet, octets.
@@ -50,6 +53,28 @@ impl Channel {
     /// What the system says; standard input may be no such line, which the first packet shows.
     pub fn on_standard_input() -> io::Result<Self> {
         std::io::stdin().as_fd().try_clone_to_owned().map(Self)
+    }
+
+    /// Connects to a socket in the file system, behind which root is.
+    ///
+    /// # Errors
+    /// What the system says; `PermissionDenied` when somebody else is behind it.
+    pub fn connect(path: &Path) -> io::Result<Self> {
+        let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+        let line = Self(socket_with(AddressFamily::UNIX, kind, flags, None)?);
+        connect(&line.0, &SocketAddrUnix::new(path)?)?;
+        match line.peer()? {
+            0 => Ok(line),
+            _ => Err(io::ErrorKind::PermissionDenied.into()),
+        }
+    }
+
+    /// The user at the other end, as the kernel knows him: who connected, or who listened.
+    ///
+    /// # Errors
+    /// What the system says; it is no such socket.
+    pub fn peer(&self) -> io::Result<u32> {
+        Ok(getsockopt(&self.0, PeerCredentials)?.uid())
     }
 
     /// From now on, how long a packet is waited for.
@@ -152,6 +177,30 @@ mod tests {
         let packet = there.receive().unwrap().unwrap();
         assert!(packet.text == "without" && packet.descriptor.is_none());
         assert!(there.receive().unwrap().is_none());
+    }
+
+    #[test]
+    fn each_end_knows_who_is_at_the_other() {
+        let us = nix::unistd::geteuid().as_raw();
+        let (here, there) = Channel::pair().unwrap();
+        assert_eq!((here.peer().unwrap(), there.peer().unwrap()), (us, us));
+        let scratch = crate::host::mailbox::scratch::Scratch::new("channel-peer");
+        let path = scratch.path("home");
+        let gone = Channel::connect(&path).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+        let kind = SocketType::SEQPACKET;
+        let listener = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+        rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&listener, 1).unwrap();
+        let connected = Channel::connect(&path);
+        // Behind it is whoever runs this test.
+        match us {
+            0 => connected.unwrap().send("hello", None).unwrap(),
+            _ => assert_eq!(
+                connected.unwrap_err().kind(),
+                io::ErrorKind::PermissionDenied
+            ),
+        }
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! It gets a clean environment and, as its standard input, one end of a [`Channel`]; nothing else is inherited but
 //! standard output and error, and a helper has not even these.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +16,8 @@ use std::process::{Child, Command, Stdio};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::Pid;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, dup2_stdin, execve};
 
 use super::accounts::Account;
 use super::channel::Channel;
@@ -23,6 +26,49 @@ use super::channel::Channel;
 const OURSELVES: &str = "/proc/self/exe";
 /// Where programs are found, for all that minimta starts.
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// The environment of all of them. Of that of root's process only this says something about the machine; and how tests
+/// make them fail.
+fn environment() -> Vec<(&'static str, OsString)> {
+    let kept: &[&str] = match cfg!(debug_assertions) {
+        true => &["TZ", "MINIMTA_FAULT", "MINIMTA_CONFIG"],
+        false => &["TZ"],
+    };
+    let kept = kept
+        .iter()
+        .filter_map(|name| Some((*name, std::env::var_os(name)?)));
+    [("PATH", OsString::from(PATH))]
+        .into_iter()
+        .chain(kept)
+        .collect()
+}
+
+/// Begins this program anew in this process, with these words and one end of a channel as its standard input. It keeps
+/// its children, its standard output and error, and the signals that wait.
+///
+/// # Errors
+/// What the system says; then this process goes on as it is, but for its standard input.
+pub fn begin_anew(name: &str, words: Vec<OsString>, channel: &Channel) -> io::Error {
+    let text = |word: OsString| CString::new(word.into_vec());
+    let words = [OsString::from(name)].into_iter().chain(words);
+    let variable = |(name, value): (&str, OsString)| {
+        let mut variable = OsString::from(format!("{name}="));
+        variable.push(value);
+        variable
+    };
+    let begin = || -> io::Result<std::convert::Infallible> {
+        let program = CString::new(OURSELVES)?;
+        let words = words.map(text).collect::<Result<Vec<_>, _>>()?;
+        let environment = environment().into_iter().map(variable).map(text);
+        let environment = environment.collect::<Result<Vec<_>, _>>()?;
+        dup2_stdin(channel)?;
+        Ok(execve(&program, &words, &environment)?)
+    };
+    match begin() {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
 
 /// Starts the worker, with the words of our own command line: it has the rights of this user, and no group but his.
 ///
@@ -33,12 +79,69 @@ pub fn start_worker(
     name: &str,
     words: &[OsString],
     channel: Channel,
-) -> io::Result<Child> {
+) -> io::Result<Worker> {
     let mut command = ourselves(name, channel);
     // Who becomes another user without naming groups has none.
     command.uid(account.uid).gid(account.gid);
     command.arg("--as-worker").args(words);
-    command.env("HOME", &account.home).spawn()
+    let child = command.env("HOME", &account.home).spawn()?;
+    Worker::of(&child).ok_or_else(|| io::ErrorKind::Other.into())
+}
+
+/// The worker, by its number, which is all that is left of it to whoever begins anew.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Worker(Pid);
+
+/// How it has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With this exit code.
+    Code(u8),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl Worker {
+    /// A child of this process.
+    fn of(child: &Child) -> Option<Self> {
+        i32::try_from(child.id()).ok().map(Pid::from_raw).map(Self)
+    }
+
+    /// Reads its number; `None`: it is none that a child could have.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = text.parse().ok().filter(|number| *number > 1)?;
+        Some(Self(Pid::from_raw(number)))
+    }
+
+    /// How it has ended, if it has; to be asked no more then.
+    ///
+    /// # Errors
+    /// What the system says; it is no child of this process.
+    pub fn try_wait(&self) -> io::Result<Option<Ended>> {
+        Ok(match waitpid(self.0, Some(WaitPidFlag::WNOHANG))? {
+            // An exit code has eight bits.
+            WaitStatus::Exited(_, code) => Some(Ended::Code(u8::try_from(code).unwrap_or(u8::MAX))),
+            WaitStatus::Signaled(_, signal, _) => Some(Ended::Signal(signal as i32)),
+            _ => None,
+        })
+    }
+
+    /// Sends it a signal. It has not been waited for, so that the number is still its own.
+    pub fn signal(&self, signal: Signal) {
+        // It may have ended just now.
+        let _ = kill(self.0, signal);
+    }
+
+    /// Ends it.
+    pub fn kill(&self) {
+        self.signal(Signal::SIGKILL);
+    }
+}
+
+impl fmt::Display for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
 }
 
 /// Starts a helper, which gives up its rights by itself before it reads anything: only then can it have the groups
@@ -57,28 +160,9 @@ pub fn start_helper(whom: &str, config: Option<&Path>, channel: Channel) -> io::
 
 fn ourselves(name: &str, channel: Channel) -> Command {
     let mut command = Command::new(OURSELVES);
-    command.arg0(name).env_clear().env("PATH", PATH);
-    // Of the environment of root's process only this says something about the machine; and how tests make it fail.
-    let kept = if cfg!(debug_assertions) {
-        &["TZ", "MINIMTA_FAULT", "MINIMTA_CONFIG"][..]
-    } else {
-        &["TZ"]
-    };
-    for name in kept {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
-    }
+    command.arg0(name).env_clear().envs(environment());
     command.current_dir("/").stdin(OwnedFd::from(channel));
     command
-}
-
-/// Sends a signal to a process that was started here and not waited for yet.
-pub fn pass_on(signal: Signal, child: &Child) {
-    if let Ok(id) = i32::try_from(child.id()) {
-        // It may have ended just now.
-        let _ = kill(Pid::from_raw(id), signal);
-    }
 }
 
 /// Whether it says that the configuration is to be read again.

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
+use nix::sys::prctl::{set_name, set_no_new_privs, set_pdeathsig};
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
@@ -116,6 +116,14 @@ pub fn is_bare(account: &Account) -> bool {
 /// this.
 pub fn forswear() {
     let _ = set_no_new_privs();
+}
+
+/// Lists of processes show this name; one that was started as `/proc/self/exe` would be called `exe`.
+pub fn call_it(name: &str) {
+    if let Ok(name) = CString::new(name) {
+        // It is for people alone.
+        let _ = set_name(&name);
+    }
 }
 
 /// When whoever has started this process ends, however that happens, this one is told to end too.

@@ -246,7 +246,7 @@ fn walk(from: BorrowedFd<'_>, path: &Path, user: u32) -> Result<OwnedFd, Barred>
     };
     let mut here = begin(path)?;
     // Where that is, for a sentence.
-    let mut place = PathBuf::new();
+    let mut place = top(path);
     let mut ahead = steps(path);
     let mut links = 0;
     while let Some(name) = ahead.pop() {
@@ -270,7 +270,7 @@ fn walk(from: BorrowedFd<'_>, path: &Path, user: u32) -> Result<OwnedFd, Barred>
         place.pop();
         if target.is_absolute() {
             here = begin(target)?;
-            place = PathBuf::new();
+            place = top(target);
         }
         ahead.extend(steps(target));
     }
@@ -278,6 +278,11 @@ fn walk(from: BorrowedFd<'_>, path: &Path, user: u32) -> Result<OwnedFd, Barred>
         true => Ok(here.into()),
         false => Err(Barred::NoFolder),
     }
+}
+
+/// Where a way begins.
+fn top(path: &Path) -> PathBuf {
+    PathBuf::from(if path.is_absolute() { "/" } else { "" })
 }
 
 /// The names on a way, the first one last.
