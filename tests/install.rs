@@ -93,6 +93,8 @@ const INSTALLED: &[&str] = &[
     "/usr/share/man/man8/sendmail.8 -> minimta.8",
     "0640 /etc/minimta/minimta.toml",
     "0644 /etc/cron.d/minimta",
+    "0644 /usr/lib/systemd/system/minimta-home.socket",
+    "0644 /usr/lib/systemd/system/minimta-home@.service",
     "0644 /usr/lib/systemd/system/minimta-queue.path",
     "0644 /usr/lib/systemd/system/minimta-queue.service",
     "0644 /usr/lib/systemd/system/minimta-queue.timer",
