@@ -341,3 +341,45 @@ fn check_tells_who_answers_for_what_leaves() {
         }
     }
 }
+
+/// The most memory of its own that a process has while it runs, in KiB.
+fn most_of(mut child: std::process::Child) -> u64 {
+    let mut most = 0;
+    loop {
+        let status = format!("/proc/{}/status", child.id());
+        let status = fs::read_to_string(status).unwrap_or_default();
+        let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:"));
+        let words = line.and_then(|l| l.split_whitespace().next());
+        most = most.max(words.map_or(0, |n| n.parse().unwrap()));
+        if let Some(ended) = child.try_wait().unwrap() {
+            assert!(ended.success());
+            return most;
+        }
+        // It is to run, and not to be watched only.
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// A large message is signed as it passes by: none of it is held.
+#[test]
+fn a_large_message_is_signed_in_little_memory() {
+    const MOST: u64 = 256;
+    let remote = Remote::start(Script::new());
+    let system = signing("dkim-large", &remote);
+    publish(&system);
+    let mut found = Vec::new();
+    for size in [1, 4 * 1024] {
+        let line = "all work and no play makes a mail transfer agent a dull one\n".repeat(17);
+        let text = format!("{MAIL}{}", line.repeat(size));
+        system.accept(&["-odq", "-f", "me@example.org", "you@example.net"], text);
+        let before = remote.received().len();
+        found.push(most_of(system.call("sendmail").args(&["-q"]).start()));
+        let received = remote.received();
+        assert_eq!(received.len(), before + 1, "{}", system.log());
+        let mail = received[before].mail();
+        assert_eq!(mail.all("DKIM-Signature").len(), 2);
+        assert!(mail.text().len() > size * 1000);
+    }
+    assert!(found[0] > 0, "{found:?}");
+    assert!(found[1] <= found[0] + MOST, "{found:?} KiB");
+}
