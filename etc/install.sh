@@ -28,10 +28,10 @@ say() { printf '%s\n' "$*"; }
 # Whether this is the system that will run it, and we may change it.
 live() { [ -z "$DESTDIR" ] && [ "$(id -u)" = 0 ]; }
 
-# put MODE FILE PLACE: a file of ours, with the places of the programs filled in.
+# put MODE FILE PLACE: a file of ours, with the places of program and configuration filled in.
 put() {
     mkdir -p "$(dirname "$DESTDIR$3")"
-    sed "s|@SBINDIR@|$SBINDIR|g" "$2" >"$DESTDIR$3.new"
+    sed -e "s|@SBINDIR@|$SBINDIR|g" -e "s|$BUILT_IN|$CONFDIR|g" "$2" >"$DESTDIR$3.new"
     chmod "$1" "$DESTDIR$3.new"
     mv -f "$DESTDIR$3.new" "$DESTDIR$3"
 }
@@ -128,11 +128,12 @@ install_all() {
     if [ "$CONFDIR" != $BUILT_IN ] && ! grep -qF "$CONFDIR/minimta.toml" "$program"; then
         say "this program does not look for $CONFDIR/minimta.toml: build one that does (make all SYSCONFDIR=$SYSCONFDIR), or call it with -C"
     fi
-    if [ ! -e "$DESTDIR$SYSCONFDIR/cron.d/minimta" ] && { [ -n "$DESTDIR" ] || [ -d "$SYSCONFDIR/cron.d" ]; }; then
-        put 0644 "$HERE/cron/minimta" "$SYSCONFDIR/cron.d/minimta"
+    # These two are where cron and other programs look for them, wherever our own configuration is.
+    if [ ! -e "$DESTDIR/etc/cron.d/minimta" ] && { [ -n "$DESTDIR" ] || { live && [ -d /etc/cron.d ]; }; }; then
+        put 0644 "$HERE/cron/minimta" /etc/cron.d/minimta
     fi
-    # A package leaves it to the machine: other programs know this file as well.
-    if live && [ ! -e "$SYSCONFDIR/aliases" ]; then put 0644 "$HERE/aliases" "$SYSCONFDIR/aliases"; fi
+    # A package leaves it to the machine.
+    if live && [ ! -e /etc/aliases ]; then put 0644 "$HERE/aliases" /etc/aliases; fi
     if live; then
         rights
         # What was there keeps the rights it was given.
@@ -156,7 +157,7 @@ uninstall_all() {
         rm -f "$DESTDIR$LIBDIR/systemd/system/$name"
     done
     rm -f "$DESTDIR$LIBDIR/tmpfiles.d/minimta.conf" "$DESTDIR$SBINDIR/minimta"
-    if cmp -s "$DESTDIR$SYSCONFDIR/cron.d/minimta" "$HERE/cron/minimta"; then rm -f "$DESTDIR$SYSCONFDIR/cron.d/minimta"; fi
+    if cmp -s "$DESTDIR/etc/cron.d/minimta" "$HERE/cron/minimta"; then rm -f "$DESTDIR/etc/cron.d/minimta"; fi
     say "left where they are: $DESTDIR$CONFDIR, $DESTDIR$SPOOL with the mail in it, the user and group $OWNER"
 }
 

@@ -159,11 +159,38 @@ fn other_places_are_kept_together() {
         "/opt/sbin/sendmail -> minimta",
         "/opt/mail/bin/mailq -> /opt/sbin/minimta",
         "0640 /opt/etc/minimta/minimta.toml",
+        // Where cron looks.
+        "0644 /etc/cron.d/minimta",
     ] {
         assert!(listing.contains(line), "{line}: {listing:?}");
     }
+    // Manuals, units and the sample speak of the place where it is.
+    let (mut spoken, texts) = (0, listing.iter().filter_map(|l| l.split_once(" /")));
+    for (_, place) in texts.filter(|(mode, _)| mode.starts_with('0')) {
+        let text = fs::read_to_string(tree.path(place)).unwrap();
+        spoken += text.matches("/opt/etc/minimta").count();
+        let other = text.replace("/opt/etc/minimta", "");
+        assert!(!other.contains("/etc/minimta"), "{place}");
+    }
+    assert!(spoken > 10, "{spoken}");
     // Programs look for /usr/lib/sendmail; below another prefix it would be nobody's.
     assert!(!listing.iter().any(|l| l.starts_with("/usr/lib/sendmail")));
+}
+
+/// What `make all` tells cargo, and with it the program.
+#[test]
+fn the_program_is_built_for_where_its_configuration_is() {
+    let tree = Tree::new("built");
+    for (variable, expected) in [
+        (
+            "SYSCONFDIR=/usr/local/etc",
+            "/usr/local/etc/minimta/minimta.toml\n",
+        ),
+        ("SYSCONFDIR=/etc", "\n"),
+    ] {
+        let cargo = "CARGO=printenv MINIMTA_CONFIG_FILE || echo; true";
+        assert_eq!(tree.make("all", &[cargo, variable]), expected);
+    }
 }
 
 #[test]
