@@ -24,7 +24,7 @@ DEBUG   = $(CARGO_TARGET_DIR)/debug/minimta
 UNLINTED = referenced manual not found\|outdated mandoc.db
 MANUALS = etc/man/minimta.8 etc/man/minimta.toml.5 etc/man/minimta-queue.5 etc/man/minimta-aliases.5
 
-.PHONY: test-small static cross cross-test container-test all help demo test soak powercut faults flood small lint bench fuzz order interop size install uninstall deb packages-test clean
+.PHONY: test-small static cross cross-test container-test all help demo test soak powercut faults flood small lint bench fuzz order interop size install uninstall deb packages-test units-test clean
 
 all: ## the program as it is installed: target/release/minimta
 	$(CARGO) build --release --locked
@@ -111,6 +111,9 @@ deb: all ## the Debian package: target/deb/minimta_VERSION_ARCH.deb
 
 packages-test: all ## the package in a fresh Debian (debootstrap, root): from dpkg -i to purge
 	tests/packages/run $(RELEASE) $(CARGO_TARGET_DIR)/packages
+
+units-test: all ## the units under a systemd that runs in a private copy of this machine (root)
+	tests/packages/units $(RELEASE)
 
 container-test: ## what the container recipe makes, put together by hand and run (root)
 	tests/packages/container $(CARGO_TARGET_DIR)/container
