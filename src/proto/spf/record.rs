@@ -1,6 +1,8 @@
 //! A record of SPF, read whole (RFC 7208 4.6, 5): its directives, and what each matches by.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 
 use super::MAX_RECORD;
 use super::macros::{Part, macros};
