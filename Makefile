@@ -24,7 +24,7 @@ DEBUG   = $(CARGO_TARGET_DIR)/debug/minimta
 UNLINTED = referenced manual not found\|outdated mandoc.db
 MANUALS = etc/man/minimta.8 etc/man/minimta.toml.5 etc/man/minimta-queue.5 etc/man/minimta-aliases.5
 
-.PHONY: test-small static cross cross-test container-test all help demo test soak powercut faults flood small lint bench fuzz order interop size install uninstall deb packages-test units-test clean
+.PHONY: test-small static cross cross-test container-test all help demo test soak powercut faults flood small lint bench fuzz miri order interop size install uninstall deb packages-test units-test clean
 
 all: ## the program as it is installed: target/release/minimta
 	$(CARGO) build --release --locked
@@ -85,6 +85,9 @@ bench: ## figures beside those of eight other mailers, root; ONLY="flush relay" 
 
 fuzz: ## look for input that breaks a promise, ten minutes for each target; SECONDS_EACH=600
 	tests/fuzz/run
+
+miri: ## the tests of src/proto in Miri, which sees wrong uses of memory; nightly; SECONDS_EACH=60
+	tests/miri
 
 order: ## src/hot.ld anew, before a release; needs valgrind
 	tests/bench/order

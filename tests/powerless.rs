@@ -8,9 +8,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::harness::disk::{self, Disk, Step};
+use crate::harness::house::{ALICE, House, SPOOL};
 use crate::harness::remote::Received;
 use crate::harness::system::{age, me, names_in};
 use crate::harness::{Mail, Remote, Script, System};
@@ -29,10 +31,11 @@ fn message(body: &str) -> String {
     format!("From: a@example.org\nSubject: x\n\n{body}")
 }
 
-/// What is written down of one run of the program.
+/// What is written down of one run of the program, with what could be lost in it.
 struct Told {
     start: Disk,
     steps: Vec<Step>,
+    folders: Vec<PathBuf>,
 }
 
 impl Told {
@@ -40,23 +43,23 @@ impl Told {
     fn of(system: &System, args: &[&str], stdin: &str) -> Self {
         let record = system.path("record");
         let _ = fs::remove_file(&record);
-        let start = Disk::read(&folders(system));
+        let folders = folders(system);
+        let start = Disk::read(&folders);
         let call = system.call("sendmail").args(args).stdin(stdin);
         let ran = call.env("MINIMTA_RECORD", record.to_str().unwrap()).run();
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{args:?}");
         let steps = disk::record(&record);
         assert!(!steps.is_empty(), "{args:?} took no step");
-        Self { start, steps }
+        Self {
+            start,
+            steps,
+            folders,
+        }
     }
 
     /// Cuts the power at every point. `check` gets the steps taken before, when the system stands as it may be found
     /// then. What is the same to it, by `key`, is looked at once. Returned is how many there were.
-    fn cut(
-        &self,
-        system: &System,
-        key: impl Fn(&[Step]) -> usize,
-        mut check: impl FnMut(&[Step]),
-    ) -> usize {
+    fn cut(&self, key: impl Fn(&[Step]) -> usize, mut check: impl FnMut(&[Step])) -> usize {
         let mut seen = BTreeSet::new();
         let mut disk = self.start.clone();
         for at in 0..=self.steps.len() {
@@ -64,7 +67,7 @@ impl Told {
             for tree in disk.after_a_cut() {
                 let case = (key(before), tree);
                 if !seen.contains(&case) {
-                    disk::lay_out(&folders(system), &case.1);
+                    disk::lay_out(&self.folders, &case.1);
                     check(before);
                     seen.insert(case);
                 }
@@ -126,7 +129,6 @@ fn what_was_accepted_is_there() {
             let told = Told::of(&system, &["-i", "-odq", &me()], &message(&body));
             let earlier = system.mailbox().len();
             cases += told.cut(
-                &system,
                 |b| told.is_done(b),
                 |before| {
                     recover(&system, &last(before));
@@ -161,7 +163,6 @@ fn what_was_delivered_is_there_or_in_the_queue() {
         system.accept(&["-i", "-odq", &me()], message(&body));
         let told = Told::of(&system, &["-q"], "");
         cases += told.cut(
-            &system,
             |_| 0,
             |before| {
                 let lock = system.path("mail/box.lock");
@@ -236,7 +237,6 @@ fn what_was_sent_is_noted_and_reported() {
     let told = Told::of(&system, &["-q"], "");
     assert_eq!(marks(&told.steps, to[0]), 1, "{:#?}", last(&told.steps));
     let cases = told.cut(
-        &system,
         |before| marks(before, to[0]) + 2 * usize::from(noted(before)),
         |before| {
             let already = remote.received().len();
@@ -279,7 +279,6 @@ fn what_an_alias_stands_for_is_reached() {
     let expanded = |s: &Step| matches!(s, Step::Write(_, _, octets) if String::from_utf8_lossy(octets).contains(" expanded "));
     assert!(told.steps.iter().any(expanded), "{:#?}", last(&told.steps));
     let cases = told.cut(
-        &system,
         |before| marks(before, "good@example.net") + 2 * usize::from(noted(before)),
         |before| {
             let already = remote.received().len();
@@ -316,7 +315,6 @@ fn what_goes_straight_is_there_or_here() {
     let mark = told.steps.iter().position(|s| matches!(s, Step::Mark(_)));
     assert!(mark < first, "{:#?}", last(&told.steps));
     let cases = told.cut(
-        &system,
         |before| marks(before, "good@example.net") + 2 * told.is_done(before),
         |before| {
             let already = remote.received().len();
@@ -338,6 +336,105 @@ fn what_goes_straight_is_there_or_here() {
     assert!(cases > 10, "{cases} cases");
 }
 
+/// Delivered by root: his process, the worker and the helper of the recipient write into one record, each step before
+/// anybody can know of it.
+#[test]
+fn what_a_helper_delivered_is_there_or_in_the_queue() {
+    let body = "the secret of the message\n";
+    let message = message(body);
+    let mut cases = 0;
+    for (mailbox, fresh) in [("Maildir/", true), ("mbox", true), ("mbox", false)] {
+        let Some(house) = House::open("powerless-house") else {
+            return;
+        };
+        // What is written down is no part of what a jail lets through.
+        let house = house
+            .with(&format!("user = \"{SPOOL}\"\njail = false"))
+            .with_mailbox(&format!("~/{mailbox}"));
+        let record = house.path("record");
+        fs::write(&record, "").unwrap();
+        fs::set_permissions(&record, fs::Permissions::from_mode(0o666)).unwrap();
+        if !fresh {
+            house.submit("root", &["-i", "-odq", ALICE], &message);
+            assert_eq!(house.call("root", &["-q"], "").code, 0);
+        }
+        let earlier = house.mail_of(ALICE).len();
+        assert_eq!(earlier, usize::from(!fresh));
+        house.submit("root", &["-i", "-odq", ALICE], &message);
+        let home = house.path("home").join(ALICE);
+        let folders = vec![house.path("spool"), home.clone()];
+        let start = Disk::read(&folders);
+        let env = [("MINIMTA_RECORD", record.to_str().unwrap())];
+        let ran = house.call_with("root", &["-q"], "", &env);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let steps = disk::record(&record);
+        let told = Told {
+            start,
+            steps,
+            folders,
+        };
+        // Of both: the helper's, and then the worker's.
+        let is_at = |step: &Step, place: &Path| match step {
+            Step::Create(_, path) | Step::Remove(path) => path.starts_with(place),
+            _ => false,
+        };
+        let helpers = told.steps.iter().position(|s| is_at(s, &home));
+        let workers = told
+            .steps
+            .iter()
+            .rposition(|s| is_at(s, &house.path("spool")));
+        assert!(
+            helpers.is_some() && helpers < workers,
+            "{:#?}",
+            last(&told.steps)
+        );
+        cases += told.cut(
+            |_| 0,
+            |before| {
+                house.give(&house.path("spool"), SPOOL);
+                open_to_group(&house.path("spool"));
+                house.give(&home, ALICE);
+                fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
+                let lock = home.join("mbox.lock");
+                if lock.exists() {
+                    age(&lock, 3600);
+                }
+                for _ in 0..2 {
+                    let ran = house.call("root", &["-q"], "");
+                    assert_eq!(ran.code, 0, "{ran:?} {:#?}", last(before));
+                }
+                for folder in ["new", "cur", "hold"] {
+                    assert_eq!(house.names(folder), [""; 0], "{folder} {:#?}", last(before));
+                }
+                let copies = match mailbox {
+                    "mbox" => in_mbox(
+                        &fs::read_to_string(home.join("mbox")).unwrap(),
+                        body,
+                        before,
+                    ),
+                    _ => whole(&maildir(&home.join("Maildir")), body),
+                };
+                let copies = copies - earlier;
+                assert!((1..=2).contains(&copies), "{copies}: {:#?}", last(before));
+                let written = before.iter().any(|s| matches!(s, Step::Write(..)));
+                assert!(copies == 1 || written, "{:#?}", last(before));
+            },
+        );
+    }
+    assert!(cases > 50, "{cases} cases");
+}
+
+/// As the spool's files and folders are.
+fn open_to_group(path: &Path) {
+    let meta = fs::symlink_metadata(path).unwrap();
+    let mode = if meta.is_dir() { 0o770 } else { 0o660 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    if meta.is_dir() {
+        let entries = fs::read_dir(path).unwrap();
+        entries.for_each(|entry| open_to_group(&entry.unwrap().path()));
+    }
+}
+
 /// A message that is put back, set aside and let go: it is in one place, or another, and never in none or two.
 #[test]
 fn what_is_moved_is_somewhere() {
@@ -355,7 +452,6 @@ fn what_is_moved_is_somewhere() {
         }
         let told = Told::of(&system, now, "");
         cases += told.cut(
-            &system,
             |_| 0,
             |before| {
                 // The next run finds nobody at home, as the one that was cut.

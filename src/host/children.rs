@@ -31,7 +31,7 @@ pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// make them fail.
 fn environment() -> Vec<(&'static str, OsString)> {
     let kept: &[&str] = match cfg!(debug_assertions) {
-        true => &["TZ", "MINIMTA_FAULT", "MINIMTA_CONFIG"],
+        true => &["TZ", "MINIMTA_FAULT", "MINIMTA_RECORD", "MINIMTA_CONFIG"],
         false => &["TZ"],
     };
     let kept = kept
