@@ -708,7 +708,7 @@ fn whoever_hands_mail_in_expands_it() {
         mine.then(|| r.mail().field("Delivered-To")).flatten()
     });
     assert_eq!(stamp, Some(format!("{BOB}@{HOST}")));
-    let back = format!("Delivered-To: {BOB}@{HOST}\n{SECRET}");
+    let back = format!("Delivered-To: {BOB}@{HOST}\nReceived: by {HOST} (x)\n{SECRET}");
     house.submit("root", &["-odq", BOB], &back);
     assert_eq!(house.call("root", &["-q"], "").code, 0);
     assert_eq!(

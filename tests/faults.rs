@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::harness::house::{ALICE, House};
 use crate::harness::system::{age, me};
 use crate::harness::{Ran, Remote, Script, System};
 
@@ -223,13 +224,14 @@ fn a_call_that_fails_at_sending_loses_nothing() {
 struct Small<'a>(&'a Path);
 
 impl<'a> Small<'a> {
-    fn new(place: &'a Path, size: &str) -> Option<Self> {
+    /// `options`: those of tmpfs.
+    fn new(place: &'a Path, options: &str) -> Option<Self> {
         let mount = Command::new("mount")
             .args([
                 "-t",
                 "tmpfs",
                 "-o",
-                &format!("size={size},mode=0755"),
+                &format!("{options},mode=0755"),
                 "tmpfs",
             ])
             .arg(place)
@@ -267,7 +269,7 @@ fn a_full_disk_is_said_and_survived() {
     let remote = Remote::start(Script::new().once("RCPT TO:<later@", "450 4.2.1 busy"));
     let system = System::relaying("full-spool", &remote).with("queue", "min_free = \"64K\"");
     let spool = system.path("spool");
-    let Some(disk) = Small::new(&spool, "512k") else {
+    let Some(disk) = Small::new(&spool, "size=512k") else {
         return;
     };
     // Until the reserve is reached, and no further.
@@ -323,7 +325,7 @@ fn a_full_mailbox_keeps_mail_waiting() {
             ),
         );
         let mail = system.path("mail");
-        let Some(disk) = Small::new(&mail, "256k") else {
+        let Some(disk) = Small::new(&mail, "size=256k") else {
             return;
         };
         system.accept(&["-i", "-odq", &me()], message());
@@ -344,5 +346,87 @@ fn a_full_mailbox_keeps_mail_waiting() {
         };
         assert_eq!(text.matches("Subject: x").count(), 1, "{mailbox}");
         assert!(text.contains(&BODY.repeat(4_000)), "{mailbox}");
+    }
+}
+
+/// H4: no place for one more file: said, nothing promised, and over when there is one.
+#[test]
+#[ignore = "make faults"]
+fn a_disk_without_inodes_is_said_and_survived() {
+    let system = System::offline("no-inodes").with("queue", "min_free = \"0\"");
+    let spool = system.path("spool");
+    let Some(_disk) = Small::new(&spool, "size=8m,nr_inodes=40") else {
+        return;
+    };
+    system.accept(&["-odq", "one@example.net"], "Subject: x\n\nhello\n");
+    let mut others = 0;
+    while fs::File::create(spool.join(format!("filler{others}"))).is_ok() {
+        others += 1;
+        assert!(others < 100);
+    }
+    let refused = system.run(&["-odq", "two@example.net"], "Subject: x\n\nhello\n");
+    assert_eq!(refused.code, 75, "{refused:?}");
+    let said = system.run(
+        &["-bs"],
+        "EHLO x.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<two@example.net>\r\nDATA\r\nSubject: x\r\n\r\nhello\r\n.\r\nQUIT\r\n",
+    );
+    assert!(said.stdout.contains("\r\n452 4.3.1 "), "{said:?}");
+    assert_eq!(system.queue().len(), 1);
+    fs::remove_file(spool.join("filler0")).unwrap();
+    system.accept(&["-odq", "two@example.net"], "Subject: x\n\nhello\n");
+    assert_eq!(system.queue().len(), 2);
+}
+
+/// H25: a sync that takes longer than any limit of the session: the client waits, is told the truth, and has one message.
+#[test]
+#[ignore = "make faults"]
+fn a_slow_disk_is_waited_for() {
+    if !has_strace() {
+        return;
+    }
+    let limits = "command_timeout = \"1s\"\ndata_timeout = \"1s\"";
+    let system = System::offline("slow-disk").with("limits", limits);
+    let said = traced(
+        &system,
+        &["--inject=fsync:delay_enter=1500000".to_owned()],
+        &["-bs"],
+        "EHLO x.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<two@example.net>\r\nDATA\r\nSubject: x\r\n\r\nhello\r\n.\r\nQUIT\r\n",
+    );
+    assert!(said.stdout.contains(" queued as "), "{said:?}");
+    assert!(said.stdout.contains("\r\n221 "), "{said:?}");
+    assert_eq!(system.queue().len(), 1, "{said:?}");
+}
+
+/// J13: who cannot become the user does nothing in his name: his command is not run, and the mail waits.
+#[test]
+#[ignore = "make faults"]
+fn nobody_is_served_with_other_rights() {
+    let Some(house) = House::open("no-setuid") else {
+        return;
+    };
+    if !has_strace() {
+        return;
+    }
+    let forward = house.path("home/mt-alice/.forward");
+    let ran = house.open_folder("ran");
+    let command = format!("\"|/usr/bin/id >{}/by\"\n", ran.display());
+    fs::write(&forward, command).unwrap();
+    house.give(&forward, ALICE);
+    for call in ["setresuid", "setresgid", "setgroups"] {
+        house.submit("root", &["-odq", ALICE], "Subject: x\n\nhello\n");
+        let program = house.program("sendmail");
+        let trace =
+            format!("exec strace -f -qq -o /dev/null --inject={call}:error=EPERM {program} -q");
+        house.shell("root", &trace);
+        let names: Vec<_> = fs::read_dir(&ran).unwrap().collect();
+        assert!(names.is_empty(), "{call}: {}", house.log());
+        assert!(!house.log().contains(" delivered to="), "{call}");
+        let waiting = house.names("new").len() + house.names("cur").len();
+        assert_eq!(waiting, 1, "{call}: {}", house.log());
+        assert_eq!(house.call("root", &["-q"], "").code, 0);
+        let by = fs::read_to_string(ran.join("by")).unwrap();
+        assert!(by.contains("(mt-alice)"), "{by}");
+        fs::remove_file(ran.join("by")).unwrap();
+        fs::write(house.path("log"), "").unwrap();
     }
 }

@@ -27,6 +27,7 @@ mod flood;
 mod harness;
 mod home;
 mod install;
+mod inward;
 mod jailed;
 mod known;
 mod listen;

@@ -771,3 +771,39 @@ fn a_flood_goes_in_and_out() {
         sessions * each
     );
 }
+
+/// J6: a link that stands where the lock or the trigger should be ends the start; through one that another user has put
+/// where the log should be nothing is written.
+#[test]
+fn a_link_in_the_way_is_not_gone_through() {
+    let is_root = nix::unistd::Uid::effective().is_root();
+    // What is a link, what is started, and what is said of it.
+    let rows = [
+        ("run/pid", "-bD", "cannot open ", true),
+        ("run/trigger", "-bD", "cannot open the FIFO ", true),
+        (
+            "log",
+            "-q",
+            "is a link of the user 65534, who must not choose where the log goes",
+            is_root,
+        ),
+    ];
+    for (name, start, said, is_possible) in rows {
+        if !is_possible {
+            println!("listen: passed over: only root can plant another user's link at {name}");
+            continue;
+        }
+        let system = System::listening("listen-link");
+        let (precious, link) = (system.path("precious"), system.path(name));
+        std::fs::write(&precious, "precious").unwrap();
+        std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(&precious, &link).unwrap();
+        if is_root {
+            std::os::unix::fs::lchown(&link, Some(65534), Some(65534)).unwrap();
+        }
+        let ran = system.run(&[start], "");
+        assert!(ran.stderr.contains(said), "{name}: {ran:?}");
+        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "precious");
+    }
+}

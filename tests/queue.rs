@@ -116,6 +116,30 @@ fn a_deferred_message_is_due_by_the_schedule() {
 }
 
 /// H21: a clock that jumped does not strand a message.
+/// H15: a mailbox that cannot be written is tried by the schedule, however often the queue is looked at.
+#[test]
+fn a_mailbox_that_fails_is_not_tried_at_once_again() {
+    let system = System::new("queue-local");
+    std::fs::create_dir_all(system.maildir().parent().unwrap()).unwrap();
+    std::fs::write(system.maildir(), "no folder").unwrap();
+    let id = enqueue(&system, &crate::harness::system::me());
+    let mut waits = Vec::new();
+    for tries in 1..=4 {
+        // Again and again, as a daemon or cron does.
+        for _ in 0..20 {
+            system.accept(&["-q", "--due"], "");
+        }
+        let log = system.log();
+        assert_eq!(log.matches(" deferred to=").count(), tries, "{log}");
+        waits.push(due_in(&system, &id));
+        age(&system.path("spool/cur").join(&id), 1);
+    }
+    assert!(waits[0] >= 60 && waits.is_sorted(), "{waits:?}");
+    std::fs::remove_file(system.maildir()).unwrap();
+    system.accept(&["-q"], "");
+    assert_eq!(system.mailbox().len(), 1);
+}
+
 #[test]
 fn odd_times_are_lived_with() {
     let remote = Remote::start(Script::new().once("MAIL", "451 4.3.0 not now"));

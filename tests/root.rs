@@ -156,6 +156,7 @@ fn mail_for_root_and_for_services_is_written_by_nobody_with_rights() {
     ));
 }
 
+/// I7: by no option, by no file, by no configuration of their own.
 #[test]
 fn users_can_do_nothing_to_the_mail_of_others() {
     let Some(house) = House::open("others") else {

@@ -83,7 +83,8 @@ pub fn read(text: &str, system: &System<'_>) -> Result<Config, Refusal> {
     }
     let mut config = draft.config;
     config.hostname = match draft.hostname {
-        Some(hostname) => hostname,
+        // It stands in greetings, commands and fields that all have to understand (RFC 6531 3.7.1).
+        Some(hostname) => hostname.into_ascii(),
         None => default_hostname(system).map_err(Refusal::Fault)?,
     };
     config.domains = draft

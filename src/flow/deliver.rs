@@ -15,9 +15,10 @@ use super::{Context, Damaged, Outcomes, expand, helper, text};
 use crate::host::accounts::{self, Account};
 use crate::host::spool::Claim;
 use crate::host::{privilege, words};
-use crate::proto::address::Mailbox;
+use crate::proto::address::{Domain, Mailbox};
 use crate::proto::end::{End, Mailboxes};
 use crate::proto::envelope::{Envelope, Recipient};
+use crate::proto::fields;
 use crate::proto::handover::{Answer, Letter, Whom};
 use crate::proto::header::Header;
 use crate::proto::outcome::{Outcome, Verdict};
@@ -146,7 +147,7 @@ fn to_one(
     let looped = Cell::new(false);
     let message = text::changed(claim, &|header| {
         header.strip("Return-Path");
-        looped.set(was_here(header, address));
+        looped.set(was_here(header, &context.config.hostname, address));
     });
     let message = match message {
         Ok(message) => message,
@@ -256,11 +257,15 @@ pub fn in_a_loop(address: &Mailbox) -> Outcome {
 }
 
 /// Whether a message was delivered to this address before: then it comes from there, and would again.
-pub fn was_here(header: &Header, address: &Mailbox) -> bool {
-    let address = address.to_string();
+///
+/// Below the field that says so stands, as always, the line that was written when it came here then. Whoever is not in
+/// a loop but makes up such a field has no such line, and his mail is mail like any other (J25).
+pub fn was_here(header: &Header, hostname: &Domain, address: &Mailbox) -> bool {
+    let (address, mut marked) = (address.to_string(), false);
     header.fields().iter().any(|field| {
         let text = field.body().trim_ascii();
-        field.is("Delivered-To") && text.eq_ignore_ascii_case(address.as_bytes())
+        marked |= field.is("Delivered-To") && text.eq_ignore_ascii_case(address.as_bytes());
+        marked && field.is("Received") && fields::is_by(text, hostname)
     })
 }
 

@@ -308,7 +308,7 @@ pub fn expand(
     waiting: &[usize],
 ) -> Expanded {
     let mut done = Expanded::default();
-    let has_been_at = |address: &Mailbox| was_at(claim, address);
+    let has_been_at = |address: &Mailbox| was_at(context, claim, address);
     let here = match Here::new(context, Reader::of(helpers), &has_been_at) {
         Ok(here) => here,
         Err(trouble) => {
@@ -489,6 +489,7 @@ fn has_already(context: &Context, recipient: &Recipient) -> Vec<Key> {
 
 /// Whether a message says that it was delivered for an address before. Whoever makes that up only keeps it from being
 /// sent on.
-fn was_at(claim: &Claim, address: &Mailbox) -> bool {
-    text::header(claim).is_ok_and(|header| deliver::was_here(&header, address))
+fn was_at(context: &Context, claim: &Claim, address: &Mailbox) -> bool {
+    let hostname = &context.config.hostname;
+    text::header(claim).is_ok_and(|header| deliver::was_here(&header, hostname, address))
 }

@@ -95,9 +95,9 @@ impl Handover<'_> {
     /// # Errors
     /// [`Damaged`] when the message is not what was accepted; nothing was delivered then.
     pub fn over(&self, peer: &Peer, links: &mut Links<'_>) -> Result<Outcome, Damaged> {
-        let own = &self.recipient.address;
+        let (own, hostname) = (&self.recipient.address, &self.context.config.hostname);
         match text::header(self.claim) {
-            Ok(header) if deliver::was_here(&header, own) => Ok(deliver::in_a_loop(own)),
+            Ok(header) if deliver::was_here(&header, hostname, own) => Ok(deliver::in_a_loop(own)),
             Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(Damaged),
             // What else there is to read it for comes up again.
             Ok(_) | Err(_) => self.hand(peer, links),

@@ -2,9 +2,9 @@
 //!
 //! The system's log is not opened before the first line is logged, and no line that cannot be written stops any mail.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::LineWriter;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::{OnceLock, PoisonError, RwLock};
@@ -86,17 +86,25 @@ fn to_stderr(level: LevelFilter) -> Box<dyn Log> {
 }
 
 fn to_file(level: LevelFilter, path: &Path) -> Result<Box<dyn Log>, String> {
+    let shown = path.display();
+    let link = fs::symlink_metadata(path)
+        .ok()
+        .filter(fs::Metadata::is_symlink);
+    // Whoever can put a link there would choose what root's process writes to.
+    if let Some(link) = link
+        && ![0, nix::unistd::geteuid().as_raw()].contains(&link.uid())
+    {
+        return Err(format!(
+            "the log file {shown} is a link of the user {}, who must not choose where the log goes: remove it, or see [log] to",
+            link.uid()
+        ));
+    }
     let file = OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o640)
-        .open(path);
-    let file = file.map_err(|e| {
-        format!(
-            "cannot write the log file {}: {e}; see [log] to",
-            path.display()
-        )
-    })?;
+        .open(path)
+        .map_err(|e| format!("cannot write the log file {shown}: {e}; see [log] to"))?;
     Ok(WriteLogger::new(
         level,
         plain().set_time_format_custom(SECONDS).build(),

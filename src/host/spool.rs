@@ -580,3 +580,6 @@ fn cannot(what: &str, path: &Path, error: &io::Error) -> Error {
         _ => Error::TempFail(sentence),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,6 +92,16 @@ impl Domain {
     pub fn ascii(&self) -> &str {
         self.ascii.as_deref().unwrap_or(&self.text)
     }
+
+    /// The same domain, written in A-labels.
+    #[must_use]
+    pub fn into_ascii(self) -> Self {
+        let Self { text, ascii } = self;
+        Self {
+            text: ascii.map_or(text, Into::into),
+            ascii: None,
+        }
+    }
 }
 
 impl PartialEq for Domain {

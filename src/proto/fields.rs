@@ -81,6 +81,22 @@ pub fn received(trace: &Trace<'_>) -> Vec<u8> {
     text.into_bytes()
 }
 
+/// Whether a Received line is one that this host has written, or says so (RFC 5321 4.4: `by` and a name).
+pub fn is_by(text: &[u8], hostname: &Domain) -> bool {
+    let hostname = hostname.to_string();
+    let mut words = text
+        .split(u8::is_ascii_whitespace)
+        .filter(|w| !w.is_empty())
+        .peekable();
+    while let Some(word) = words.next() {
+        let name = words.peek().copied().unwrap_or_default();
+        if word.eq_ignore_ascii_case(b"by") && name.eq_ignore_ascii_case(hostname.as_bytes()) {
+            return true;
+        }
+    }
+    false
+}
+
 /// `client.example (name.example [192.0.2.1])`. A client that gave no valid name is `unknown`, and what it said
 /// follows in a comment.
 fn from_clause(helo: &str, name: Option<&str>, address: Option<IpAddr>) -> String {

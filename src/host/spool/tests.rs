@@ -1,0 +1,100 @@
+//! A file that others touch while it is ours (I13): what counts is the file that was claimed, and its checksum.
+
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+
+use super::*;
+use crate::host::mailbox::scratch::Scratch;
+use crate::proto::address::{Mailbox, ReversePath};
+use crate::proto::envelope::Recipient;
+
+const TEXT: &str = "Subject: x\r\n\r\nhello\r\n";
+
+fn envelope() -> Envelope {
+    let to = Mailbox::parse("one@example.net").unwrap();
+    Envelope {
+        sender: ReversePath::Null,
+        recipients: vec![Recipient::plain(to)],
+        received_at: 1_700_000_000,
+        client: "uid 0".to_owned(),
+        protocol: "local".to_owned(),
+        auth: None,
+        smtputf8: false,
+        requiretls: false,
+        ret: None,
+        envid: None,
+    }
+}
+
+fn stored(spool: &Spool) -> String {
+    let mut draft = spool.begin(&envelope()).unwrap();
+    draft.write(TEXT.as_bytes()).unwrap();
+    draft.commit().unwrap().id.clone()
+}
+
+#[test]
+fn what_is_done_to_a_file_that_is_claimed_is_found_out_or_counts_for_nothing() {
+    let scratch = Scratch::new("spool-claimed");
+    let spool = Spool::new(&scratch.path("spool"), 0, 100);
+    spool.create().unwrap();
+    let other = stored(&spool);
+    let file = |path: &Path| OpenOptions::new().write(true).open(path).unwrap();
+    type Deed<'a> = &'a dyn Fn(&Path);
+    // What is done to the path, and whether the message is still what was accepted.
+    let rows: [(&str, Deed<'_>, bool); 7] = [
+        ("nothing", &|_| {}, true),
+        (
+            "cut",
+            &|p| file(p).set_len(fs::metadata(p).unwrap().len() - 3).unwrap(),
+            false,
+        ),
+        ("emptied", &|p| file(p).set_len(0).unwrap(), false),
+        (
+            "written over",
+            &|p| {
+                let length = fs::metadata(p).unwrap().len();
+                file(p).write_all_at(b"J", length - 7).unwrap();
+            },
+            false,
+        ),
+        (
+            "replaced",
+            &|p| {
+                fs::write(scratch.path("planted"), "planted").unwrap();
+                fs::rename(scratch.path("planted"), p).unwrap();
+            },
+            true,
+        ),
+        (
+            "replaced by a link",
+            &|p| {
+                fs::remove_file(p).unwrap();
+                let target = spool.path(Folder::New, &other);
+                std::os::unix::fs::symlink(target, p).unwrap();
+            },
+            true,
+        ),
+        ("removed", &|p| fs::remove_file(p).unwrap(), true),
+    ];
+    for (what, deed, is_whole) in rows {
+        let id = stored(&spool);
+        let claim = spool.claim(Folder::New, &id).unwrap();
+        deed(&spool.path(Folder::New, &id));
+        let mut text = String::new();
+        let read = claim.message().read_to_string(&mut text);
+        match is_whole {
+            true => assert_eq!(text, TEXT, "{what}"),
+            false => assert_eq!(
+                read.unwrap_err().kind(),
+                io::ErrorKind::InvalidData,
+                "{what}"
+            ),
+        }
+        let _ = fs::remove_file(spool.path(Folder::New, &id));
+    }
+    // The message beside it is as it was.
+    let claim = spool.claim(Folder::New, &other).unwrap();
+    let mut text = String::new();
+    claim.message().read_to_string(&mut text).unwrap();
+    assert_eq!(text, TEXT);
+}
