@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::harness::system::me;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use crate::harness::system::{HOST, me, until};
+use crate::harness::tls::Secure;
 use crate::harness::{Daemon, Dns, System};
 
 const ZONE: &str = "
@@ -11,6 +15,15 @@ const ZONE: &str = "
     1.0.0.127.good.example A 127.0.5.1
     1.0.0.127.full.example A 127.255.255.254
     1.0.0.127.down.example ! SERVFAIL
+    1.0.0.127.slow.example ! SILENCE
+    slow.example ! SILENCE
+    x._domainkey.slow.example ! SILENCE
+    _dmarc.slow.example TXT v=DMARC1; p=reject
+    1.0.0.127.in-addr.arpa ! SILENCE
+    pi.test.example TXT v=spf1 -all
+    _dmarc.pi.test.example TXT v=DMARC1; p=reject
+    fails.example TXT v=spf1 -all
+    _dmarc.fails.example TXT v=DMARC1; p=reject
     passes.example TXT v=spf1 +all
 ";
 
@@ -213,4 +226,162 @@ fn who_speaks_before_the_greeting_is_sent_away() {
     let mut client = daemon.client();
     assert!(begun.elapsed() >= Duration::from_millis(900));
     assert!(client.say("EHLO a.example").starts_with("250"));
+}
+
+/// All that there is against strangers, each in its hardest form.
+const ALL: &str = "dnsbl = [\"bad.example\"]\nhelo = \"refuse\"\ngreylist = true\nspf = \"refuse\"\ndmarc = \"refuse\"\n\
+                   greeting_delay = \"1s\"";
+
+/// What they say to a message, up to its end, or to the first step that is refused.
+fn hand_over(mut say: impl FnMut(&str) -> String, sender: &str, from: &str) -> String {
+    let to = format!("RCPT TO:<{}>", me());
+    for step in [&format!("MAIL FROM:<{sender}>"), &to, "DATA"] {
+        let reply = say(step);
+        if !reply.starts_with(['2', '3']) {
+            return reply;
+        }
+    }
+    say(&format!("From: {from}\r\nSubject: x\r\n\r\nhello\r\n."))
+}
+
+/// None of it is meant for those who have logged in, or come from the networks of the house.
+#[test]
+fn who_is_known_is_not_looked_at() {
+    let dns = Dns::start(ZONE);
+    let system = guarded("known", &dns, "access", ALL)
+        .with(
+            "listen",
+            "submission = [\"127.0.0.1:0\"]\nsubmissions = [\"127.0.0.1:0\"]",
+        )
+        .with("limits", "client_messages_per_hour = 1")
+        .with_user("alice", "correct horse");
+    let daemon = Daemon::start(&system);
+    let login = format!("AUTH PLAIN {}", BASE64.encode("\0alice\0correct horse"));
+    let own = format!("alice@{HOST}");
+    let mut count = 0;
+    for kind in ["smtp", "submission", "submissions"] {
+        let mut client = Secure::meet(&system, &daemon, kind);
+        assert!(client.say("EHLO localhost").starts_with("250"));
+        assert!(client.say(&login).starts_with("235"), "{kind}");
+        let reply = hand_over(|line| client.say(line), &own, "a@fails.example");
+        assert!(reply.starts_with("250"), "{kind}: {reply}");
+        count += 1;
+    }
+    // A stranger is: the first of the reasons is told.
+    let mut client = daemon.client();
+    client.say("EHLO client.example");
+    let reply = hand_over(
+        |line| client.say(line),
+        "a@fails.example",
+        "a@fails.example",
+    );
+    assert!(reply.starts_with("550 5.7."), "{reply}");
+    end(daemon, &system);
+    let system = system.with("access", "relay_from = [\"127.0.0.1\"]");
+    let daemon = Daemon::start(&system);
+    for _ in 0..2 {
+        let mut client = daemon.client();
+        client.say("EHLO localhost");
+        let reply = hand_over(
+            |line| client.say(line),
+            "a@fails.example",
+            "a@fails.example",
+        );
+        assert!(reply.starts_with("250"), "{reply}");
+        count += 1;
+    }
+    until("all is delivered", || system.mailbox().len() == count);
+    for mail in system.mailbox() {
+        assert!(
+            mail.all("Authentication-Results").is_empty(),
+            "{}",
+            mail.text()
+        );
+    }
+}
+
+/// Nothing of it refuses anybody unless it is asked for: what is found is told, and that is all.
+#[test]
+fn by_default_nobody_is_refused() {
+    let dns = Dns::start(ZONE);
+    let system = guarded("default", &dns, "access", "");
+    let daemon = Daemon::start(&system);
+    for count in 1..=5 {
+        let mut client = daemon.stranger();
+        // Before the greeting.
+        client.send("EHLO localhost\r\n").unwrap();
+        assert!(client.reply().starts_with("220 "));
+        assert!(client.reply().starts_with("250"));
+        let reply = hand_over(
+            |line| client.say(line),
+            "a@fails.example",
+            "a@fails.example",
+        );
+        assert!(reply.starts_with("250"), "{reply}");
+        until("it is delivered", || system.mailbox().len() == count);
+    }
+    let mail = &system.mailbox()[0];
+    let found = mail.field("Authentication-Results").unwrap();
+    assert!(
+        found.contains("spf=fail") && found.contains("dmarc=fail (p=reject)"),
+        "{found}"
+    );
+    let log = system.log();
+    for told in [
+        " odd client=\"127.0.0.1\" what=\"the name ",
+        " judged client=\"127.0.0.1\" ",
+    ] {
+        assert!(log.contains(told), "{told}: {log}");
+    }
+    assert!(!log.contains(" reject "), "{log}");
+}
+
+/// Name servers that fail, or say nothing, cost time, which has a bound, and nobody's mail.
+#[test]
+fn trouble_with_dns_refuses_nobody() {
+    let dns = Dns::start(ZONE);
+    let keys = "dnsbl = [\"down.example\", \"slow.example\"]\nhelo = \"refuse\"\nspf = \"refuse\"\ndmarc = \"refuse\"";
+    // One whose key cannot be looked up, although his domain asks to refuse what is not signed.
+    let signature = "DKIM-Signature: v=1; a=rsa-sha256; d=slow.example; s=x; h=from; bh=zS7KNTV0HyeorkDDGwxB1AV6enuRKzO5rthkhdHIRnY=; b=AAAA\r\n";
+    let system = guarded("dns-trouble", &dns, "access", keys);
+    let daemon = Daemon::start(&system);
+    let begun = std::time::Instant::now();
+    let mut client = daemon.client();
+    client.say("EHLO client.example");
+    let reply = hand_over(
+        |line| client.say(&line.replace("From:", &format!("{signature}From:"))),
+        "a@slow.example",
+        "a@slow.example",
+    );
+    assert!(reply.starts_with("250"), "{reply}");
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    until("it is delivered", || system.mailbox().len() == 1);
+    let found = system.mailbox()[0].field("Authentication-Results").unwrap();
+    for word in ["iprev=temperror", "dkim=temperror", "dmarc=temperror"] {
+        assert!(found.contains(word), "{word}: {found}");
+    }
+    assert!(!system.log().contains(" reject "), "{}", system.log());
+}
+
+/// A login that was stolen sends no more than a person does.
+#[test]
+fn a_user_sends_no_more_than_he_may() {
+    let dns = Dns::start(ZONE);
+    let system = guarded("user-rate", &dns, "limits", "user_messages_per_hour = 2")
+        .with("listen", "submission = [\"127.0.0.1:0\"]")
+        .with_user("alice", "correct horse");
+    let daemon = Daemon::start(&system);
+    let login = format!("AUTH PLAIN {}", BASE64.encode("\0alice\0correct horse"));
+    let own = format!("alice@{HOST}");
+    for expected in ["250", "250", "450 4.7.28 too many messages"] {
+        let mut client = Secure::meet(&system, &daemon, "submission");
+        assert!(client.say(&login).starts_with("235"));
+        let reply = hand_over(|line| client.say(line), &own, &own);
+        assert!(reply.starts_with(expected), "{reply} for {expected}");
+    }
+    let log = system.log();
+    assert!(
+        log.contains("reason=\"450 4.7.28 too many messages"),
+        "{log}"
+    );
 }

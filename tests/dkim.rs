@@ -3,6 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use crate::harness::system::until;
+use crate::harness::tls::Secure;
 use crate::harness::{Daemon, Dns, Remote, Script, System};
 
 /// A system whose mail from example.org is signed with two keys.
@@ -382,4 +387,39 @@ fn a_large_message_is_signed_in_little_memory() {
     }
     assert!(found[0] > 0, "{found:?}");
     assert!(found[1] <= found[0] + MOST, "{found:?} KiB");
+}
+
+/// Who has logged in, and the clients of the house, are signed for as programs of this machine are.
+#[test]
+fn who_is_known_is_signed_for() {
+    let remote = Remote::start(Script::new());
+    let system = signing("dkim-known", &remote)
+        .listens()
+        .with("listen", "submission = [\"127.0.0.1:0\"]")
+        .with("", "domains = [\"example.org\"]")
+        .with_user("alice", "correct horse");
+    publish(&system);
+    let steps = [
+        ("MAIL FROM:<alice@example.org>", "250 "),
+        ("RCPT TO:<you@example.net>", "250 "),
+        ("DATA", "354 "),
+        (
+            "From: alice@example.org\r\nSubject: x\r\n\r\nhello\r\n.",
+            "250 ",
+        ),
+    ];
+    let daemon = Daemon::start(&system);
+    let mut user = Secure::meet(&system, &daemon, "submission");
+    let login = format!("AUTH PLAIN {}", BASE64.encode("\0alice\0correct horse"));
+    assert!(user.say(&login).starts_with("235"));
+    user.steps(&steps);
+    until("the user's is sent", || remote.received().len() == 1);
+    let mut printer = daemon.client();
+    printer.say("EHLO printer.example");
+    printer.steps(&steps);
+    until("the printer's is sent", || remote.received().len() == 2);
+    for received in remote.received() {
+        let mail = received.mail();
+        assert_eq!(mail.all("DKIM-Signature").len(), 2, "{}", mail.text());
+    }
 }

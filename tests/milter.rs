@@ -1,15 +1,13 @@
 //! Filters (milters): what they are shown, and what becomes of mail by what they say.
 
 use std::fs;
-use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::harness::system::{HOST, me, until};
 use crate::harness::tls::Secure;
-use crate::harness::{Client, Daemon, Milter, System, Wants};
+use crate::harness::{Daemon, Milter, System, Wants};
 
 fn system(name: &str, milter: &Milter, more: &str) -> System {
     System::offline(name)
@@ -337,18 +335,8 @@ fn a_filter_is_told_of_the_login_and_of_tls() {
         "listen",
         "submission = [\"127.0.0.1:0\"]\nsubmissions = [\"127.0.0.1:0\"]",
     );
-    let users = system.path("users");
-    let line = system
-        .run(&["--password", "alice"], "correct horse\n")
-        .stdout;
-    fs::write(&users, line).unwrap();
-    fs::set_permissions(&users, PermissionsExt::from_mode(0o640)).unwrap();
-    let system = system.with(
-        "access",
-        &format!("users_file = {:?}", users.display().to_string()),
-    );
+    let system = system.with_user("alice", "correct horse");
     let daemon = Daemon::start(&system);
-    let own = system.path("spool/tls/self-signed.pem");
     let login = BASE64.encode("\0alice\0correct horse");
     for (kind, login, told) in [
         ("submission", format!("AUTH PLAIN {login}"), "PLAIN"),
@@ -356,19 +344,7 @@ fn a_filter_is_told_of_the_login_and_of_tls() {
         ("smtp", String::new(), ""),
     ] {
         let before = milter.seen().len();
-        let stream = TcpStream::connect(daemon.address(kind)).unwrap();
-        if kind != "submissions" {
-            let mut clear = Client::tcp(stream.try_clone().unwrap());
-            assert!(clear.reply().starts_with("220 "));
-            clear.say("EHLO mail.example");
-            assert!(clear.say("STARTTLS").starts_with("220 "));
-        }
-        until("there is a certificate", || own.exists());
-        let mut client = Secure::on(stream, &own, None).unwrap();
-        if kind == "submissions" {
-            client.reply();
-        }
-        client.say("EHLO mail.example");
+        let mut client = Secure::meet(&system, &daemon, kind);
         if !login.is_empty() {
             assert!(client.say(&login).starts_with("235 "));
         }

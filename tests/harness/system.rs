@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -134,6 +134,16 @@ impl System {
         }
         fs::write(self.path("minimta.toml"), text).unwrap();
         self
+    }
+
+    /// With a user who can log in.
+    pub fn with_user(self, name: &str, password: &str) -> Self {
+        let path = self.path("users");
+        let line = self.run(&["--password", name], format!("{password}\n"));
+        fs::write(&path, line.stdout).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let file = format!("users_file = {:?}", path.display().to_string());
+        self.with("access", &file)
     }
 
     /// A path in its folder.

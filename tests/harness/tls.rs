@@ -16,7 +16,8 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
 };
 
-use super::system::HOST;
+use super::system::{HOST, System, until};
+use super::{Client, Daemon};
 
 /// The server's side of a TLS connection.
 pub type TlsStream = StreamOwned<ServerConnection, TcpStream>;
@@ -125,6 +126,25 @@ impl Secure {
         }
         let stream = BufReader::new(stream);
         Ok(Self { stream })
+    }
+
+    /// A client of a daemon at the door of this kind that has said EHLO under TLS.
+    pub fn meet(system: &System, daemon: &Daemon, kind: &str) -> Self {
+        let own = system.path("spool/tls/self-signed.pem");
+        let stream = TcpStream::connect(daemon.address(kind)).unwrap();
+        if kind != "submissions" {
+            let mut clear = Client::tcp(stream.try_clone().unwrap());
+            assert!(clear.reply().starts_with("220 "));
+            clear.say("EHLO mail.example");
+            assert!(clear.say("STARTTLS").starts_with("220 "));
+        }
+        until("there is a certificate", || own.exists());
+        let mut client = Self::on(stream, &own, None).unwrap();
+        if kind == "submissions" {
+            client.reply();
+        }
+        client.say("EHLO mail.example");
+        client
     }
 
     /// The server's certificate.
