@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 
 use crate::harness::system::me;
-use crate::harness::{Remote, Script, System};
+use crate::harness::{Mail, Remote, Script, System};
 
 fn send(system: &System, number: u32, more: &[&str]) {
     let me = me();
@@ -149,4 +149,20 @@ fn a_delay_at_the_smarthost_is_told_once_a_day() {
             .iter()
             .all(|q| q.journal.join("\n").contains("warned"))
     );
+    // The end of its time is told of each, for the report has the message in it, and nobody else has; but for the one that
+    // wants to hear of nothing but delays.
+    system.backdate(6 * 24);
+    for _ in 0..60 {
+        if !system.queue().is_empty() {
+            system.accept(&["-q"], "");
+        }
+    }
+    assert_eq!((system.queue().len(), system.names("hold").len()), (0, 0));
+    let told = system.mailbox();
+    assert_eq!(told.len(), 2 + 3, "{:?}", subjects(&system));
+    for number in 1..=3 {
+        let job = format!("Subject: job {number}\n");
+        let given_up = |m: &&Mail| m.text().contains(&job) && m.text().contains("given up after");
+        assert_eq!(told.iter().filter(given_up).count(), 1, "{number}");
+    }
 }

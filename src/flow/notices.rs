@@ -5,7 +5,8 @@
 //! back to its sender. What fails for the same reason within a day waits and is tried again, as if it had been refused for
 //! now, and goes out when the cause is gone; what still fails when its time is over is set aside in hold/, where mailq
 //! shows it. So nothing is lost, and nothing is told twice. News of a delay at a smarthost is told once a day, too. Who
-//! has asked for reports of his own (NOTIFY) gets them.
+//! has asked for reports of his own (NOTIFY) gets them. What is given up after days of being put off is told of each
+//! message: its report carries the message back, and nobody else would have it then.
 //!
 //! What was told is remembered in a table that may be lost at any time: then it is told again.
 

@@ -20,6 +20,9 @@ pub trait Names {
 /// The most names of an address that are looked at (RFC 7208 5.5).
 pub const MAX_POINTERS: usize = 10;
 
+/// Octets of a name, with a dot at its end (RFC 1035 2.3.4).
+const MAX_NAME: usize = 254;
+
 /// The names of an address that are its own: each leads back to it (RFC 8601 3: iprev).
 ///
 /// # Errors
@@ -27,6 +30,8 @@ pub const MAX_POINTERS: usize = 10;
 pub fn confirmed(names: &mut dyn Names, address: IpAddr) -> Result<Vec<String>, NoAnswer> {
     let address = address.to_canonical();
     let mut found = names.pointer(address)?;
+    // The root is no host's name, and what is longer is none.
+    found.retain(|name| (1..=MAX_NAME).contains(&name.len()));
     found.truncate(MAX_POINTERS);
     let mut trouble = None;
     found.retain(|name| match names.addresses(name, address.is_ipv6()) {
@@ -125,5 +130,43 @@ impl Names for Zone {
 
     fn pointer(&mut self, address: IpAddr) -> Result<Vec<String>, NoAnswer> {
         self.find(&address.to_string(), "PTR")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An address with names of every kind, and a name server that is asked for hosts alone.
+    struct Odd;
+
+    impl Names for Odd {
+        fn txt(&mut self, _: &str) -> Result<Vec<String>, NoAnswer> {
+            Err(NoAnswer::NoData)
+        }
+
+        fn mx(&mut self, _: &str) -> Result<Vec<Exchanger>, NoAnswer> {
+            Err(NoAnswer::NoData)
+        }
+
+        fn addresses(&mut self, name: &str, v6: bool) -> Result<Vec<IpAddr>, NoAnswer> {
+            assert!(!v6);
+            match name {
+                "mx.example.org" => Ok(vec!["192.0.2.1".parse().unwrap()]),
+                "other.example.org" => Ok(vec!["192.0.2.9".parse().unwrap()]),
+                _ => panic!("{name:?} was asked for"),
+            }
+        }
+
+        fn pointer(&mut self, _: IpAddr) -> Result<Vec<String>, NoAnswer> {
+            let names = ["", &"x".repeat(300), "other.example.org", "mx.example.org"];
+            Ok(names.map(str::to_owned).to_vec())
+        }
+    }
+
+    #[test]
+    fn only_a_host_is_asked_whether_the_address_is_its_own() {
+        let address = "::ffff:192.0.2.1".parse().unwrap();
+        assert_eq!(confirmed(&mut Odd, address).unwrap(), ["mx.example.org"]);
     }
 }
