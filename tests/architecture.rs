@@ -142,6 +142,27 @@ fn each_dependency_has_a_fence() {
     }
 }
 
+/// `make fuzz` builds rooms of the program as a package of its own: each crate that these may name must be in it, as it is
+/// here. (That the targets compile, and what the corpus says, is seen by the tests of the program.)
+#[test]
+fn the_fuzzed_rooms_have_their_crates() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+    let manifest = read("tests/fuzz/Cargo.toml");
+    let version = |lock: &str, name: &str| {
+        let begin = format!("name = \"{name}\"\nversion = ");
+        let rest = lock.split(&begin).nth(1).unwrap_or_default();
+        rest.lines().next().unwrap_or_default().to_owned()
+    };
+    let (ours, theirs) = (read("Cargo.lock"), read("tests/fuzz/Cargo.lock"));
+    for (name, homes) in FENCES {
+        let is_fuzzed = |home: &&str| home.starts_with("proto/") || home.starts_with("config");
+        if homes.iter().any(is_fuzzed) {
+            assert!(manifest.contains(&format!("\n{name} = ")), "{name}");
+            assert_eq!(version(&theirs, name), version(&ours, name), "{name}");
+        }
+    }
+}
+
 /// Whether a text names a crate: at the beginning of a path, not as a part of another.
 fn names_crate(text: &str, name: &str) -> bool {
     text.match_indices(name).any(|(at, _)| {

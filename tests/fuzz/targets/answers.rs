@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::choice;
+use super::{choice, is_canonical};
 use crate::proto::address::Domain;
 use crate::proto::dane::{Tlsa, usable};
+use crate::proto::header_reader::HeaderReader;
+use crate::proto::milter::{Said, Terms, apply};
 use crate::proto::mx::{Addresses, Exchanger, NoAnswer, Own, exchangers, hosts};
 use crate::proto::screen::{BUCKET, List, comes_again, odd_name, score};
 use crate::proto::sts::{self, Policy};
@@ -181,4 +183,47 @@ pub fn screen(octets: &[u8]) {
     });
     assert!(passes, "it waits for ever");
     assert!(comes_again(&mut bucket, tag, at + 1, 300));
+}
+
+/// A filter: the packet in which it negotiates, and what it says then, each behind an octet with its length. Whatever that
+/// is, the header stays a header, and a client hears a reply of its own kind.
+pub fn milter(octets: &[u8]) {
+    let mut left = octets;
+    let packets = std::iter::from_fn(|| {
+        let (length, rest) = left.split_first()?;
+        let (packet, rest) = rest.split_at(usize::from(*length).min(rest.len()));
+        left = rest;
+        Some(packet)
+    });
+    let mut packets: Vec<&[u8]> = packets.collect();
+    if packets.is_empty() {
+        return;
+    }
+    let Ok(terms) = Terms::parse(packets.remove(0)) else {
+        return;
+    };
+    let read = |text: &[u8]| {
+        let mut reader = HeaderReader::new(1 << 20);
+        let whole = [text, b"\r\n"].concat();
+        reader.push(&whole).expect("it is short");
+        reader.finish().0
+    };
+    let mut header = read(b"From: a@b.example\r\nX-A: one\r\n two\r\nX-A: three\r\n");
+    for packet in packets {
+        match Said::parse(terms, packet) {
+            Ok(Said::Change(change)) => drop(apply(&mut header, change)),
+            Ok(Said::Refuse(reply)) => {
+                let mut told = Vec::new();
+                reply.write_to(&mut told);
+                assert!((400..600).contains(&reply.code()), "{reply}");
+                assert!(is_canonical(&told) && told.len() < 32 * 1024, "{told:?}");
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    let mut text = Vec::new();
+    header.write(&mut text);
+    assert!(is_canonical(&text), "{text:?}");
+    let fields = header.fields().len();
+    assert_eq!(read(&text).fields().len(), fields, "{text:?}");
 }

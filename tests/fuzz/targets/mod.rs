@@ -40,6 +40,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("tlsa", answers::tlsa),
     ("sts", answers::sts),
     ("screen", answers::screen),
+    ("milter", answers::milter),
     ("handover", household::handover),
     ("day", household::day),
 ];
