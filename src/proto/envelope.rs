@@ -198,7 +198,7 @@ pub struct Facts {
 impl Facts {
     /// The line with its line end; always [`Facts::WIDTH`] octets, so that it can be written over.
     pub fn line(&self) -> String {
-        let longest = self.longest_line.min(9_999_999_999);
+        let longest = self.longest_line.min(Self::LONGEST);
         let octets = match (self.eight_bit, self.eight_bit_header) {
             (false, _) => "7bit",
             (true, false) => "body",
@@ -209,6 +209,9 @@ impl Facts {
             self.size, self.crc32
         )
     }
+
+    /// The most that there is room for: whatever is longer is as long.
+    const LONGEST: u64 = 9_999_999_999;
 
     /// Octets of [`Facts::line`].
     pub const WIDTH: usize = 68;
@@ -236,7 +239,7 @@ impl Facts {
         Some(Self {
             size: size.parse().ok()?,
             crc32: u32::from_str_radix(crc32, 16).ok()?,
-            longest_line: longest.parse().ok()?,
+            longest_line: longest.parse().map(|n: u64| n.min(Self::LONGEST)).ok()?,
             eight_bit,
             eight_bit_header,
         })
