@@ -549,7 +549,12 @@ fn a_forward_is_read_and_done_in_the_right_of_its_user() {
         return;
     };
     let told = house.open_folder("told");
-    let tell = |who: &str| format!("\"|cat >/dev/null; id -un >{}/{who}\"", told.display());
+    // J12: nothing is open but the three it knows.
+    let open = "for fd in /proc/$$/fd/*; do [ -e $fd ] && echo ${fd##*/}; done";
+    let tell = |who: &str| {
+        let file = format!("{}/{who}", told.display());
+        format!("\"|cat >/dev/null; id -un >{file}; ({open}) >{file}.open\"")
+    };
     forward(
         &house,
         ALICE,
@@ -571,6 +576,10 @@ fn a_forward_is_read_and_done_in_the_right_of_its_user() {
     let said = |who: &str| fs::read_to_string(told.join(who)).unwrap_or_default();
     assert_eq!(said("alice"), format!("{ALICE}\n"), "{}", house.log());
     assert_eq!(said("alias"), "nobody\n");
+    assert_eq!(
+        (said("alice.open"), said("alias.open")),
+        ("0\n1\n2\n".into(), "0\n1\n2\n".into())
+    );
     assert!(house.names("cur").is_empty() && house.names("new").is_empty());
     // He may ask where his mail goes, and root where anybody's does.
     let asked = house.call("root", &["-bv", ALICE], "").stdout;

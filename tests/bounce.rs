@@ -20,7 +20,7 @@ fn fail(system: &System, args: &[&str]) {
     }
 }
 
-/// RFC 3464, RFC 6522, RFC 3834: L5, R75, R173-R175.
+/// RFC 3464, RFC 6522, RFC 3834: L5, R73, R75, R173-R175.
 #[test]
 fn a_failure_is_reported_in_the_standard_form() {
     let remote = refusing();

@@ -38,7 +38,7 @@ fn help_fits_a_screen() {
     );
 }
 
-/// Refused before standard input is read: it stays open here, and the program ends all the same.
+/// I26. Refused before standard input is read: it stays open here, and the program ends all the same.
 #[test]
 fn what_no_sendmail_ever_had_is_refused_at_once() {
     let rows: &[&[&str]] = &[

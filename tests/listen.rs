@@ -67,6 +67,7 @@ fn mail_comes_in_and_is_in_the_mailbox() {
     assert!(!system.path("run/pid").exists());
 }
 
+/// R76: of these alone; a message from elsewhere stays as it is (R71).
 #[test]
 fn what_a_program_of_this_machine_leaves_out_is_made() {
     let system = System::listening("listen-own");
@@ -131,6 +132,7 @@ fn each_recipient_has_a_reply_by_lmtp() {
     assert!(mail.text().contains("(local socket)"), "{}", mail.text()); // G20
 }
 
+/// R37: a session that does not end by QUIT ends with a word.
 #[test]
 fn whoever_is_slow_is_told_and_goes() {
     // What is sent first, and what is then sent a little at a time.

@@ -177,13 +177,19 @@ fn what_a_filter_says_at_each_step_is_what_the_client_hears() {
     }
 }
 
+/// H20: so it is with one that breaks off or says what is no answer, however long.
 #[test]
 fn mail_waits_for_a_filter_that_is_down_or_does_without() {
     let gone = Milter::start(Wants::default().on(b"O", &[]));
     let late = Milter::start(Wants::default().on(b"E", &[]));
+    let odd = Milter::start(Wants::default().on(b"E", &[b"?"]));
+    let endless = vec![b'h'; 4 << 20];
+    let endless = Milter::start(Wants::default().on(b"E", &[&endless]));
     for (name, milter, why) in [
         ("gone", &gone, "the filter 127.0.0.1:"),
         ("late", &late, "the filter 127.0.0.1:"),
+        ("odd", &odd, "the filter 127.0.0.1:"),
+        ("endless", &endless, "the filter 127.0.0.1:"),
     ] {
         let system = system(&format!("milter-{name}"), milter, "");
         let daemon = Daemon::start(&system);
@@ -305,6 +311,7 @@ fn what_cannot_be_set_aside_is_refused_and_not_delivered() {
     }
 }
 
+/// H20.
 #[test]
 fn no_filter_makes_a_message_grow_without_end() {
     let long = format!("hX-Long\0{}", "x".repeat(9000));

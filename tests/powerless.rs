@@ -1,4 +1,4 @@
-//! The power goes between any two steps: the program writes its steps down, and for each point between two of them
+//! H7. The power goes between any two steps: the program writes its steps down, and for each point between two of them
 //! the model of `harness/disk.rs` tells all that a disk may then hold. Each of these is laid out, and the next queue
 //! run finds it. What must hold:
 //!

@@ -368,6 +368,7 @@ fn the_trace_says_who_sent_it() {
 /// What is refused: the words, the input, the code, and a part of the one line on standard error.
 #[test]
 fn what_cannot_be_sent_is_refused() {
+    // I23: with the code for it; that of what could be sent is 0, and what may pass 75 (tests/crash.rs).
     let big = format!("Subject: x\n\n{}\n", "x".repeat(99).repeat(50_000));
     let many = format!(
         "To: {}\n\nx\n",
