@@ -8,6 +8,7 @@
 //! 3. The kernel maps 64 KiB around each page of the program that is touched, so that a submission, which runs a
 //!    seventh of the program, had nearly all of it in memory, and a daemon that waits had, too. src/hot.ld puts what
 //!    each of them runs side by side.
+//! 4. Of functions that come out the same, as most of those do that are written once for many types, one is kept.
 //!
 //! Where one of them is not to be had, nothing else changes.
 
@@ -20,6 +21,7 @@ fn main() {
     let target = env::var("TARGET").unwrap_or_default();
     if target.contains("linux") && env::var("PROFILE").is_ok_and(|profile| profile == "release") {
         order_functions();
+        fold_functions();
     }
     let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
     if !target.contains("linux-gnu") || features.contains("crt-static") {
@@ -42,32 +44,43 @@ fn folder_of_unwinder() -> Option<String> {
     (folder.is_absolute() && folder.is_dir()).then(|| folder.display().to_string())
 }
 
-/// Says in which order the functions are to stand, if this linker takes orders.
+/// Says in which order the functions are to stand.
 fn order_functions() {
     println!("cargo:rerun-if-changed=src/hot.ld");
     let source = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-    let order = format!("-Wl,-T,{source}/src/hot.ld");
     // Of all that linkers take, only GNU's and LLVM's know scripts that add to their own.
+    link_with(&format!("-Wl,-T,{source}/src/hot.ld"));
+}
+
+/// Has the linker fold what is the same: LLVM's can. No function is known by its address here, and Rust promises
+/// nothing about that.
+fn fold_functions() {
+    link_with("-Wl,--icf=all");
+}
+
+/// Gives the linker an argument, if it takes it: which one it is depends on the compiler and on who builds, so the
+/// compiler is asked to link a program that does nothing.
+fn link_with(argument: &str) {
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
-    let chosen = flags.split('\u{1f}').filter_map(|flag| {
-        let flag = flag.strip_prefix("-C").unwrap_or(flag);
-        flag.strip_prefix("link-arg=")
-    });
-    let trial = Path::new(&env::var("OUT_DIR").unwrap_or_default()).join("trial.c");
-    if std::fs::write(&trial, "int main(void) { return 0; }\n").is_err() {
+    let folder = env::var("OUT_DIR").unwrap_or_default();
+    let trial = Path::new(&folder).join("trial.rs");
+    if std::fs::write(&trial, "fn main() {}\n").is_err() {
         return;
     }
-    let linker = env::var("RUSTC_LINKER").unwrap_or_else(|_| "cc".to_owned());
-    let linked = Command::new(linker)
-        .args(chosen)
-        .arg(&order)
+    let mut command = Command::new(env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned()));
+    command.args(flags.split('\u{1f}').filter(|flag| !flag.is_empty()));
+    command.args(["--target", &env::var("TARGET").unwrap_or_default()]);
+    if let Ok(linker) = env::var("RUSTC_LINKER") {
+        command.arg(format!("-Clinker={linker}"));
+    }
+    command.arg(format!("-Clink-arg={argument}"));
+    command
         .arg(&trial)
         .arg("-o")
-        .arg(trial.with_extension("out"))
-        .stderr(Stdio::null())
-        .status();
+        .arg(trial.with_extension("out"));
+    let linked = command.stderr(Stdio::null()).status();
     if linked.is_ok_and(|status| status.success()) {
-        println!("cargo:rustc-link-arg-bins={order}");
+        println!("cargo:rustc-link-arg-bins={argument}");
     }
 }
 
