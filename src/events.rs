@@ -270,8 +270,16 @@ pub fn queue_run(delivered: usize, deferred: usize, failed: usize) {
 
 /// In double quotes, with quotes, backslashes and control characters escaped.
 fn quoted(value: &dyn Display) -> String {
+    let value = value.to_string();
+    // Nearly all have nothing to escape.
+    if value
+        .bytes()
+        .all(|b| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\'))
+    {
+        return format!("\"{value}\"");
+    }
     let mut text = String::from("\"");
-    for c in value.to_string().chars() {
+    for c in value.chars() {
         match c {
             '"' | '\\' => text.extend(['\\', c]),
             c if c.is_control() => text.extend(c.escape_default()),
@@ -284,6 +292,9 @@ fn quoted(value: &dyn Display) -> String {
 
 /// A file name as the first word of a line.
 fn one_word(id: &str) -> String {
+    if id.bytes().all(|b| b.is_ascii_graphic()) {
+        return id.to_owned();
+    }
     id.chars()
         .map(|c| {
             if c.is_control() || c.is_whitespace() {

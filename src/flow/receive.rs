@@ -13,6 +13,7 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::ops::Range;
 
+use crate::host::lengthen;
 use crate::proto::command::HANDSHAKE;
 use crate::proto::data::{DataFault, DataReader};
 use crate::proto::replies::{self, Reply};
@@ -375,7 +376,7 @@ impl<'a, S: Stream> Wire<'a, S> {
         self.settle();
         let held = self.unread.end;
         if self.buffer.len() < held + room {
-            self.buffer.resize(held + room, 0);
+            lengthen(&mut self.buffer, held + room);
         }
         loop {
             // The buffer is at least this long since the lines above.

@@ -61,6 +61,12 @@ pub fn interfaces() -> Vec<IpAddr> {
         .collect()
 }
 
+/// Makes octets so many, if they are fewer. What a vector does itself is done octet by octet in a program that is made to be
+/// small: a quarter of what sending a message took.
+pub fn lengthen(octets: &mut Vec<u8>, length: usize) {
+    octets.append(&mut vec![0; length.saturating_sub(octets.len())]);
+}
+
 /// Reads a file of at most `most` octets; a longer one is cut there. A read of a file that brings less than was
 /// asked for has met its end, so a small file costs one.
 pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
@@ -70,8 +76,8 @@ pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut octets = Vec::new();
     loop {
         let filled = octets.len();
-        octets.resize((filled + BLOCK).min(most), 0);
-        // Resizing has made it at least as long as it was.
+        lengthen(&mut octets, (filled + BLOCK).min(most));
+        // That has made it at least as long as it was.
         let n = loop {
             match file.read(&mut octets[filled..]) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

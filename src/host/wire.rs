@@ -10,6 +10,7 @@
 
 use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -108,9 +109,10 @@ impl Socket {
 pub struct Wire {
     channel: Channel,
     tls: Option<Box<Session>>,
+    /// Room to read into, once something was read; `unread` tells the part in use.
     input: Vec<u8>,
-    /// How much of `input` was consumed.
-    consumed: usize,
+    /// Where in `input` that stands which was received and not consumed yet.
+    unread: Range<usize>,
     output: Vec<u8>,
 }
 
@@ -163,7 +165,7 @@ impl Wire {
             },
             tls: None,
             input: Vec::new(),
-            consumed: 0,
+            unread: 0..0,
             output: Vec::new(),
         }
     }
@@ -175,7 +177,7 @@ impl Wire {
 
     /// What was received and not consumed yet.
     pub fn received(&self) -> &[u8] {
-        self.input.get(self.consumed..).unwrap_or_default()
+        self.input.get(self.unread.clone()).unwrap_or_default()
     }
 
     /// Goes on with TLS. Octets that came in the clear after the last reply or command would be taken for the
@@ -288,21 +290,21 @@ impl BufRead for Wire {
     /// Empty when the other side has closed.
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.received().is_empty() {
-            self.input.resize(INPUT, 0);
-            self.consumed = INPUT;
+            if self.input.is_empty() {
+                self.input = vec![0; INPUT];
+            }
+            self.unread = 0..0;
             let length = match &mut self.tls {
-                Some(session) => session.read(&mut self.channel, &mut self.input),
-                None => self.channel.read(&mut self.input),
+                Some(session) => session.read(&mut self.channel, &mut self.input)?,
+                None => self.channel.read(&mut self.input)?,
             };
-            self.input.truncate(*length.as_ref().unwrap_or(&0));
-            self.consumed = 0;
-            length?;
+            self.unread = 0..length.min(INPUT);
         }
         Ok(self.received())
     }
 
     fn consume(&mut self, amount: usize) {
-        self.consumed = self.input.len().min(self.consumed + amount);
+        self.unread.start = self.unread.end.min(self.unread.start + amount);
     }
 }
 
@@ -311,7 +313,7 @@ impl Read for Wire {
         // Who brings room for it needs none here.
         if self.received().is_empty() && buffer.len() >= ROOMY {
             self.input = Vec::new();
-            self.consumed = 0;
+            self.unread = 0..0;
             return match &mut self.tls {
                 Some(session) => session.read(&mut self.channel, buffer),
                 None => self.channel.read(buffer),

@@ -96,6 +96,10 @@ impl Outcome {
 
 /// A text on one line: every control character becomes a space.
 pub fn one_line(text: &str) -> String {
+    // Nearly all are so already.
+    if text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        return text.to_owned();
+    }
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
