@@ -26,8 +26,9 @@ use crate::proto::outcome::{Outcome, Verdict, one_line};
 use crate::proto::reply::Enhanced;
 use crate::proto::xtext;
 
-/// Octets read from standard input at a time.
+/// Octets read from standard input at a time, and as soon as it brings so many: most messages are shorter.
 const BLOCK: usize = 32 * 1024;
+const LARGE: usize = 128 * 1024;
 
 /// Takes the message on standard input.
 ///
@@ -65,6 +66,9 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
         canonical.clear();
         if ended {
             break;
+        }
+        if read == BLOCK && input.capacity() == BLOCK {
+            input = BufReader::with_capacity(LARGE, input.into_inner());
         }
     }
     if is_empty {

@@ -4,6 +4,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::unistd::{Uid, User};
 
@@ -79,32 +80,52 @@ const PASSWD: &str = "/etc/passwd";
 /// The users of this system's own file. Every system asks it first; whoever is not in it may be in a directory,
 /// which costs a dozen system calls and a library each time.
 fn own_passwd() -> Arc<str> {
-    static KNOWN: Kept = Kept(Mutex::new(None));
+    static KNOWN: Kept = Kept::new(FRESH);
     KNOWN.text(Path::new(PASSWD))
 }
 
-/// The text of a file, read again only when there is another one: a message asks for the same users over and over.
-struct Kept(Mutex<Option<(Stamp, Arc<str>)>>);
+/// The text of a file, read again only when there is another one, and not looked at again at once: a message asks for the
+/// same users over and over.
+struct Kept {
+    /// How long a file that was looked at is taken to be the same.
+    fresh: Duration,
+    known: Mutex<Option<(Instant, Stamp, Arc<str>)>>,
+}
+
+/// For all that is asked about one recipient. Who is new is not in what was kept, and is found in the other way.
+const FRESH: Duration = Duration::from_millis(50);
 
 /// What changes with a file: which it is, its length, and when it was written.
 type Stamp = (u64, u64, u64, i64, i64);
 
 impl Kept {
+    const fn new(fresh: Duration) -> Self {
+        let known = Mutex::new(None);
+        Self { fresh, known }
+    }
+
     fn text(&self, path: &Path) -> Arc<str> {
         /// A longer file is a directory's copy; the other way finds who is further down.
         const MOST: u64 = 1024 * 1024;
         let of = |m: Metadata| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if let Some((looked, _, text)) = &*known
+            && now.saturating_duration_since(*looked) < self.fresh
+        {
+            return Arc::clone(text);
+        }
         // Looked at before it is read: what changes in between is found out next time.
         let stamp = std::fs::metadata(path).map(of).ok();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((old, text)) = &*known
+        if let Some((looked, old, text)) = &mut *known
             && Some(*old) == stamp
         {
+            *looked = now;
             return Arc::clone(text);
         }
         let octets = super::read_bounded(path, MOST).unwrap_or_default();
         let text: Arc<str> = String::from_utf8_lossy(&octets).into();
-        *known = stamp.map(|stamp| (stamp, Arc::clone(&text)));
+        *known = stamp.map(|stamp| (now, stamp, Arc::clone(&text)));
         text
     }
 }
@@ -228,7 +249,7 @@ mod tests {
     fn a_file_is_read_again_when_it_is_another_one() {
         let scratch = super::super::mailbox::scratch::Scratch::new("passwd");
         let (path, new) = (scratch.path("passwd"), scratch.path("new"));
-        let kept = Kept(Mutex::new(None));
+        let kept = Kept::new(Duration::ZERO);
         assert_eq!(&*kept.text(&path), "");
         std::fs::write(&path, "one").unwrap();
         let one = kept.text(&path);
@@ -247,6 +268,11 @@ mod tests {
         assert_eq!(&*kept.text(&path), "two");
         std::fs::remove_file(&path).unwrap();
         assert_eq!(&*kept.text(&path), "");
+        let kept = Kept::new(Duration::from_secs(3600));
+        std::fs::write(&path, "three").unwrap();
+        assert_eq!(&*kept.text(&path), "three");
+        std::fs::write(&path, "four").unwrap();
+        assert_eq!(&*kept.text(&path), "three", "it was looked at just now");
     }
 
     #[test]

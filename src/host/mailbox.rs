@@ -117,6 +117,9 @@ pub fn copy(
             }
         };
         ends.feed(block.get(..length).unwrap_or_default(), &mut out);
+        if length == BLOCK {
+            block = vec![0; 2 * BLOCK];
+        }
         if out.len() >= BLOCK {
             durable::write(file, &out).map_err(written)?;
             size += out.len() as u64;
