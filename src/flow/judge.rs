@@ -17,6 +17,7 @@ use crate::config::{Config, Judgement};
 use crate::events;
 use crate::host::clock;
 use crate::host::dns::{Dns, Family};
+use crate::parts;
 use crate::proto::address::{Domain, Mailbox, ReversePath};
 use crate::proto::addrlist::addresses;
 use crate::proto::dkim::verify::{Found, Verifier};
@@ -63,7 +64,8 @@ impl<'a> Judge<'a> {
     /// For a client; `None`: nobody wants to know.
     pub fn new(context: &'a Context, dns: &'a Dns, address: IpAddr) -> Option<Self> {
         let access = &context.config.access;
-        let idle = access.spf == Judgement::Off && access.dmarc == Judgement::Off;
+        // It is all in DNS.
+        let idle = !parts::MX || access.spf == Judgement::Off && access.dmarc == Judgement::Off;
         (!idle).then(|| Self {
             context,
             dns,

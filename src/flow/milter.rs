@@ -18,6 +18,7 @@ use crate::config::{Address, Down, Milter};
 use crate::events;
 use crate::host::wire::Wire;
 use crate::host::words;
+use crate::parts;
 use crate::proto::address::Mailbox;
 use crate::proto::authenticate::Mechanism;
 use crate::proto::envelope::{Envelope, Recipient};
@@ -48,7 +49,7 @@ pub struct Filters<'a> {
 impl<'a> Filters<'a> {
     /// For a client; `None`: there are none.
     pub fn new(context: &'a Context, peer: Option<SocketAddr>) -> Option<Self> {
-        (!context.config.milters.is_empty()).then(|| Self {
+        (parts::SERVER && !context.config.milters.is_empty()).then(|| Self {
             context,
             peer,
             tls: RefCell::default(),

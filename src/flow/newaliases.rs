@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::{Context, expand, hops};
 use crate::cli::{complain, say};
 use crate::host::listed;
-use crate::proto::alias::{Fault, Place, Table, Target, read_list};
+use crate::proto::alias::{Fault, Place, Table, Target, by_line, read_list};
 use crate::proto::expand::{MAX_DEPTH, without_detail};
 use crate::proto::route::{Hop, is_role};
 
@@ -95,8 +95,8 @@ pub fn survey(context: &Context) -> Result<Survey, String> {
         search.survey.longest = search.survey.longest.max(depth);
     }
     let mut survey = search.survey;
-    survey.errors.sort_by_key(|fault| fault.line);
-    survey.warnings.sort_by_key(|fault| fault.line);
+    by_line(&mut survey.errors);
+    by_line(&mut survey.warnings);
     Ok(survey)
 }
 

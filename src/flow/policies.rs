@@ -19,6 +19,7 @@ use crate::host::dns::{Dns, Family};
 use crate::host::https::{self, Site};
 use crate::host::tls::{Clients, Trust};
 use crate::host::{clock, durable, read_bounded, state, words};
+use crate::parts;
 use crate::proto::address::Domain;
 use crate::proto::mx::NoAnswer;
 use crate::proto::sts::{self, Failure, MAX_ANSWER, Mode, Policy};
@@ -65,7 +66,7 @@ impl Policies {
         domain: &Domain,
     ) -> Option<Arc<Policy>> {
         let name = domain.ascii().to_owned();
-        if !config.remote.mta_sts || name.starts_with('[') {
+        if !parts::MX || !config.remote.mta_sts || name.starts_with('[') {
             return None;
         }
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -23,6 +23,7 @@ use crate::host::dns::{Dns, Family};
 use crate::host::https::{self, Site};
 use crate::host::tls::{Clients, Trust};
 use crate::host::{clock, durable, privilege, state, words};
+use crate::parts;
 use crate::proto::address::{Mailbox, ReversePath};
 use crate::proto::date::{Stamp, parse_iso8601};
 use crate::proto::envelope::{Envelope, Notify, Recipient};
@@ -54,7 +55,7 @@ impl Counter {
     /// For a run.
     pub fn new(config: &Config) -> Self {
         // Whoever has only the program's group cannot write there.
-        let wanted = config.remote.tls_reports.is_some() && !privilege::has_group();
+        let wanted = parts::MX && config.remote.tls_reports.is_some() && !privilege::has_group();
         Self {
             folder: wanted.then(|| folder(config)),
             counts: Mutex::default(),
@@ -119,7 +120,8 @@ pub fn today(config: &Config) -> Option<(u64, u64)> {
 
 /// Sends the reports that are due.
 pub fn settle(context: &Context) {
-    if let Some(contact) = &context.config.remote.tls_reports
+    if parts::MX
+        && let Some(contact) = &context.config.remote.tls_reports
         && !privilege::has_group()
     {
         send(context, contact, &folder(&context.config));

@@ -71,6 +71,11 @@ pub struct Fault {
     pub what: String,
 }
 
+/// Puts faults into the order of the file.
+pub fn by_line(faults: &mut [Fault]) {
+    faults.sort_by_key(|fault| fault.line);
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: {}", self.line, self.what)
@@ -202,7 +207,7 @@ impl Table {
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = self.faults.clone();
         faults.extend(self.names().filter_map(|name| self.get(name)?.err()));
-        faults.sort_by_key(|fault| fault.line);
+        by_line(&mut faults);
         faults
     }
 }

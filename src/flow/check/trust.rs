@@ -11,6 +11,7 @@ use crate::flow::{Context, exchange, signing};
 use crate::host::accounts;
 use crate::host::clock;
 use crate::host::dns::Dns;
+use crate::parts;
 use crate::proto::address::{Domain, Mailbox};
 use crate::proto::dkim::sign::{Signer, Signing, nearest};
 use crate::proto::dkim::verify::{Found, Verifier};
@@ -28,6 +29,9 @@ pub fn look(context: &Context, findings: &mut Vec<Finding>) {
         let thing = format!("dkim key {}", dkim.key.display());
         let (grade, text) = key(&dns, dkim);
         add(findings, grade, thing, text);
+    }
+    if !parts::MX {
+        return;
     }
     // Through a smarthost, its address is what counts, and its owner's business; and without a key of ours, its signature.
     let direct = context.config.smarthosts.is_empty();
