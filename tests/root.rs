@@ -2,7 +2,7 @@
 //! them away again; for anybody else each test says that it was skipped.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,8 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::house::{ALICE, BOB, CLUB, House, SPOOL, processes};
-use crate::harness::lmtp::Lmtp;
-use crate::harness::system::{age, finish, names_in};
+use crate::harness::system::{finish, names_in};
 use crate::harness::{Remote, Script, until};
 
 const MESSAGE: &str = "Subject: for you alone\n\nthe secret of the message\n";
@@ -78,8 +77,12 @@ fn each_process_has_the_rights_of_its_part() {
     assert!(
         status(command).contains("Seccomp:\t0\n") && status(command).contains("NoNewPrivs:\t0\n")
     );
-    // What a command inherits: its three streams, and the environment that is told in the manual.
+    // J12, J13: what a command inherits: its three streams, a umask that is private, its user's home, and the environment
+    // that is told in the manual.
     assert_eq!(names_in(Path::new(&format!("/proc/{command}/fd"))).len(), 3);
+    assert!(status(command).contains("Umask:\t0077\n"));
+    let folder = fs::read_link(format!("/proc/{command}/cwd")).unwrap();
+    assert_eq!(folder, house.path("home/mt-alice"));
     let environment = fs::read(format!("/proc/{command}/environ")).unwrap();
     let names: Vec<String> = environment
         .split(|b| *b == 0)
@@ -338,104 +341,6 @@ fn a_callers_surroundings_change_nothing() {
 }
 
 #[test]
-fn what_is_planted_leads_nowhere() {
-    type Plant = fn(&House, &Path);
-    let rows: &[(&str, &str, Plant)] = &[
-        (
-            "a link to another's Maildir",
-            "~/Maildir/",
-            |house, home| {
-                let bobs = house.path("home/mt-bob/Maildir");
-                for folder in ["", "tmp", "new", "cur"] {
-                    fs::create_dir_all(bobs.join(folder)).unwrap();
-                }
-                house.give(&bobs, BOB);
-                symlink(bobs, home.join("Maildir")).unwrap();
-            },
-        ),
-        (
-            "a folder in it that is a link",
-            "~/Maildir/",
-            |house, home| {
-                for folder in ["", "tmp", "cur"] {
-                    fs::create_dir_all(home.join("Maildir").join(folder)).unwrap();
-                }
-                symlink(house.path("spool/new"), home.join("Maildir/new")).unwrap();
-                house.give(&home.join("Maildir"), ALICE);
-            },
-        ),
-        ("a link to a file of root", "~/mbox", |house, home| {
-            symlink(house.path("precious"), home.join("mbox")).unwrap();
-        }),
-        (
-            "a second name of a file of root",
-            "~/mbox",
-            |house, home| {
-                fs::hard_link(house.path("precious"), home.join("mbox")).unwrap();
-            },
-        ),
-        ("a FIFO", "~/mbox", |house, home| {
-            nix::unistd::mkfifo(&home.join("mbox"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-            house.give(&home.join("mbox"), ALICE);
-        }),
-        ("a lock file that is a link", "~/mbox", |house, home| {
-            symlink(house.path("precious"), home.join("mbox.lock")).unwrap();
-        }),
-    ];
-    for (what, mailbox, plant) in rows {
-        let Some(house) = House::open("planted") else {
-            return;
-        };
-        let house = house.with_mailbox(mailbox);
-        let precious = house.path("precious");
-        fs::write(&precious, "precious").unwrap();
-        fs::set_permissions(&precious, PermissionsExt::from_mode(0o644)).unwrap();
-        plant(&house, &house.path("home/mt-alice"));
-        house.submit("root", &["-odq", "mt-alice"], MESSAGE);
-        let ran = house.call("root", &["-q"], "");
-        assert_eq!(ran.code, 0, "{what}: {ran:?}");
-        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious", "{what}");
-        assert_eq!(
-            names_in(&house.path("home/mt-bob/Maildir/new")).len(),
-            0,
-            "{what}"
-        );
-        let waits = house.names("cur").len();
-        let is_mbox = fs::symlink_metadata(house.path("home/mt-alice/mbox"))
-            .is_ok_and(|m| m.is_file() && m.nlink() == 1);
-        assert!(waits == 1 || is_mbox, "{what}: {}", house.log());
-    }
-}
-
-#[test]
-fn what_is_planted_in_the_spool_stops_nothing() {
-    let Some(house) = House::open("planted-spool") else {
-        return;
-    };
-    house.submit("root", &["-odq", "mt-alice"], MESSAGE);
-    let id = |n: u32| format!("1k0ysgq5kccddek{n:02}");
-    let new = house.path("spool/new");
-    fs::write(house.path("precious"), "precious").unwrap();
-    symlink(house.path("precious"), new.join(id(1))).unwrap();
-    fs::hard_link(house.path("precious"), new.join(id(2))).unwrap();
-    nix::unistd::mkfifo(&new.join(id(3)), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    fs::create_dir(new.join(id(4))).unwrap();
-    for n in 1..5 {
-        let _ = Command::new("chown")
-            .args(["-h", SPOOL])
-            .arg(new.join(id(n)))
-            .status();
-    }
-    let ran = house.call("root", &["-q"], "");
-    assert_eq!(ran.code, 0, "{ran:?}");
-    assert_eq!(house.mail_of(ALICE).len(), 1, "{}", house.log());
-    assert_eq!(
-        fs::read_to_string(house.path("precious")).unwrap(),
-        "precious"
-    );
-}
-
-#[test]
 fn a_submission_wakes_the_daemon() {
     let Some(house) = House::open("wakes") else {
         return;
@@ -540,191 +445,6 @@ fn a_machine_that_is_not_ready_is_told_so() {
             .contains(&format!("run: chown -R {SPOOL}:{gid} {spool}")),
         "{ran:?}"
     );
-}
-
-/// At every step that matters, of the worker and of the helper at once: what is left is delivered by the next run.
-#[test]
-fn a_process_that_dies_in_a_delivery_loses_nothing() {
-    for (mailbox, steps) in [("~/Maildir/", 14), ("~/mbox", 9)] {
-        let Some(house) = House::open("dies") else {
-            return;
-        };
-        let house = house.with_mailbox(mailbox);
-        for step in 1..=steps {
-            house.submit("root", &["-odq", "mt-alice"], MESSAGE);
-            let fault = format!("{step}:kill");
-            let _ = house.call_with("root", &["-q"], "", &[("MINIMTA_FAULT", &fault)]);
-            // The lock of a delivery that has died keeps nobody waiting, unless it died before it could sign it.
-            let lock = house.path("home/mt-alice/mbox.lock");
-            if fs::read(&lock).is_ok_and(|line| line.is_empty()) {
-                age(&lock, 3600);
-            }
-            let ran = house.call("root", &["-qRalice"], "");
-            assert_eq!(ran.code, 0, "{mailbox} {step} {ran:?}");
-            let copies = house.mail_of(ALICE).len();
-            let log = house.log();
-            assert!(
-                copies == 1 || copies == 2,
-                "{mailbox} {step}: {copies} {log}"
-            );
-            let left = house.names("new").len() + house.names("cur").len();
-            assert_eq!(left, 0, "{mailbox} {step}: {log}");
-            for kept in ["Maildir", "mbox"] {
-                let kept = house.path("home/mt-alice").join(kept);
-                let _ = fs::remove_dir_all(&kept).or_else(|_| fs::remove_file(&kept));
-            }
-        }
-    }
-}
-
-#[test]
-fn a_worker_or_helper_that_is_killed_loses_nothing() {
-    for (which, code) in [("--as-worker", 70), ("--as-helper", 0)] {
-        let Some(house) = House::open("killed") else {
-            return;
-        };
-        let (begun, go) = (house.open_folder("begun"), house.path("go"));
-        let house = house.with_mailbox(&format!(
-            "|cat >{0}/$$; while ! test -e {1}; do sleep 0.05; done",
-            begun.display(),
-            go.display()
-        ));
-        house.submit("root", &["-odq", "mt-alice"], MESSAGE);
-        let run = house.start("root", &["-q"]);
-        until("the command runs", || names_in(&begun).len() == 1);
-        let victim = *processes(run.id(), which).first().unwrap();
-        kill(
-            Pid::from_raw(i32::try_from(victim).unwrap()),
-            Signal::SIGKILL,
-        )
-        .unwrap();
-        fs::write(&go, "").unwrap();
-        let ran = finish(run);
-        assert_eq!(ran.code, code, "{which} {ran:?}");
-        assert!(!house.log().contains(" delivered to="), "{which}");
-        assert_eq!(
-            house.names("new").len() + house.names("cur").len(),
-            1,
-            "{which}"
-        );
-        assert_eq!(house.call("root", &["-q"], "").code, 0);
-        assert_eq!(names_in(&begun).len(), 2, "{which}");
-        assert_eq!(
-            house.names("new").len() + house.names("cur").len(),
-            0,
-            "{which}"
-        );
-    }
-}
-
-/// The parent is what a supervisor watches: none of the others outlives it.
-#[test]
-fn nobody_outlives_the_parent() {
-    let Some(house) = House::open("outlives") else {
-        return;
-    };
-    let daemon = house.daemon();
-    let worker = *processes(daemon.id(), "--as-worker").first().unwrap();
-    daemon.signal(Signal::SIGKILL);
-    let _ = daemon.end();
-    let proc = PathBuf::from(format!("/proc/{worker}"));
-    until("the worker has gone", || !proc.exists() || is_zombie(&proc));
-}
-
-fn is_zombie(process: &Path) -> bool {
-    let status = fs::read_to_string(process.join("status")).unwrap_or_default();
-    status.is_empty() || status.contains("State:\tZ")
-}
-
-/// The server has it once, or twice where the answer to the first was not heard.
-#[test]
-fn a_process_that_dies_while_it_hands_over_loses_nothing() {
-    let Some(house) = House::open("dies-lmtp") else {
-        return;
-    };
-    let server = Lmtp::start(None, |_| ("250 2.1.5 ok", "250 2.0.0 saved"));
-    let house = house.with_mailbox(&format!("lmtp:{}", server.place));
-    let copies = || server.heard().concat().matches("for you alone").count();
-    for step in 1..=6 {
-        let before = copies();
-        house.submit("root", &["-odq", "mt-alice"], MESSAGE);
-        let fault = format!("{step}:kill");
-        let _ = house.call_with("root", &["-q"], "", &[("MINIMTA_FAULT", &fault)]);
-        let ran = house.call("root", &["-q"], "");
-        assert_eq!(ran.code, 0, "{step} {ran:?}");
-        let copies = copies() - before;
-        let log = house.log();
-        assert!(copies == 1 || copies == 2, "{step}: {copies} {log}");
-        let left = house.names("new").len() + house.names("cur").len();
-        assert_eq!(left, 0, "{step}: {log}");
-    }
-}
-
-/// What is another user's, or no file, says nothing in his name.
-#[test]
-fn what_is_planted_as_a_forward_is_not_followed() {
-    type Plant = fn(&Path, &Path);
-    let rows: &[(&str, Plant)] = &[
-        ("a link", |file, planted| symlink(file, planted).unwrap()),
-        ("a second name", |file, planted| {
-            fs::hard_link(file, planted).unwrap();
-        }),
-        ("a FIFO", |_, planted| {
-            nix::unistd::mkfifo(planted, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        }),
-        ("a folder", |_, planted| fs::create_dir(planted).unwrap()),
-    ];
-    let Some(house) = House::open("planted-forward") else {
-        return;
-    };
-    let (evil, file) = (house.path("home/mt-alice/evil"), house.path("bobs"));
-    fs::write(&file, format!("\"|touch {}\"\n", evil.display())).unwrap();
-    house.give(&file, BOB);
-    let planted = house.path("home/mt-alice/.forward");
-    for (what, plant) in rows {
-        plant(&file, &planted);
-        house.submit("root", &["-odq", "mt-alice"], MESSAGE);
-        let ran = house.call("root", &["-q"], "");
-        assert_eq!(ran.code, 0, "{what}: {ran:?}");
-        assert!(!evil.exists(), "{what}: {}", house.log());
-        let _ = fs::remove_file(&planted).or_else(|_| fs::remove_dir(&planted));
-        // It waited for that to be mended, or is in the mailbox.
-        assert_eq!(house.call("root", &["-q"], "").code, 0, "{what}");
-    }
-    assert_eq!(house.mail_of(ALICE).len(), rows.len(), "{}", house.log());
-}
-
-/// Who wakes the daemon writes into a FIFO, and into nothing else that stands in its place.
-#[test]
-fn what_is_planted_as_the_trigger_gets_nothing() {
-    let Some(house) = House::open("planted-trigger") else {
-        return;
-    };
-    let precious = house.path("precious");
-    fs::write(&precious, "precious").unwrap();
-    house.give(&precious, SPOOL);
-    fs::set_permissions(&precious, PermissionsExt::from_mode(0o660)).unwrap();
-    let daemon = house.daemon();
-    let trigger = house.path("run/trigger");
-    until("the trigger is there", || trigger.exists());
-    let rows: [fn(&Path, &Path); 3] = [
-        |file, planted| symlink(file, planted).unwrap(),
-        |file, planted| fs::hard_link(file, planted).unwrap(),
-        |_, planted| fs::create_dir(planted).unwrap(),
-    ];
-    for (count, plant) in (1..).zip(rows) {
-        let _ = fs::remove_file(&trigger);
-        plant(&precious, &trigger);
-        house.submit(ALICE, &["mt-bob"], MESSAGE);
-        let all = house.names("new").len() + house.names("cur").len() + house.mail_of(BOB).len();
-        assert_eq!(all, count);
-        assert_eq!(
-            fs::read_to_string(&precious).unwrap(),
-            "precious",
-            "{count}"
-        );
-    }
-    let _ = daemon.stop();
 }
 
 /// The log is turned over as logrotate does it: root's process makes the new file, and is heard in it.
@@ -838,174 +558,82 @@ fn a_spool_that_is_closed_is_told() {
     assert!(ran.stdout.contains(&said), "{ran:?}");
 }
 
-/// A link is followed to where its user may write anyway, if he or root has put it there.
+/// The jail is off with one key, and that is said.
 #[test]
-fn a_users_own_links_are_followed() {
-    let rows = [
-        ("~/Maildir/", "Maildir", ALICE, 1),
-        ("~/Maildir/", "Maildir", "root", 1),
-        ("~/Maildir/", "Maildir", BOB, 0),
-        ("~/in/Maildir/", "in", ALICE, 1),
-        ("~/in/Maildir/", "in", BOB, 0),
-        ("~/in/mbox", "in", "root", 1),
-        ("~/in/mbox", "in", BOB, 0),
-    ];
-    for (mailbox, name, owner, arrive) in rows {
-        let Some(house) = House::open("links") else {
-            return;
-        };
-        let house = house.with_mailbox(mailbox);
-        let data = house.path("data");
-        fs::create_dir(&data).unwrap();
-        house.give(&data, ALICE);
-        fs::set_permissions(&data, PermissionsExt::from_mode(0o700)).unwrap();
-        let link = house.path("home/mt-alice").join(name);
-        symlink(&data, &link).unwrap();
-        let uid = if owner == "root" {
-            0
-        } else {
-            house.id(owner).0
-        };
-        std::os::unix::fs::lchown(&link, Some(uid), None).unwrap();
-        house.submit("root", &["-odq", "mt-alice"], MESSAGE);
-        assert_eq!(house.call("root", &["-q"], "").code, 0);
-        let found = ["new", "Maildir/new"].map(|f| names_in(&data.join(f)).len());
-        let kept = found[0] + found[1] + usize::from(data.join("mbox").exists());
-        assert_eq!(kept, arrive, "{mailbox} {owner}: {}", house.log());
-        let left = house.names("cur").len();
-        assert_eq!(left, 1 - arrive, "{mailbox} {owner}: {}", house.log());
-        if arrive == 0 {
-            let said = format!(
-                "the link {} on the way to it belongs to another user",
-                link.display()
-            );
-            assert!(house.log().contains(&said), "{}", house.log());
-        }
-    }
-}
-
-/// J6: what stands in the place of the spool or the run folder before the start is not used.
-#[test]
-fn what_is_planted_before_the_start_stops_it() {
-    let Some(house) = House::open("planted-before") else {
+fn a_worker_without_a_jail_says_so() {
+    let Some(house) = House::open("no-jail") else {
         return;
     };
-    let elsewhere = house.open_folder("elsewhere");
-    house.give(&elsewhere, SPOOL);
-    for name in ["spool", "run"] {
-        let (place, aside) = (house.path(name), house.path("aside"));
-        fs::rename(&place, &aside).unwrap();
-        symlink(&elsewhere, &place).unwrap();
-        for words in [&["-q"][..], &["-bD"]] {
-            let ran = house.call("root", words, "");
-            assert_eq!(ran.code, 73, "{name} {words:?} {ran:?}");
-            let said = format!("cannot make the folder {}: ", place.display());
-            assert!(ran.stderr.contains(&said), "{ran:?}");
-        }
-        fs::remove_file(&place).unwrap();
-        fs::rename(&aside, &place).unwrap();
-    }
-    assert_eq!(names_in(&elsewhere).len(), 0);
+    let house = house.with(&format!("user = \"{SPOOL}\"\njail = false"));
+    let daemon = house.daemon();
+    let worker = *processes(daemon.id(), "--as-worker").first().unwrap();
+    let status = fs::read_to_string(format!("/proc/{worker}/status")).unwrap();
+    assert!(status.contains("Seccomp:\t0\n") && status.contains("NoNewPrivs:\t1\n"));
+    let said = "works without a jail, as the key jail says";
+    assert!(house.log().contains(said), "{}", house.log());
+    assert_eq!(daemon.stop().code, 0);
 }
 
-/// The worker dies while a message is on its way into each kind of mailbox: nothing half is left there, and the next run
-/// brings it.
+/// J13: a process that could not give up its rights delivers nothing and runs nothing.
 #[test]
-fn a_worker_that_is_killed_in_the_middle_loses_nothing() {
-    let end = "the secret of the message";
-    let large = format!(
-        "Subject: for you alone\n\n{}{end}\n",
-        "0123456789 0123456789 0123456789 0123456789\n".repeat(200_000)
-    );
-    // The mailbox, the alias file, a ~/.forward, to whom; and where all that arrives is, for a glance at it.
-    let rows: [(&str, &str, &str, &str, &str); 6] = [
-        ("~/Maildir/", "", "", "mt-alice", "home/mt-alice/Maildir"),
-        ("~/mbox", "", "", "mt-alice", "home/mt-alice/mbox"),
-        ("~/Maildir/", "", "~/kept", "mt-alice", "home/mt-alice/kept"),
-        (
-            "~/Maildir/",
-            "",
-            "\"|cat >~/piped.$$ && mv ~/piped.$$ ~/whole.$$\"",
-            "mt-alice",
-            "home/mt-alice",
-        ),
-        ("~/Maildir/", "list: ~/open/kept\n", "", "list", "open/kept"),
-        ("~/Maildir/", "", "", "root", "mail"),
-    ];
-    for (mailbox, aliases, forward, to, place) in rows {
-        let Some(house) = House::open("killed-middle") else {
-            return;
-        };
-        let root = house.path("").display().to_string();
-        let home = house.path("home/mt-alice").display().to_string();
-        let mailbox = if to == "root" {
-            format!("{root}mail/%u/")
-        } else {
-            mailbox.to_owned()
-        };
-        let house = house.with_mailbox(&mailbox);
-        house.open_folder("open");
-        fs::write(house.path("aliases"), aliases.replace("~/", &root)).unwrap();
-        if !forward.is_empty() {
-            let file = house.path("home/mt-alice/.forward");
-            fs::write(&file, format!("{}\n", forward.replace("~", &home))).unwrap();
-            house.give(&file, ALICE);
+fn who_cannot_become_the_user_does_nothing() {
+    let Some(house) = House::open("cannot-become") else {
+        return;
+    };
+    let begun = house.open_folder("begun");
+    let house = house.with_mailbox(&format!("|touch {}/it", begun.display()));
+    for lost in ["setuid", "setgid"] {
+        let script = format!(
+            "exec setpriv --inh-caps=-{lost} --bounding-set=-{lost} {} --as-helper 'user mt-alice' </dev/null",
+            house.program("minimta")
+        );
+        let ran = house.shell("root", &script);
+        if ran.code == 127 {
+            return println!("skipped: there is no setpriv to take rights away");
         }
-        house.submit("root", &["-odq", to], &large);
-        let mut run = house.start("root", &["-q"]);
-        let place = house.path(place);
-        let octets = || -> u64 { files_below(&place).iter().map(|(_, size)| size).sum() };
-        let mut killed = false;
-        until("something of it is there", || {
-            let ended = run.try_wait().unwrap().is_some();
-            if !ended
-                && octets() > 0
-                && let Some(worker) = processes(run.id(), "--as-worker").first()
-            {
-                let pid = Pid::from_raw(i32::try_from(*worker).unwrap());
-                killed = kill(pid, Signal::SIGKILL).is_ok();
-            }
-            ended || killed
-        });
-        let ran = finish(run);
-        assert_eq!(ran.code, if killed { 70 } else { 0 }, "{to} {ran:?}");
-        assert_eq!(house.call("root", &["-q"], "").code, 0);
-        let left = house.names("new").len() + house.names("cur").len();
-        assert_eq!(left, 0, "{mailbox} {to}: {}", house.log());
-        // Whole once, or twice; and no part of one where a reader would see it.
-        let seen = files_below(&place);
-        let seen = seen
-            .iter()
-            .filter(|(path, _)| !path.contains("/Maildir/tmp/") && !path.contains("piped."));
-        let text: String = seen
-            .map(|(path, _)| fs::read_to_string(path).unwrap())
-            .collect();
-        let copies = text.matches(end).count();
-        assert!(
-            copies == 1 || copies == 2,
-            "{mailbox} {to} {killed}: {copies}"
+        assert_eq!(ran.code, 71, "{lost} {ran:?}");
+        let said = "minimta: cannot work as the user mt-alice: operation not permitted\n";
+        assert_eq!(ran.stderr, said, "{lost}");
+        // Nor does anything work for root that cannot give the rights of root away.
+        house.submit("root", &["-odq", "mt-alice"], MESSAGE);
+        let script = format!(
+            "exec setpriv --inh-caps=-{lost} --bounding-set=-{lost} {} -q",
+            house.program("sendmail")
         );
-        assert_eq!(
-            text.matches("Subject: for you alone").count(),
-            copies,
-            "{mailbox} {to} {killed}"
-        );
+        let ran = house.shell("root", &script);
+        assert!(ran.code != 0, "{lost} {ran:?}");
     }
+    assert_eq!((house.names("new").len(), names_in(&begun).len()), (2, 0));
 }
 
-/// All files in a folder and those below, or the file itself, with their lengths.
-fn files_below(place: &Path) -> Vec<(String, u64)> {
-    let Ok(about) = fs::symlink_metadata(place) else {
-        return Vec::new();
+/// By whatever name it is called, and with none at all.
+#[test]
+fn the_name_it_is_called_by_is_only_a_name() {
+    let Some(house) = House::open("names") else {
+        return;
     };
-    if !about.is_dir() {
-        let name = place.file_name().unwrap().to_str().unwrap();
-        let counts = !name.starts_with(".forward");
-        return Vec::from_iter(counts.then(|| (place.display().to_string(), about.len())));
+    let odd = "x\ny\u{1b}[2J%s/../../etc/passwd".to_owned();
+    let rows = [String::new(), odd, "n".repeat(10_000), "-bd".to_owned()];
+    for (count, name) in (1..).zip(&rows) {
+        let (uid, gid) = house.id(ALICE);
+        let mut command = Command::new(house.program("minimta"));
+        std::os::unix::process::CommandExt::arg0(&mut command, name);
+        std::os::unix::process::CommandExt::uid(&mut command, uid);
+        std::os::unix::process::CommandExt::gid(&mut command, gid);
+        let mut child = command
+            .args(["-odq", "mt-bob"])
+            .env_clear()
+            .env("MINIMTA_CONFIG", house.path("minimta.toml"))
+            .current_dir("/")
+            .stdin(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut pipe, MESSAGE.as_bytes()).unwrap();
+        drop(pipe);
+        let ran = finish(child);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{name:?}");
+        assert_eq!(house.names("new").len(), count, "{name:?}");
     }
-    let names = names_in(place);
-    names
-        .iter()
-        .flat_map(|name| files_below(&place.join(name)))
-        .collect()
 }

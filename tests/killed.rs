@@ -1,0 +1,235 @@
+//! Processes of root's minimta that die in the middle of something: nothing is lost, and at most one message comes twice.
+//! Needs root, as tests/root.rs does.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::house::{ALICE, House, processes};
+use crate::harness::lmtp::Lmtp;
+use crate::harness::system::{age, finish, names_in};
+use crate::harness::until;
+
+const MESSAGE: &str = "Subject: for you alone\n\nthe secret of the message\n";
+
+/// At every step that matters, of the worker and of the helper at once: what is left is delivered by the next run.
+#[test]
+fn a_process_that_dies_in_a_delivery_loses_nothing() {
+    for (mailbox, steps) in [("~/Maildir/", 14), ("~/mbox", 9)] {
+        let Some(house) = House::open("dies") else {
+            return;
+        };
+        let house = house.with_mailbox(mailbox);
+        for step in 1..=steps {
+            house.submit("root", &["-odq", "mt-alice"], MESSAGE);
+            let fault = format!("{step}:kill");
+            let _ = house.call_with("root", &["-q"], "", &[("MINIMTA_FAULT", &fault)]);
+            // The lock of a delivery that has died keeps nobody waiting, unless it died before it could sign it.
+            let lock = house.path("home/mt-alice/mbox.lock");
+            if fs::read(&lock).is_ok_and(|line| line.is_empty()) {
+                age(&lock, 3600);
+            }
+            let ran = house.call("root", &["-qRalice"], "");
+            assert_eq!(ran.code, 0, "{mailbox} {step} {ran:?}");
+            let copies = house.mail_of(ALICE).len();
+            let log = house.log();
+            assert!(
+                copies == 1 || copies == 2,
+                "{mailbox} {step}: {copies} {log}"
+            );
+            let left = house.names("new").len() + house.names("cur").len();
+            assert_eq!(left, 0, "{mailbox} {step}: {log}");
+            for kept in ["Maildir", "mbox"] {
+                let kept = house.path("home/mt-alice").join(kept);
+                let _ = fs::remove_dir_all(&kept).or_else(|_| fs::remove_file(&kept));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_worker_or_helper_that_is_killed_loses_nothing() {
+    for (which, code) in [("--as-worker", 70), ("--as-helper", 0)] {
+        let Some(house) = House::open("killed") else {
+            return;
+        };
+        let (begun, go) = (house.open_folder("begun"), house.path("go"));
+        let house = house.with_mailbox(&format!(
+            "|cat >{0}/$$; while ! test -e {1}; do sleep 0.05; done",
+            begun.display(),
+            go.display()
+        ));
+        house.submit("root", &["-odq", "mt-alice"], MESSAGE);
+        let run = house.start("root", &["-q"]);
+        until("the command runs", || names_in(&begun).len() == 1);
+        let victim = *processes(run.id(), which).first().unwrap();
+        kill(
+            Pid::from_raw(i32::try_from(victim).unwrap()),
+            Signal::SIGKILL,
+        )
+        .unwrap();
+        fs::write(&go, "").unwrap();
+        let ran = finish(run);
+        assert_eq!(ran.code, code, "{which} {ran:?}");
+        assert!(!house.log().contains(" delivered to="), "{which}");
+        assert_eq!(
+            house.names("new").len() + house.names("cur").len(),
+            1,
+            "{which}"
+        );
+        assert_eq!(house.call("root", &["-q"], "").code, 0);
+        assert_eq!(names_in(&begun).len(), 2, "{which}");
+        assert_eq!(
+            house.names("new").len() + house.names("cur").len(),
+            0,
+            "{which}"
+        );
+    }
+}
+
+/// The parent is what a supervisor watches: none of the others outlives it.
+#[test]
+fn nobody_outlives_the_parent() {
+    let Some(house) = House::open("outlives") else {
+        return;
+    };
+    let daemon = house.daemon();
+    let worker = *processes(daemon.id(), "--as-worker").first().unwrap();
+    daemon.signal(Signal::SIGKILL);
+    let _ = daemon.end();
+    let proc = PathBuf::from(format!("/proc/{worker}"));
+    until("the worker has gone", || !proc.exists() || is_zombie(&proc));
+}
+
+fn is_zombie(process: &Path) -> bool {
+    let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+    status.is_empty() || status.contains("State:\tZ")
+}
+
+/// The server has it once, or twice where the answer to the first was not heard.
+#[test]
+fn a_process_that_dies_while_it_hands_over_loses_nothing() {
+    let Some(house) = House::open("dies-lmtp") else {
+        return;
+    };
+    let server = Lmtp::start(None, |_| ("250 2.1.5 ok", "250 2.0.0 saved"));
+    let house = house.with_mailbox(&format!("lmtp:{}", server.place));
+    let copies = || server.heard().concat().matches("for you alone").count();
+    for step in 1..=6 {
+        let before = copies();
+        house.submit("root", &["-odq", "mt-alice"], MESSAGE);
+        let fault = format!("{step}:kill");
+        let _ = house.call_with("root", &["-q"], "", &[("MINIMTA_FAULT", &fault)]);
+        let ran = house.call("root", &["-q"], "");
+        assert_eq!(ran.code, 0, "{step} {ran:?}");
+        let copies = copies() - before;
+        let log = house.log();
+        assert!(copies == 1 || copies == 2, "{step}: {copies} {log}");
+        let left = house.names("new").len() + house.names("cur").len();
+        assert_eq!(left, 0, "{step}: {log}");
+    }
+}
+
+/// The worker dies while a message is on its way into each kind of mailbox: nothing half is left there, and the next run
+/// brings it.
+#[test]
+fn a_worker_that_is_killed_in_the_middle_loses_nothing() {
+    let end = "the secret of the message";
+    let large = format!(
+        "Subject: for you alone\n\n{}{end}\n",
+        "0123456789 0123456789 0123456789 0123456789\n".repeat(200_000)
+    );
+    // The mailbox, the alias file, a ~/.forward, to whom; and where all that arrives is, for a glance at it.
+    let rows: [(&str, &str, &str, &str, &str); 6] = [
+        ("~/Maildir/", "", "", "mt-alice", "home/mt-alice/Maildir"),
+        ("~/mbox", "", "", "mt-alice", "home/mt-alice/mbox"),
+        ("~/Maildir/", "", "~/kept", "mt-alice", "home/mt-alice/kept"),
+        (
+            "~/Maildir/",
+            "",
+            "\"|cat >~/piped.$$ && mv ~/piped.$$ ~/whole.$$\"",
+            "mt-alice",
+            "home/mt-alice",
+        ),
+        ("~/Maildir/", "list: ~/open/kept\n", "", "list", "open/kept"),
+        ("~/Maildir/", "", "", "root", "mail"),
+    ];
+    for (mailbox, aliases, forward, to, place) in rows {
+        let Some(house) = House::open("killed-middle") else {
+            return;
+        };
+        let root = house.path("").display().to_string();
+        let home = house.path("home/mt-alice").display().to_string();
+        let mailbox = if to == "root" {
+            format!("{root}mail/%u/")
+        } else {
+            mailbox.to_owned()
+        };
+        let house = house.with_mailbox(&mailbox);
+        house.open_folder("open");
+        fs::write(house.path("aliases"), aliases.replace("~/", &root)).unwrap();
+        if !forward.is_empty() {
+            let file = house.path("home/mt-alice/.forward");
+            fs::write(&file, format!("{}\n", forward.replace("~", &home))).unwrap();
+            house.give(&file, ALICE);
+        }
+        house.submit("root", &["-odq", to], &large);
+        let mut run = house.start("root", &["-q"]);
+        let place = house.path(place);
+        let octets = || -> u64 { files_below(&place).iter().map(|(_, size)| size).sum() };
+        let mut killed = false;
+        until("something of it is there", || {
+            let ended = run.try_wait().unwrap().is_some();
+            if !ended
+                && octets() > 0
+                && let Some(worker) = processes(run.id(), "--as-worker").first()
+            {
+                let pid = Pid::from_raw(i32::try_from(*worker).unwrap());
+                killed = kill(pid, Signal::SIGKILL).is_ok();
+            }
+            ended || killed
+        });
+        let ran = finish(run);
+        assert_eq!(ran.code, if killed { 70 } else { 0 }, "{to} {ran:?}");
+        assert_eq!(house.call("root", &["-q"], "").code, 0);
+        let left = house.names("new").len() + house.names("cur").len();
+        assert_eq!(left, 0, "{mailbox} {to}: {}", house.log());
+        // Whole once, or twice; and no part of one where a reader would see it.
+        let seen = files_below(&place);
+        let seen = seen
+            .iter()
+            .filter(|(path, _)| !path.contains("/Maildir/tmp/") && !path.contains("piped."));
+        let text: String = seen
+            .map(|(path, _)| fs::read_to_string(path).unwrap())
+            .collect();
+        let copies = text.matches(end).count();
+        assert!(
+            copies == 1 || copies == 2,
+            "{mailbox} {to} {killed}: {copies}"
+        );
+        assert_eq!(
+            text.matches("Subject: for you alone").count(),
+            copies,
+            "{mailbox} {to} {killed}"
+        );
+    }
+}
+
+/// All files in a folder and those below, or the file itself, with their lengths.
+fn files_below(place: &Path) -> Vec<(String, u64)> {
+    let Ok(about) = fs::symlink_metadata(place) else {
+        return Vec::new();
+    };
+    if !about.is_dir() {
+        let name = place.file_name().unwrap().to_str().unwrap();
+        let counts = !name.starts_with(".forward");
+        return Vec::from_iter(counts.then(|| (place.display().to_string(), about.len())));
+    }
+    let names = names_in(place);
+    names
+        .iter()
+        .flat_map(|name| files_below(&place.join(name)))
+        .collect()
+}
