@@ -2,14 +2,16 @@
 //! whoever asks may look there: root sees all, a user his own programs, and of others whose they are.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use super::{accounts, read_bounded};
 
-/// Octets of the kernel's table of sockets that are read: some ten thousand of them.
-const MAX_TABLE: u64 = 2 * 1024 * 1024;
+/// Octets of the kernel's table of sockets that are read: some thousands of them. Those that listen stand first, and
+/// behind them, on a machine with many clients, tens of thousands of others.
+const MAX_TABLE: u64 = 1024 * 1024;
 
 /// Who listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +40,9 @@ impl fmt::Display for Holder {
 pub fn of(address: &SocketAddr) -> Holder {
     let mut found = Vec::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let text = read_bounded(Path::new(table), MAX_TABLE).unwrap_or_default();
+        let mut text = Vec::new();
+        // The kernel gives a page at a time, so that a short read is no end. What could be read is better than nothing.
+        let _ = File::open(table).and_then(|file| file.take(MAX_TABLE).read_to_end(&mut text));
         found.extend(listeners(&String::from_utf8_lossy(&text), address));
     }
     let process = found.iter().find_map(|socket| process_with(socket.number));

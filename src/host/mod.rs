@@ -68,7 +68,7 @@ pub fn lengthen(octets: &mut Vec<u8>, length: usize) {
 }
 
 /// Reads a file of at most `most` octets; a longer one is cut there. A read of a file that brings less than was
-/// asked for has met its end, so a small file costs one.
+/// asked for has met its end, so a small file costs one. Not so those of /proc that are longer than a page.
 pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     const BLOCK: usize = 4096;
