@@ -120,7 +120,6 @@ fn the_commands_of_the_readme_exist() {
 #[test]
 fn the_top_level_stays_small() {
     const ALLOWED: &[&str] = &[
-        ".cargo",
         ".ci",
         ".git",
         ".gitignore",
