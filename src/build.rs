@@ -21,7 +21,6 @@ fn main() {
     let target = env::var("TARGET").unwrap_or_default();
     if target.contains("linux") && env::var("PROFILE").is_ok_and(|profile| profile == "release") {
         order_functions();
-        fold_functions();
     }
     let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
     if !target.contains("linux-gnu") || features.contains("crt-static") {
@@ -50,12 +49,6 @@ fn order_functions() {
     let source = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
     // Of all that linkers take, only GNU's and LLVM's know scripts that add to their own.
     link_with(&format!("-Wl,-T,{source}/src/hot.ld"));
-}
-
-/// Has the linker fold what is the same: LLVM's can. No function is known by its address here, and Rust promises
-/// nothing about that.
-fn fold_functions() {
-    link_with("-Wl,--icf=all");
 }
 
 /// Gives the linker an argument, if it takes it: which one it is depends on the compiler and on who builds, so the
