@@ -8,7 +8,6 @@
 //! 3. The kernel maps 64 KiB around each page of the program that is touched, so that a submission, which runs a
 //!    seventh of the program, had nearly all of it in memory, and a daemon that waits had, too. src/hot.ld puts what
 //!    each of them runs side by side.
-//! 4. Of functions that come out the same, as most of those do that are written once for many types, one is kept.
 //!
 //! Where one of them is not to be had, nothing else changes.
 

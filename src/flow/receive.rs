@@ -13,9 +13,8 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::ops::Range;
 
-use crate::host::lengthen;
 use crate::proto::command::HANDSHAKE;
-use crate::proto::data::{DataFault, DataReader};
+use crate::proto::data::{DataFault, DataReader, lengthen};
 use crate::proto::replies::{self, Reply};
 use crate::proto::session::{Policy, Session, Then};
 use crate::proto::transaction::Transaction;

@@ -8,6 +8,8 @@ use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::Path;
 
+use crate::proto::data::lengthen;
+
 pub mod accounts;
 pub mod calls;
 pub mod channel;
@@ -59,12 +61,6 @@ pub fn interfaces() -> Vec<IpAddr> {
             },
         )
         .collect()
-}
-
-/// Makes octets so many, if they are fewer. What a vector does itself is done octet by octet in a program that is made to be
-/// small: a quarter of what sending a message took.
-pub fn lengthen(octets: &mut Vec<u8>, length: usize) {
-    octets.append(&mut vec![0; length.saturating_sub(octets.len())]);
 }
 
 /// Reads a file of at most `most` octets; a longer one is cut there. A read of a file that brings less than was
