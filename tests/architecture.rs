@@ -46,7 +46,11 @@ const FENCES: &[(&str, &[&str])] = &[
     ("landlock", &["host/jail.rs"]),
     (
         "rustix",
-        &["host/channel.rs", "host/durable/folder.rs", "host/spool.rs"],
+        &[
+            "host/channel.rs",
+            "host/durable/folder.rs",
+            "host/spool/room.rs",
+        ],
     ),
     ("seccompiler", &["host/calls.rs"]),
     ("socket2", &["host/wire.rs", "host/listen.rs"]),

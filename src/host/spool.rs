@@ -28,32 +28,32 @@
 //! next claim. Whoever reads the message learns at its end whether the checksum was right, and must not have
 //! let go of the last octet before ([`Claim::message`]).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::error::{Error, Result};
 use crate::host::{durable, words};
 use crate::proto::data::Meter;
-use crate::proto::envelope::{Envelope, Facts, Parsed, Unreadable};
-use crate::proto::journal::Progress;
+use crate::proto::envelope::{Envelope, Facts};
 
 mod claim;
 mod draft;
 mod head;
 mod id;
 mod places;
+mod room;
+mod taking;
 
 pub use claim::Claim;
 pub use draft::Draft;
 pub use id::is_id;
+pub use taking::Refusal;
 
-use claim::{Body, State};
-use head::{message_at_end, read_head, rest};
 use id::fresh_id;
 
 /// Octets gathered before they are written, and read at a time.
@@ -114,9 +114,6 @@ pub struct Spool {
     counts: Arc<Mutex<BTreeMap<Folder, (Instant, u64)>>>,
 }
 
-/// How long a count of names is good enough.
-const RECENT: Duration = Duration::from_secs(1);
-
 impl Spool {
     /// The spool in `root`; nothing is looked at yet.
     pub fn new(root: &Path, min_free: u64, max_messages: u64) -> Self {
@@ -168,56 +165,6 @@ impl Spool {
             room: BLOCK,
             file: None,
         }
-    }
-
-    /// Whether a message of `size` octets may come: the disk keeps its reserve, and the queue its bound.
-    ///
-    /// # Errors
-    /// `NoRoom`, with a sentence that names the bound.
-    pub fn has_room(&self, size: u64) -> Result<()> {
-        // The C library of a machine of 32 bits counts blocks in 32 bits, too.
-        if let Ok(disk) = rustix::fs::statvfs(&self.root) {
-            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-            if free < self.min_free.saturating_add(size) {
-                return Err(Error::NoRoom(format!(
-                    "the file system of the spool {} is nearly full: {} KiB are free and [queue] min_free keeps {} KiB",
-                    self.root.display(),
-                    free / 1024,
-                    self.min_free / 1024
-                )));
-            }
-        }
-        let waiting = self
-            .at_most_waiting(Folder::New)
-            .saturating_add(self.at_most_waiting(Folder::Cur));
-        if waiting >= self.max_messages {
-            return Err(Error::NoRoom(format!(
-                "{waiting} messages wait in the spool {} and [queue] max_messages is {}",
-                self.root.display(),
-                self.max_messages
-            )));
-        }
-        Ok(())
-    }
-
-    /// How many messages a folder holds. A small folder is not counted: no file system has room for that many
-    /// names in so few octets, and a count would cost every submission a look at every name.
-    fn at_most_waiting(&self, folder: Folder) -> u64 {
-        /// No file system keeps a name of ours in less.
-        const LEAST_PER_NAME: u64 = 20;
-        let path = self.root.join(folder.name());
-        let size = fs::metadata(&path).map_or(0, |m| m.size());
-        if size / LEAST_PER_NAME < self.max_messages / 2 {
-            return 0;
-        }
-        // Nor is a large one for every message of a daemon: a folder that was full once stays large.
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, count)) = counts.get(&folder).filter(|(at, _)| at.elapsed() < RECENT) {
-            return *count;
-        }
-        let count = fs::read_dir(&path).map_or(0, |names| names.count() as u64);
-        counts.insert(folder, (Instant::now(), count));
-        count
     }
 
     /// Creates the folders of a spool that has none yet.
@@ -298,140 +245,6 @@ impl Spool {
                 tell(&item.id);
             }
         }
-    }
-
-    /// Takes a message for this process.
-    ///
-    /// # Errors
-    /// See [`Refusal`].
-    pub fn claim(&self, folder: Folder, id: &str) -> Result<Claim, Refusal> {
-        let path = self.path(folder, id);
-        let file = match open(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Refusal::Gone),
-            // O_NOFOLLOW on a link, O_RDWR on a folder or a socket: nothing of ours.
-            Err(e) if matches!(e.raw_os_error(), Some(ELOOP | EISDIR | ENXIO)) => {
-                return Err(Refusal::Bad("it is no regular file".to_owned()));
-            }
-            // Whoever may write here has given it to somebody else: no later run can do more.
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(Refusal::Bad(format!("it cannot be read: {}", words(&e))));
-            }
-            other => {
-                other.map_err(|e| Refusal::Trouble(cannot("open the queue file", &path, &e)))?
-            }
-        };
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return Err(Refusal::Busy),
-            Err(TryLockError::Error(e)) => {
-                return Err(Refusal::Trouble(cannot("lock the queue file", &path, &e)));
-            }
-            Ok(()) => {}
-        }
-        let trouble = |e: io::Error| Refusal::Trouble(cannot("read the queue file", &path, &e));
-        let meta = file.metadata().map_err(trouble)?;
-        let named = fs::symlink_metadata(&path).map_err(|_| Refusal::Gone)?;
-        if (meta.dev(), meta.ino()) != (named.dev(), named.ino()) {
-            return Err(Refusal::Gone);
-        }
-        if !meta.is_file() || meta.nlink() > 1 && !self.drop_other_names(folder, id, &meta) {
-            return Err(Refusal::Bad(
-                "it is no regular file with a single name".to_owned(),
-            ));
-        }
-        // It is ours and stands here, so that one is another file: a copy, as of a backup that was put back.
-        if folder == Folder::New && self.is_there(Folder::Cur, id) {
-            return Err(Refusal::Bad(
-                "there is another message of this name in cur/".to_owned(),
-            ));
-        }
-        let length = meta.size();
-        let (parsed, head) = read_head(&file, length).map_err(trouble)?;
-        let Parsed {
-            mut envelope,
-            facts,
-            message_at,
-        } = match parsed {
-            Ok(parsed) if message_at_end(&parsed).is_some_and(|end| end <= length) => parsed,
-            Err(Unreadable::MoreNeeded) if length >= MAX_HEAD as u64 => {
-                return Err(Refusal::Bad("its envelope is too long".to_owned()));
-            }
-            Ok(_) | Err(Unreadable::Unfinished | Unreadable::MoreNeeded)
-                if folder == Folder::New =>
-            {
-                return Err(Refusal::Unfinished);
-            }
-            Ok(_) => {
-                return Err(Refusal::Bad(
-                    "it is shorter than its message line says".to_owned(),
-                ));
-            }
-            Err(Unreadable::Damaged(what)) => {
-                return Err(Refusal::Bad(format!("its envelope has {what}")));
-            }
-            Err(_) => {
-                return Err(Refusal::Bad(
-                    "it is no queue file of this version".to_owned(),
-                ));
-            }
-        };
-        if envelope.recipients.is_empty() {
-            return Err(Refusal::Bad("its envelope names no recipient".to_owned()));
-        }
-        let journal_at = message_at + facts.size;
-        if length - journal_at > MAX_JOURNAL {
-            return Err(Refusal::Bad("its journal is too long".to_owned()));
-        }
-        let journal = rest(&file, head, journal_at, length - journal_at).map_err(trouble)?;
-        let (progress, whole) = Progress::parse(&journal, &mut envelope.recipients);
-        let end = journal_at + whole as u64;
-        if end < length {
-            durable::truncate(&file, end).map_err(trouble)?;
-        }
-        let state = Mutex::new(State {
-            folder,
-            progress,
-            envelope: Arc::new(envelope),
-            in_hand: BTreeSet::new(),
-            end,
-            body: Body::File(Arc::new(file)),
-            journal: String::new(),
-        });
-        Ok(Claim {
-            spool: self.clone(),
-            id: id.to_owned(),
-            facts,
-            message_at,
-            state,
-        })
-    }
-
-    /// On a file system without a journal a power cut may leave the old name of a file behind that was moved between
-    /// two of our folders. Returned is whether the name in `folder` is the only one now.
-    fn drop_other_names(&self, folder: Folder, id: &str, ours: &fs::Metadata) -> bool {
-        let others = Folder::ALL.into_iter().filter(|other| *other != folder);
-        let is_same = |path: &PathBuf| {
-            fs::symlink_metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (ours.dev(), ours.ino()))
-        };
-        let paths = others.map(|other| self.path(other, id)).filter(is_same);
-        let dropped = paths.filter(|path| durable::remove(path).is_ok()).count();
-        dropped as u64 + 1 == ours.nlink()
-    }
-
-    /// What a queue file says, without a claim: for lists. `None` when it is gone or unreadable.
-    pub fn look(&self, item: &Item) -> Option<(Parsed, Progress)> {
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(durable::NO_FOLLOW)
-            .open(self.path(item.folder, &item.id));
-        let file = file.ok()?;
-        let meta = file.metadata().ok().filter(fs::Metadata::is_file)?;
-        let (parsed, head) = read_head(&file, meta.size()).ok()?;
-        let mut parsed = parsed.ok()?;
-        let journal_at = message_at_end(&parsed)?;
-        let length = meta.size().checked_sub(journal_at)?.min(MAX_JOURNAL);
-        let journal = rest(&file, head, journal_at, length).ok()?;
-        let (progress, _) = Progress::parse(&journal, &mut parsed.envelope.recipients);
-        Some((parsed, progress))
     }
 
     /// Finds a message by its id; `None` when there is none.
@@ -536,24 +349,6 @@ impl Spool {
         }
     }
 }
-/// Why a message could not be taken.
-#[derive(Debug)]
-pub enum Refusal {
-    /// Another process works on it.
-    Busy,
-    /// It is not there any more.
-    Gone,
-    /// Its writer died before it was promised to anybody: to be swept.
-    Unfinished,
-    /// It cannot be used: to be held. Why, as the end of a sentence about the file.
-    Bad(String),
-    /// The system would not let us.
-    Trouble(Error),
-}
-
-const ELOOP: i32 = nix::libc::ELOOP;
-const EISDIR: i32 = nix::libc::EISDIR;
-const ENXIO: i32 = nix::libc::ENXIO;
 
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()

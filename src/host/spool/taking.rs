@@ -1,0 +1,172 @@
+//! A message taken out of the queue: its lock, the look whether the file still stands under its name, and under no other,
+//! then what it says; or why it cannot be had. [`Spool::look`] reads the same without the lock, for lists.
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use super::claim::{Body, Claim, State};
+use super::head::{message_at_end, read_head, rest};
+use super::{Folder, Item, MAX_HEAD, MAX_JOURNAL, Spool, cannot, open};
+use crate::error::{Error, Result};
+use crate::host::{durable, words};
+use crate::proto::envelope::{Parsed, Unreadable};
+use crate::proto::journal::Progress;
+
+/// Why a message could not be taken.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Another process works on it.
+    Busy,
+    /// It is not there any more.
+    Gone,
+    /// Its writer died before it was promised to anybody: to be swept.
+    Unfinished,
+    /// It cannot be used: to be held. Why, as the end of a sentence about the file.
+    Bad(String),
+    /// The system would not let us.
+    Trouble(Error),
+}
+
+const ELOOP: i32 = nix::libc::ELOOP;
+const EISDIR: i32 = nix::libc::EISDIR;
+const ENXIO: i32 = nix::libc::ENXIO;
+
+impl Spool {
+    /// Takes a message for this process.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub fn claim(&self, folder: Folder, id: &str) -> Result<Claim, Refusal> {
+        let path = self.path(folder, id);
+        let file = match open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Refusal::Gone),
+            // O_NOFOLLOW on a link, O_RDWR on a folder or a socket: nothing of ours.
+            Err(e) if matches!(e.raw_os_error(), Some(ELOOP | EISDIR | ENXIO)) => {
+                return Err(Refusal::Bad("it is no regular file".to_owned()));
+            }
+            // Whoever may write here has given it to somebody else: no later run can do more.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Refusal::Bad(format!("it cannot be read: {}", words(&e))));
+            }
+            other => {
+                other.map_err(|e| Refusal::Trouble(cannot("open the queue file", &path, &e)))?
+            }
+        };
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(Refusal::Busy),
+            Err(TryLockError::Error(e)) => {
+                return Err(Refusal::Trouble(cannot("lock the queue file", &path, &e)));
+            }
+            Ok(()) => {}
+        }
+        let trouble = |e: io::Error| Refusal::Trouble(cannot("read the queue file", &path, &e));
+        let meta = file.metadata().map_err(trouble)?;
+        let named = fs::symlink_metadata(&path).map_err(|_| Refusal::Gone)?;
+        if (meta.dev(), meta.ino()) != (named.dev(), named.ino()) {
+            return Err(Refusal::Gone);
+        }
+        if !meta.is_file() || meta.nlink() > 1 && !self.drop_other_names(folder, id, &meta) {
+            return Err(Refusal::Bad(
+                "it is no regular file with a single name".to_owned(),
+            ));
+        }
+        // It is ours and stands here, so that one is another file: a copy, as of a backup that was put back.
+        if folder == Folder::New && self.is_there(Folder::Cur, id) {
+            return Err(Refusal::Bad(
+                "there is another message of this name in cur/".to_owned(),
+            ));
+        }
+        let length = meta.size();
+        let (parsed, head) = read_head(&file, length).map_err(trouble)?;
+        let Parsed {
+            mut envelope,
+            facts,
+            message_at,
+        } = match parsed {
+            Ok(parsed) if message_at_end(&parsed).is_some_and(|end| end <= length) => parsed,
+            Err(Unreadable::MoreNeeded) if length >= MAX_HEAD as u64 => {
+                return Err(Refusal::Bad("its envelope is too long".to_owned()));
+            }
+            Ok(_) | Err(Unreadable::Unfinished | Unreadable::MoreNeeded)
+                if folder == Folder::New =>
+            {
+                return Err(Refusal::Unfinished);
+            }
+            Ok(_) => {
+                return Err(Refusal::Bad(
+                    "it is shorter than its message line says".to_owned(),
+                ));
+            }
+            Err(Unreadable::Damaged(what)) => {
+                return Err(Refusal::Bad(format!("its envelope has {what}")));
+            }
+            Err(_) => {
+                return Err(Refusal::Bad(
+                    "it is no queue file of this version".to_owned(),
+                ));
+            }
+        };
+        if envelope.recipients.is_empty() {
+            return Err(Refusal::Bad("its envelope names no recipient".to_owned()));
+        }
+        let journal_at = message_at + facts.size;
+        if length - journal_at > MAX_JOURNAL {
+            return Err(Refusal::Bad("its journal is too long".to_owned()));
+        }
+        let journal = rest(&file, head, journal_at, length - journal_at).map_err(trouble)?;
+        let (progress, whole) = Progress::parse(&journal, &mut envelope.recipients);
+        let end = journal_at + whole as u64;
+        if end < length {
+            durable::truncate(&file, end).map_err(trouble)?;
+        }
+        let state = Mutex::new(State {
+            folder,
+            progress,
+            envelope: Arc::new(envelope),
+            in_hand: BTreeSet::new(),
+            end,
+            body: Body::File(Arc::new(file)),
+            journal: String::new(),
+        });
+        Ok(Claim {
+            spool: self.clone(),
+            id: id.to_owned(),
+            facts,
+            message_at,
+            state,
+        })
+    }
+
+    /// On a file system without a journal a power cut may leave the old name of a file behind that was moved between
+    /// two of our folders. Returned is whether the name in `folder` is the only one now.
+    fn drop_other_names(&self, folder: Folder, id: &str, ours: &fs::Metadata) -> bool {
+        let others = Folder::ALL.into_iter().filter(|other| *other != folder);
+        let is_same = |path: &PathBuf| {
+            fs::symlink_metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (ours.dev(), ours.ino()))
+        };
+        let paths = others.map(|other| self.path(other, id)).filter(is_same);
+        let dropped = paths.filter(|path| durable::remove(path).is_ok()).count();
+        dropped as u64 + 1 == ours.nlink()
+    }
+
+    /// What a queue file says, without a claim: for lists. `None` when it is gone or unreadable.
+    pub fn look(&self, item: &Item) -> Option<(Parsed, Progress)> {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(durable::NO_FOLLOW)
+            .open(self.path(item.folder, &item.id));
+        let file = file.ok()?;
+        let meta = file.metadata().ok().filter(fs::Metadata::is_file)?;
+        let (parsed, head) = read_head(&file, meta.size()).ok()?;
+        let mut parsed = parsed.ok()?;
+        let journal_at = message_at_end(&parsed)?;
+        let length = meta.size().checked_sub(journal_at)?.min(MAX_JOURNAL);
+        let journal = rest(&file, head, journal_at, length).ok()?;
+        let (progress, _) = Progress::parse(&journal, &mut parsed.envelope.recipients);
+        Some((parsed, progress))
+    }
+}
