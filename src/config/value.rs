@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::document::Value;
 use super::report::printable;
@@ -12,6 +11,10 @@ use crate::proto::address::{Domain, Mailbox};
 use crate::proto::alias::{Place, Target, read_list};
 use crate::proto::network::Network;
 use crate::proto::screen::List;
+
+mod measure;
+
+pub use measure::{DAY, GIB, KIB, MINUTE, duration, show_duration, show_size, size};
 
 /// Why a value is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,113 +79,6 @@ pub fn number<T: TryFrom<u64>>(value: &Value, range: RangeInclusive<u64>) -> Res
             let (least, most) = (range.start(), range.end());
             Wrong::new(format!("a number from {least} to {most}"), value)
         })
-}
-
-/// Octets, as a number or as `"25M"`; K, M, G are powers of 1024.
-pub fn size(value: &Value, range: RangeInclusive<u64>) -> Result<u64, Wrong> {
-    let size = match value {
-        Value::Number(number) => u64::try_from(*number).ok(),
-        Value::Text(text) => parse_size(text),
-        _ => None,
-    };
-    size.filter(|size| range.contains(size)).ok_or_else(|| {
-        let (least, most) = (show_size(*range.start()), show_size(*range.end()));
-        Wrong::new(
-            format!("a size such as \"25M\", from \"{least}\" to \"{most}\""),
-            value,
-        )
-    })
-}
-
-fn parse_size(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(['K', 'M', 'G']);
-    let factor = match text.get(digits.len()..)? {
-        "" => 1,
-        "K" => KIB,
-        "M" => MIB,
-        "G" => GIB,
-        _ => return None,
-    };
-    plain_number(digits)?.checked_mul(factor)
-}
-
-/// 1K, 1M, 1G.
-pub const KIB: u64 = 1 << 10;
-pub const MIB: u64 = 1 << 20;
-pub const GIB: u64 = 1 << 30;
-
-/// Digits alone: `parse` would let a plus sign through.
-fn plain_number(digits: &str) -> Option<u64> {
-    if !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    digits.parse().ok()
-}
-
-/// A size as it is written in the file.
-pub fn show_size(octets: u64) -> String {
-    for (factor, unit) in [(GIB, 'G'), (MIB, 'M'), (KIB, 'K')] {
-        if octets >= factor && octets.is_multiple_of(factor) {
-            return format!("{}{unit}", octets / factor);
-        }
-    }
-    octets.to_string()
-}
-
-/// A time such as `"90s"`, `"5m"`, `"1h30m"`, `"5d"`, in seconds; the bounds are in seconds.
-pub fn duration(value: &Value, range: RangeInclusive<u64>) -> Result<Duration, Wrong> {
-    let seconds = match value {
-        Value::Text(text) => parse_seconds(text),
-        _ => None,
-    };
-    seconds
-        .filter(|seconds| range.contains(seconds))
-        .map(Duration::from_secs)
-        .ok_or_else(|| {
-            let least = show_duration(Duration::from_secs(*range.start()));
-            let most = show_duration(Duration::from_secs(*range.end()));
-            Wrong::new(
-                format!("a time such as \"1h30m\", from \"{least}\" to \"{most}\""),
-                value,
-            )
-        })
-}
-
-/// Each unit at most once, the largest first: what is written otherwise is more likely a slip than a wish.
-fn parse_seconds(text: &str) -> Option<u64> {
-    let mut rest = text;
-    let mut total: u64 = 0;
-    for (unit, seconds) in UNITS {
-        let Some((digits, after)) = rest.split_once(unit) else {
-            continue;
-        };
-        if digits.is_empty() {
-            return None;
-        }
-        total = total.checked_add(plain_number(digits)?.checked_mul(seconds)?)?;
-        rest = after;
-    }
-    (rest.is_empty() && !text.is_empty()).then_some(total)
-}
-
-const UNITS: [(char, u64); 4] = [('d', DAY), ('h', HOUR), ('m', MINUTE), ('s', 1)];
-
-/// Seconds in one.
-pub const MINUTE: u64 = 60;
-pub const HOUR: u64 = 60 * MINUTE;
-pub const DAY: u64 = 24 * HOUR;
-
-/// A time as it is written in the file.
-pub fn show_duration(duration: Duration) -> String {
-    let mut rest = duration.as_secs();
-    let mut out = String::new();
-    for (unit, seconds) in UNITS {
-        if rest >= seconds {
-            out.push_str(&format!("{}{unit}", rest / seconds));
-            rest %= seconds;
-        }
-    }
-    if out.is_empty() { "0s".to_owned() } else { out }
 }
 
 /// One of a few words.
