@@ -1,15 +1,20 @@
-//! TLS 1.2 and 1.3: one session over any stream, for either side. The only folder with rustls: `client.rs` has
-//! what makes a server's certificate good, `server.rs` has our own certificate and its key.
+//! TLS 1.2 and 1.3: one session over any stream, for either side. The only folder with rustls: `trust.rs` has
+//! what makes a server's certificate good, `client.rs` the sessions with servers and `fault.rs` why one failed, `server.rs`
+//! our own certificate and its key.
 
 use std::io::{self, Read, Write};
 
 use rustls::Connection;
 
 mod client;
+mod fault;
 mod server;
+mod trust;
 
-pub use client::{Clients, Trust, explain, fault, has_system_roots};
+pub use client::Clients;
+pub use fault::{explain, fault};
 pub use server::{Server, why};
+pub use trust::{Trust, has_system_roots};
 
 /// One TLS session. It has no stream of its own: each step is given the one it runs over, so that the stream's
 /// deadlines hold here too.
@@ -57,7 +62,7 @@ impl Session {
     /// As at a handshake with this trust.
     pub fn proves(&self, trust: &Trust, name: &str, now: i64) -> io::Result<()> {
         let shown = self.connection.peer_certificates().unwrap_or_default();
-        client::judge(trust, shown, name, now)
+        trust::judge(trust, shown, name, now)
     }
 
     /// Reads what there is. 0: the other side has closed, politely or not; who needs to know whether something

@@ -27,7 +27,8 @@ use rustls::{
 };
 
 use super::Session;
-use super::client::{Trust, fault, judge};
+use super::fault::fault;
+use super::trust::{Trust, judge};
 use crate::host::secret::{self, Version};
 use crate::host::words;
 use crate::proto::date::Stamp;

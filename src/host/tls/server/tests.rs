@@ -1,7 +1,7 @@
 //! Pairs of key and certificate, good, renewed and useless, and what a client sees of them.
 
-use super::super::client::{Leaf, Unchained};
 use super::super::testing::Authority;
+use super::super::trust::{Leaf, Unchained};
 use super::super::{Clients, Trust};
 use super::*;
 use crate::host::wire::Wire;
