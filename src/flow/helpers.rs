@@ -46,7 +46,44 @@ const SOCKET: &str = "home";
 pub struct Keeper {
     /// The socket by which one is found; `None`: it has started this one.
     socket: Option<PathBuf>,
-    line: Mutex<Option<Channel>>,
+    line: Mutex<Option<Line>>,
+    /// How long an answer is waited for.
+    patience: Duration,
+}
+
+/// A line to root's process, which answers each request once, in their order.
+#[derive(Debug)]
+struct Line {
+    channel: Channel,
+    /// Requests whose answers nobody waits for any more. They come before any other, and are for somebody else: whoever
+    /// took one for his own would hand mail of one user to the helper of another.
+    owed: usize,
+}
+
+impl Line {
+    fn new(channel: Channel) -> Self {
+        Self { channel, owed: 0 }
+    }
+
+    /// Asks for a helper, and hears what is said to that.
+    fn ask(&mut self, whom: &Whom, patience: Duration) -> io::Result<Packet> {
+        self.channel.set_patience(patience)?;
+        while self.owed > 0 {
+            // The helper that it brings hears by this that it is not wanted.
+            self.hear()?;
+            self.owed -= 1;
+        }
+        self.channel.send(&whom.text(), None)?;
+        self.owed = 1;
+        let packet = self.hear()?;
+        self.owed = 0;
+        Ok(packet)
+    }
+
+    fn hear(&self) -> io::Result<Packet> {
+        let packet = self.channel.receive()?;
+        packet.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
 }
 
 impl Keeper {
@@ -54,7 +91,8 @@ impl Keeper {
     pub fn new(channel: Channel) -> Self {
         Self {
             socket: None,
-            line: Mutex::new(Some(channel)),
+            line: Mutex::new(Some(Line::new(channel))),
+            patience: MAKING,
         }
     }
 
@@ -65,6 +103,7 @@ impl Keeper {
         found.file_type().is_socket().then(|| Self {
             socket: Some(path),
             line: Mutex::new(None),
+            patience: MAKING,
         })
     }
 
@@ -79,10 +118,10 @@ impl Keeper {
     /// Those of [`Doors::take`].
     pub fn take_doors(&self, config: &Config, listen: bool) -> Result<Doors, Error> {
         let line = lock(&self.line);
-        let channel = line.as_ref().ok_or_else(|| {
+        let line = line.as_ref().ok_or_else(|| {
             Error::Internal("root's process opens no ports for this one".to_owned())
         })?;
-        Doors::take(config, channel, listen)
+        Doors::take(config, &line.channel, listen)
     }
 
     /// Has a helper made; returned is the line over which lines to it are sent.
@@ -95,22 +134,15 @@ impl Keeper {
                 words(&e)
             )
         };
-        let packet = match (&self.socket, line.take()) {
+        let packet = match (&self.socket, line.as_mut()) {
             // One that had nothing to do has ended, and there is another one.
-            (Some(socket), Some(channel)) => match ask(&channel, whom) {
-                Ok(packet) => {
-                    *line = Some(channel);
-                    packet
-                }
-                Err(_) => Self::ask_anew(&mut line, socket, whom).map_err(gone)?,
+            (Some(socket), Some(known)) => match known.ask(whom, self.patience) {
+                Ok(packet) => packet,
+                Err(_) => self.ask_anew(&mut line, socket, whom).map_err(gone)?,
             },
-            (Some(socket), None) => Self::ask_anew(&mut line, socket, whom).map_err(gone)?,
-            (None, channel) => {
-                *line = channel;
-                let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
-                let channel = line.as_ref().ok_or_else(broken).map_err(gone)?;
-                ask(channel, whom).map_err(gone)?
-            }
+            (Some(socket), None) => self.ask_anew(&mut line, socket, whom).map_err(gone)?,
+            (None, Some(known)) => known.ask(whom, self.patience).map_err(gone)?,
+            (None, None) => return Err(gone(io::ErrorKind::BrokenPipe.into())),
         };
         match (packet.text.as_str(), packet.descriptor) {
             ("ok", Some(descriptor)) => Ok(Channel::from(descriptor)),
@@ -119,20 +151,14 @@ impl Keeper {
     }
 
     /// Asks a process that this has started.
-    fn ask_anew(line: &mut Option<Channel>, socket: &Path, whom: &Whom) -> io::Result<Packet> {
-        let channel = Channel::connect(socket)?;
-        let packet = ask(&channel, whom)?;
-        *line = Some(channel);
+    fn ask_anew(&self, line: &mut Option<Line>, socket: &Path, whom: &Whom) -> io::Result<Packet> {
+        // What the other one may still say is for nobody.
+        *line = None;
+        let mut anew = Line::new(Channel::connect(socket)?);
+        let packet = anew.ask(whom, self.patience)?;
+        *line = Some(anew);
         Ok(packet)
     }
-}
-
-/// Asks root's process for a helper, and hears what it says.
-fn ask(channel: &Channel, whom: &Whom) -> io::Result<Packet> {
-    channel.set_patience(MAKING)?;
-    channel.send(&whom.text(), None)?;
-    let packet = channel.receive()?;
-    packet.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
 }
 
 /// The helpers of a run.
@@ -369,4 +395,44 @@ fn read_line(mut stream: &UnixStream) -> io::Result<String> {
         return Err(io::ErrorKind::InvalidData.into());
     }
     Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Root's process is slow to answer, for whatever reason: what it says at last is not taken for its answer to another
+    /// request.
+    #[test]
+    fn a_late_answer_is_for_nobody_else() {
+        let (here, root) = Channel::pair().unwrap();
+        let mut keeper = Keeper {
+            patience: Duration::from_millis(1),
+            ..Keeper::new(here)
+        };
+        let user = |name: &str| Whom::User(name.to_owned());
+        let wanted = || root.receive().unwrap().unwrap().text;
+        // Each request is answered by a helper for whom it was; by the name, the test knows which.
+        let answer = |whom: &str| {
+            let (line, helper) = Channel::pair().unwrap();
+            root.send("ok", Some(line.as_fd())).unwrap();
+            helper.send(whom, None).unwrap();
+            helper
+        };
+        let got = |helper: &Channel| helper.receive().unwrap().unwrap().text;
+        for name in ["alice", "bob"] {
+            // Bob asks no more than for what alice is owed, and is not heard before that has come.
+            let why = keeper.helper(&user(name)).unwrap_err();
+            assert!(why.contains("does not answer"), "{why}");
+        }
+        keeper.patience = MAKING;
+        let mut helpers = vec![answer(&wanted())];
+        std::thread::scope(|scope| {
+            let carol = scope.spawn(|| got(&keeper.helper(&user("carol")).unwrap()));
+            helpers.push(answer(&wanted()));
+            assert_eq!(carol.join().unwrap(), "user carol");
+        });
+        // Nobody has the line to the one that came too late, and so it ends.
+        assert!(!matches!(helpers[0].receive(), Ok(Some(_))));
+    }
 }
