@@ -1,21 +1,17 @@
 //! Addresses, parsed once into types that cannot be wrong (RFC 5321 4.1.2, RFC 6531 3.3).
 //!
 //! Whoever holds a [`Domain`] or a [`Mailbox`] holds a valid one: no control character, no line end, no byte
-//! that is not UTF-8, and a length that fits every buffer of the protocol. Nothing past this file looks at the
+//! that is not UTF-8, and a length that fits every buffer of the protocol. Nothing past here looks at the
 //! syntax of an address again.
 
-use super::idna;
-use std::borrow::Cow;
-use std::cmp::Ordering;
 use std::fmt;
-use std::hash::{Hash, Hasher};
+
+mod domain;
+
+pub use domain::Domain;
 
 /// The longest path, brackets included (RFC 5321 4.5.3.1.3).
 const MAX_PATH: usize = 256;
-/// The longest domain (RFC 5321 4.5.3.1.2).
-const MAX_DOMAIN: usize = 255;
-/// The longest label of a domain (RFC 1035 2.3.4).
-const MAX_LABEL: usize = 63;
 
 /// Why a text is no address; the words come after "is not a valid address: ".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,151 +20,6 @@ pub struct Invalid(pub &'static str);
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
-    }
-}
-
-/// A host or mail domain, in lower case, or an address literal such as `[192.0.2.1]`.
-///
-/// Labels outside ASCII (RFC 6531) are kept as they came; written as A-labels it is the same domain. An underscore is
-/// let through: RFC 5321 has no place for it, but hosts with one exist. A final dot is taken off.
-#[derive(Debug, Clone)]
-pub struct Domain {
-    text: String,
-    /// The same in A-labels, where the text is beyond ASCII.
-    ascii: Option<Box<str>>,
-}
-
-impl Domain {
-    /// Parses a domain or an address literal.
-    pub fn parse(text: &str) -> Result<Self, Invalid> {
-        if text.len() > MAX_DOMAIN {
-            return Err(Invalid("its domain is longer than 255 octets"));
-        }
-        if let Some(inner) = text.strip_prefix('[') {
-            return parse_literal(inner);
-        }
-        let text = text.strip_suffix('.').unwrap_or(text);
-        if text.is_empty() {
-            return Err(Invalid("its domain is empty"));
-        }
-        check_lengths(text)?;
-        for label in text.split('.') {
-            if label.starts_with('-') || label.ends_with('-') {
-                return Err(Invalid(
-                    "its domain has a label that begins or ends with a hyphen",
-                ));
-            }
-            if !label
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_' || is_utf8_text(c))
-            {
-                return Err(Invalid(
-                    "its domain has a character that no domain may have",
-                ));
-            }
-        }
-        let text = text.to_lowercase();
-        let ascii = match text.is_ascii() {
-            true => None,
-            false => idna::to_ascii(&text).map(Cow::into_owned),
-        };
-        let domain = Self {
-            ascii: ascii.map(String::into_boxed_str),
-            text,
-        };
-        if domain.ascii().is_ascii() {
-            check_lengths(domain.ascii())?;
-            return Ok(domain);
-        }
-        Err(Invalid("its domain has no form in A-labels"))
-    }
-
-    /// The domain's text, in lower case, without a final dot.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// The same as DNS and older servers know it, in A-labels (RFC 5890 2.3.2.1).
-    pub fn ascii(&self) -> &str {
-        self.ascii.as_deref().unwrap_or(&self.text)
-    }
-
-    /// The same domain, written in A-labels.
-    #[must_use]
-    pub fn into_ascii(self) -> Self {
-        let Self { text, ascii } = self;
-        Self {
-            text: ascii.map_or(text, Into::into),
-            ascii: None,
-        }
-    }
-}
-
-impl PartialEq for Domain {
-    fn eq(&self, other: &Self) -> bool {
-        self.ascii() == other.ascii()
-    }
-}
-
-impl Eq for Domain {}
-
-impl Hash for Domain {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.ascii().hash(state);
-    }
-}
-
-impl PartialOrd for Domain {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Domain {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.ascii().cmp(other.ascii())
-    }
-}
-
-/// Whether a domain and its labels are as short as DNS wants them.
-fn check_lengths(text: &str) -> Result<(), Invalid> {
-    if text.len() > MAX_DOMAIN {
-        return Err(Invalid("its domain is longer than 255 octets"));
-    }
-    for label in text.split('.') {
-        if label.is_empty() {
-            return Err(Invalid("its domain has an empty label"));
-        }
-        if label.len() > MAX_LABEL {
-            return Err(Invalid("its domain has a label longer than 63 octets"));
-        }
-    }
-    Ok(())
-}
-
-/// `192.0.2.1]` or `IPv6:2001:db8::1]`: an address literal without its first bracket (RFC 5321 4.1.3).
-fn parse_literal(inner: &str) -> Result<Domain, Invalid> {
-    let wrong = Invalid("its address literal is neither [1.2.3.4] nor [IPv6:...]");
-    let inner = inner.strip_suffix(']').ok_or(wrong)?;
-    if let Some(v6) = inner
-        .get(..5)
-        .filter(|p| p.eq_ignore_ascii_case("IPv6:"))
-        .and_then(|_| inner.get(5..))
-    {
-        let address: std::net::Ipv6Addr = v6.parse().map_err(|_| wrong)?;
-        return Ok(literal(format!("[ipv6:{address}]")));
-    }
-    let address: std::net::Ipv4Addr = inner.parse().map_err(|_| wrong)?;
-    Ok(literal(format!("[{address}]")))
-}
-
-fn literal(text: String) -> Domain {
-    Domain { text, ascii: None }
-}
-
-impl fmt::Display for Domain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
     }
 }
 
@@ -233,18 +84,14 @@ impl Mailbox {
 
     /// Whether it has nothing beyond ASCII.
     pub fn is_ascii(&self) -> bool {
-        self.local.is_ascii() && self.domain.ascii.is_none()
+        self.local.is_ascii() && self.domain.as_str().is_ascii()
     }
 
     /// The address as a server without SMTPUTF8 (RFC 6531) can be told it, its domain in A-labels. `None`: there is no
     /// such form, as its local part is beyond ASCII and only its own system may change that.
     pub fn to_ascii(&self) -> Option<Self> {
         let local = Some(self.local.clone()).filter(|local| local.is_ascii())?;
-        let domain = Domain {
-            text: self.domain.ascii().to_owned(),
-            ascii: None,
-        };
-        Self::new(local, domain).ok()
+        Self::new(local, self.domain.clone().into_ascii()).ok()
     }
 }
 
@@ -380,6 +227,7 @@ impl fmt::Display for ReversePath {
 
 #[cfg(test)]
 mod tests {
+    use super::domain::MAX_LABEL;
     use super::*;
 
     /// What is sent, and how it is written again; `None` where it must be refused.
