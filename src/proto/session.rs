@@ -10,15 +10,18 @@
 //! There is one function that ends a transaction, [`Session::reset`], for EHLO, RSET, STARTTLS and every end of
 //! DATA: the faults of other servers here were resets that forgot something.
 
-use super::address::{Domain, ReversePath};
-use super::authenticate::{Credentials, Exchange, Mechanism, Turn, challenge};
-use super::command::{self, ClientName, Command, Grammar, Rcpt};
+use super::address::Domain;
+use super::authenticate::{Credentials, Exchange, Mechanism};
+use super::command::{self, ClientName, Command, Grammar};
 use super::envelope::Recipient;
-use super::parameters::{MailParameters, Offered};
+use super::parameters::Offered;
 use super::replies::{self, Reply};
 use super::scram::Verifier;
 use super::tally::Tally;
-use super::transaction::{Client, Transaction};
+use super::transaction::Transaction;
+
+mod auth;
+mod mail;
 
 /// What a session offers and allows.
 #[derive(Debug, Clone)]
@@ -388,124 +391,6 @@ impl Session {
             keywords.push(format!("AUTH {}", names.join(" ")));
         }
         keywords
-    }
-
-    fn mail(
-        &mut self,
-        sender: ReversePath,
-        parameters: MailParameters,
-        policy: &mut dyn Policy,
-    ) -> (Reply, Then) {
-        let Some(hello) = self.hello.clone() else {
-            return self.untimely(replies::HELLO_FIRST);
-        };
-        let size = parameters.size.unwrap_or(0);
-        if size > self.size_limit() {
-            return say(replies::TOO_BIG);
-        }
-        let transaction = Transaction {
-            client: Client {
-                name: hello.name,
-                extended: hello.extended,
-                lmtp: self.settings.lmtp,
-                tls: self.tls,
-                user: self.user.clone(),
-                mechanism: self.mechanism.filter(|_| self.user.is_some()),
-            },
-            sender,
-            parameters,
-            recipients: Vec::new(),
-            accepted: 0,
-        };
-        let allowed = policy.sender(&transaction);
-        match allowed.and_then(|()| policy.space(size)) {
-            Err(reply) => say(reply),
-            Ok(()) => {
-                self.transaction = Some(transaction);
-                say(replies::SENDER_OK)
-            }
-        }
-    }
-
-    fn rcpt(&mut self, rcpt: Rcpt, policy: &mut dyn Policy) -> (Reply, Then) {
-        let Some(transaction) = self.transaction.as_mut() else {
-            return self.untimely(replies::MAIL_FIRST);
-        };
-        let recipient = rcpt.recipient;
-        let ascii =
-            recipient.address.is_ascii() && recipient.orcpt.as_ref().is_none_or(|o| o.is_ascii());
-        if !ascii && !transaction.parameters.smtputf8 {
-            return say(replies::NEEDS_SMTPUTF8);
-        }
-        if transaction.accepted >= self.settings.max_recipients {
-            return say(replies::TOO_MANY_RECIPIENTS);
-        }
-        let known = transaction.recipients.iter();
-        let again = known.map(|r| &r.address).any(|a| *a == recipient.address);
-        if !again {
-            // A postmaster must be reachable whatever else is refused (RFC 5321 4.5.1).
-            if !rcpt.postmaster
-                && let Err(reply) = policy.recipient(transaction, &recipient)
-            {
-                return say(reply);
-            }
-            transaction.recipients.push(recipient);
-        }
-        transaction.accepted += 1;
-        say(replies::RECIPIENT_OK)
-    }
-
-    fn begin_auth(
-        &mut self,
-        mechanism: &str,
-        initial: Option<&str>,
-        policy: &mut dyn Policy,
-    ) -> (Reply, Then) {
-        let mut offered = self.settings.mechanisms.iter();
-        match offered.find(|m| m.name() == mechanism) {
-            Some(&mechanism) => {
-                self.mechanism = Some(mechanism);
-                self.authenticate(Exchange::begin(mechanism, initial), policy)
-            }
-            None => say(replies::UNKNOWN_MECHANISM),
-        }
-    }
-
-    fn authenticate(
-        &mut self,
-        turn: Result<Turn, Reply>,
-        policy: &mut dyn Policy,
-    ) -> (Reply, Then) {
-        match turn {
-            Err(reply) => say(reply),
-            Ok(Turn::Ask(challenge, exchange)) => {
-                self.exchange = Some(exchange);
-                say(replies::CHALLENGE.with_text(challenge))
-            }
-            Ok(Turn::LookUp(first)) => {
-                let found = policy.verifier(&first.user);
-                let turn = found.map(|(kept, nonce)| challenge(first, kept, &nonce));
-                self.authenticate(turn, policy) // which asks, and comes here once
-            }
-            Ok(Turn::Check(credentials)) => {
-                let verdict = policy.authenticate(&credentials);
-                self.authenticated(credentials.user, verdict)
-            }
-            Ok(Turn::Proved(user, right)) => {
-                let verdict = policy.proved(&user, right);
-                self.authenticated(user, verdict)
-            }
-        }
-    }
-
-    fn authenticated(&mut self, user: String, verdict: Result<(), Reply>) -> (Reply, Then) {
-        match verdict {
-            Err(reply) => say(reply),
-            Ok(()) => {
-                self.user = Some(user);
-                say(replies::AUTHENTICATED)
-            }
-        }
     }
 
     /// A client that sends its message although DATA was refused, and so did not look at the answer: the text
