@@ -1,5 +1,5 @@
 //! The journal at the end of a queue file, both ways, and what it adds up to: who still waits, since when, and why. Its
-//! form is shown in envelope.rs.
+//! form is shown in envelope/text.rs.
 //!
 //! A torn last line counts for nothing, and what no line of ours could say is passed over.
 

@@ -1,8 +1,9 @@
 //! Heads of queue files, written and read again, cut short, changed, and of other makers.
 
-use super::super::journal::Entry;
-use super::super::outcome::{Outcome, Verdict};
-use super::super::reply::Enhanced;
+use super::super::super::journal::Entry;
+use super::super::super::outcome::{Outcome, Verdict};
+use super::super::super::reply::Enhanced;
+use super::super::sample;
 use super::*;
 
 fn full() -> Envelope {
