@@ -191,7 +191,7 @@ fn sources() -> Vec<(String, String)> {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                folders.extend(Some(path).filter(|p| !p.ends_with("tests")));
             } else if path.extension().is_some_and(|e| e == "rs")
                 && !path.ends_with("build.rs")
                 && !path.ends_with("tests.rs")
