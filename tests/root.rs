@@ -1,16 +1,15 @@
-//! Rights: what root starts, what other users can do to each other's mail. Needs root, who makes users for it and takes
+//! Rights: what root starts, and how its processes get on with one another. Needs root, who makes users for it and takes
 //! them away again; for anybody else each test says that it was skipped.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::house::{ALICE, BOB, CLUB, House, SPOOL, processes};
-use crate::harness::system::{finish, names_in};
+use crate::harness::system::names_in;
 use crate::harness::{Remote, Script, until};
 
 const MESSAGE: &str = "Subject: for you alone\n\nthe secret of the message\n";
@@ -157,187 +156,6 @@ fn mail_for_root_and_for_services_is_written_by_nobody_with_rights() {
     assert!(alice[0].starts_with(
         "Return-Path: <root@pi.test.example>\nX-Original-To: mt-alice@pi.test.example\nDelivered-To: mt-alice@"
     ));
-}
-
-/// I7: by no option, by no file, by no configuration of their own.
-#[test]
-fn users_can_do_nothing_to_the_mail_of_others() {
-    let Some(house) = House::open("others") else {
-        return;
-    };
-    for (user, to) in [(ALICE, "mt-bob"), (BOB, "mt-alice")] {
-        house.submit(user, &["-odq", to], MESSAGE);
-        house.submit(user, &["someone@nowhere.test.example"], MESSAGE);
-    }
-    until("the attempts of both are over", || {
-        house.log().matches(" deferred ").count() == 2
-    });
-    let of = |user: &str| -> Vec<String> {
-        let listed = house.call_as("mailq", user, &["--json"], "").stdout;
-        let ids = listed.split("\"id\":").skip(1);
-        ids.map(|text| text.split('"').nth(1).unwrap().to_owned())
-            .collect()
-    };
-    let (alices, bobs) = (of(ALICE), of(BOB));
-    assert_eq!((alices.len(), bobs.len(), of("root").len()), (2, 2, 4));
-    assert!(!alices.iter().any(|id| bobs.contains(id)));
-    let theirs = bobs[0].as_str();
-    for option in ["--show", "--remove", "--hold", "--release"] {
-        let ran = house.call(ALICE, &[option, theirs], "");
-        assert_eq!(ran.code, 65, "{option} {ran:?}");
-        let said = format!(
-            "sendmail: {theirs}: there is no such message in the queue; mailq lists them\n"
-        );
-        assert_eq!((ran.stdout.as_str(), ran.stderr), ("", said), "{option}");
-    }
-    for words in [
-        &["--hold", "ALL"][..],
-        &["--release", "ALL"],
-        &["-q"],
-        &["-qR", "mt"],
-        &["-bp", "-qS", "bob"],
-    ] {
-        let ran = house.call(ALICE, words, "");
-        assert!(
-            !bobs.iter().any(|id| ran.stdout.contains(id)),
-            "{words:?} {ran:?}"
-        );
-    }
-    // Nor by other means: the spool is closed to whoever has not the group.
-    let spool = house.path("spool").display().to_string();
-    let new = format!("{spool}/new/{theirs}");
-    let cur = format!("{spool}/cur/{theirs}");
-    for (what, file) in [
-        ("ls", &spool),
-        ("cat", &new),
-        ("cat", &cur),
-        ("rm -f", &new),
-        ("touch", &cur),
-        ("sh -c 'echo x >\"$0\"'", &new),
-        ("ln -s /etc/passwd", &cur),
-        ("mkfifo", &format!("{spool}/new/1k0ysgq5kccddek00")),
-        (
-            "sh -c 'echo x >\"$0\"'",
-            &house.path("run/trigger").display().to_string(),
-        ),
-        ("rm -f", &house.path("run/pid").display().to_string()),
-    ] {
-        let ran = house.shell(ALICE, &format!("{what} {file}"));
-        assert!(ran.code != 0, "{what} {file}: {ran:?}");
-    }
-    // With a configuration of his own he has no rights but his own.
-    let own = house.path("home/mt-alice/own.toml");
-    let text = format!(
-        "user = \"mt-alice\"\n[queue]\nspool = \"{spool}\"\nrun = \"{}\"\n",
-        house.path("run").display()
-    );
-    fs::write(&own, text).unwrap();
-    for words in [
-        &["-bp"][..],
-        &["-q"],
-        &["--show", theirs],
-        &["-bD"],
-        &["-bs"],
-    ] {
-        let mut all = vec!["-C", own.to_str().unwrap()];
-        all.extend(words);
-        let ran = house.call(
-            ALICE,
-            &all,
-            "EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<mt-bob>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n",
-        );
-        assert!(
-            !ran.stdout.contains(theirs) && !ran.stdout.contains("secret"),
-            "{words:?} {ran:?}"
-        );
-        assert!(
-            ran.code != 0 || ran.stdout.contains("451 4"),
-            "{words:?} {ran:?}"
-        );
-    }
-    // The parts of root's minimta are not to be had.
-    let alice = "user mt-alice";
-    for words in [
-        &["--as-worker", "-q"][..],
-        &["--as-worker", "-bD"],
-        &["--as-helper", alice],
-        &["--as-helper", "root"],
-    ] {
-        let ran = house.call(ALICE, words, "");
-        assert_eq!(ran.code, 77, "{words:?} {ran:?}");
-    }
-    assert_eq!(
-        (of("root").len(), house.log().matches(" removed ").count()),
-        (4, 0)
-    );
-    // His own he may remove; and what is left arrives.
-    let ran = house.call(BOB, &["--remove", theirs], "");
-    assert_eq!(ran.code, 0, "{ran:?}");
-    assert_eq!(house.call("root", &["-q"], "").code, 0);
-    let arrived = (house.mail_of(ALICE).len(), house.mail_of(BOB).len());
-    assert!(arrived == (0, 1) || arrived == (1, 1), "{arrived:?}");
-    assert_eq!(of("root").len(), 3 - arrived.0 - arrived.1);
-}
-
-#[test]
-fn a_callers_surroundings_change_nothing() {
-    let Some(house) = House::open("surroundings") else {
-        return;
-    };
-    let rows = [
-        "exec 0</dev/zero 3</etc/hostname 4>&1",
-        "umask 0",
-        "umask 777",
-        "export LD_PRELOAD=/nowhere.so LD_LIBRARY_PATH=/tmp TZ=/etc/shadow PATH=/tmp HOME=/root USER=root LOGNAME=root",
-        "export LISTEN_FDS=3 LISTEN_FDNAMES=smtp GCONV_PATH=/tmp MALLOC_ARENA_MAX=x LANG=x IFS=x RUST_BACKTRACE=1",
-        "ulimit -n 16",
-        "ulimit -s 256",
-        "d=$(mktemp -d); cd $d; rmdir $d",
-        "exec 2>&-",
-        "trap '' HUP TERM INT PIPE CHLD",
-    ];
-    for (count, before) in (1..).zip(rows) {
-        let script = format!(
-            "{before}\nexec {} -odq mt-bob <<EOF\n{MESSAGE}EOF\n",
-            house.program("sendmail")
-        );
-        let ran = house.shell(ALICE, &script);
-        assert_eq!(ran.code, 0, "{before}: {ran:?}");
-        let names = house.names("new");
-        assert_eq!(names.len(), count, "{before}");
-        for name in names {
-            let meta = fs::metadata(house.path("spool/new").join(name)).unwrap();
-            let found = (meta.uid(), meta.gid(), meta.mode() & 0o7777);
-            assert_eq!(
-                found,
-                (house.id(ALICE).0, house.id(SPOOL).1, 0o660),
-                "{before}"
-            );
-        }
-    }
-    // Without a message, or with no room for one, nothing is kept and that is said.
-    for (before, code) in [
-        ("exec 0<&-", 65),
-        ("ulimit -f 0; yes | head -c 100000 | ", -1),
-    ] {
-        let line = if code == 65 {
-            format!("{before}\nexec ")
-        } else {
-            before.to_owned()
-        };
-        let ran = house.shell(
-            ALICE,
-            &format!("{line} {} -odq mt-bob", house.program("sendmail")),
-        );
-        assert!(
-            ran.code != 0 && (code == -1 || ran.code == code),
-            "{before}: {ran:?}"
-        );
-        assert_eq!(house.names("new").len(), rows.len());
-    }
-    assert_eq!(house.call("root", &["-q"], "").code, 0);
-    assert_eq!(house.mail_of(BOB).len(), rows.len());
-    assert_eq!(house.names("new").len() + house.names("cur").len(), 0);
 }
 
 #[test]
@@ -538,26 +356,6 @@ fn the_parent_has_begun_anew_and_holds_little() {
     assert_eq!(daemon.stop().code, 0);
 }
 
-/// Who may not look into the spool is told so, and not that all is well.
-#[test]
-fn a_spool_that_is_closed_is_told() {
-    let Some(house) = House::open("closed") else {
-        return;
-    };
-    let ran = house.call(ALICE, &["--check"], "");
-    let said = format!(
-        "ok       spool {}: closed to mt-alice, as it should be; only root can tell what is in it\n",
-        house.path("spool").display()
-    );
-    assert!(ran.stdout.contains(&said), "{ran:?}");
-    // With a configuration of her own she is told the same, and nothing of what is in there.
-    let own = house.path("home/mt-alice/own.toml");
-    let spool = house.path("spool").display().to_string();
-    fs::write(&own, format!("[queue]\nspool = \"{spool}\"\n")).unwrap();
-    let ran = house.call(ALICE, &["-C", own.to_str().unwrap(), "--check"], "");
-    assert!(ran.stdout.contains(&said), "{ran:?}");
-}
-
 /// The jail is off with one key, and that is said.
 #[test]
 fn a_worker_without_a_jail_says_so() {
@@ -604,36 +402,4 @@ fn who_cannot_become_the_user_does_nothing() {
         assert!(ran.code != 0, "{lost} {ran:?}");
     }
     assert_eq!((house.names("new").len(), names_in(&begun).len()), (2, 0));
-}
-
-/// By whatever name it is called, and with none at all.
-#[test]
-fn the_name_it_is_called_by_is_only_a_name() {
-    let Some(house) = House::open("names") else {
-        return;
-    };
-    let odd = "x\ny\u{1b}[2J%s/../../etc/passwd".to_owned();
-    let rows = [String::new(), odd, "n".repeat(10_000), "-bd".to_owned()];
-    for (count, name) in (1..).zip(&rows) {
-        let (uid, gid) = house.id(ALICE);
-        let mut command = Command::new(house.program("minimta"));
-        std::os::unix::process::CommandExt::arg0(&mut command, name);
-        std::os::unix::process::CommandExt::uid(&mut command, uid);
-        std::os::unix::process::CommandExt::gid(&mut command, gid);
-        let mut child = command
-            .args(["-odq", "mt-bob"])
-            .env_clear()
-            .env("MINIMTA_CONFIG", house.path("minimta.toml"))
-            .current_dir("/")
-            .stdin(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut pipe = child.stdin.take().unwrap();
-        std::io::Write::write_all(&mut pipe, MESSAGE.as_bytes()).unwrap();
-        drop(pipe);
-        let ran = finish(child);
-        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{name:?}");
-        assert_eq!(house.names("new").len(), count, "{name:?}");
-    }
 }
