@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use crate::harness::daemon::activated;
 use crate::harness::remote::Script;
 use crate::harness::system::{finish, me, names_in, user};
-use crate::harness::{Client, Daemon, Remote, System, until};
+use crate::harness::{Answer, Client, Daemon, Remote, System, until};
 
 const MESSAGE: &str = "Subject: hello\r\n\r\nsome text\r\n";
 
@@ -556,6 +556,43 @@ fn the_queue_is_worked_off_by_itself() {
         system.log().matches("delivered to").count() == 2
     });
     until("nothing waits", || system.queue().is_empty());
+}
+
+/// Servers that say nothing are waited for, and meanwhile all other mail goes on; also when the configuration is
+/// read again, and once more.
+#[test]
+fn a_silent_server_holds_up_nobody_else() {
+    let remote = Remote::start(Script::new().on("CONNECT", Answer::Silence));
+    let system = System::relaying("listen-silent", &remote).listens();
+    let daemon = Daemon::start(&system);
+    for round in 1..=3 {
+        system.accept(&["one@elsewhere.example"], MESSAGE);
+        if round < 3 {
+            until("the server is waited for", || {
+                remote.sessions().len() >= round
+            });
+        }
+        system.accept(&[&me()], MESSAGE);
+        until("other mail has arrived", || {
+            system.mailbox().len() == 2 * round - 1
+        });
+        daemon.signal(Signal::SIGHUP);
+        let read_again = || {
+            system
+                .log()
+                .matches("has read its configuration again")
+                .count()
+                == round
+        };
+        until("the configuration was read again", read_again);
+        system.accept(&[&me()], MESSAGE);
+        until("other mail has arrived", || {
+            system.mailbox().len() == 2 * round
+        });
+    }
+    until("the others wait", || system.queue().len() == 3);
+    assert!(remote.received().is_empty());
+    assert_eq!(daemon.stop().code, 0);
 }
 
 #[test]

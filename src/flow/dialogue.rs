@@ -243,6 +243,11 @@ impl Dead {
         self.lock().insert(address, why.to_owned());
     }
 
+    /// All of them are tried again.
+    pub fn forget(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -161,6 +161,11 @@ impl<'a> Pass<'a> {
         self.shared.is_blocked()
     }
 
+    /// Forgets who was found to be down: a run that goes on for long tries them again.
+    pub fn forget(&self) {
+        self.shared.forget();
+    }
+
     /// When the next message is due of those deferred since this was asked last.
     pub fn next_due(&self) -> Option<i64> {
         lock(&self.tally).next.take()

@@ -2,9 +2,13 @@
 //! when it is due.
 //!
 //! One thread feeds: it takes what sessions hand over, looks into the folder when the trigger was pulled or something
-//! is due, and lets workers come as there is work for them. All of it is a [`Run`], renewed every minute, so that
+//! is due, and lets workers come as there is work for them. All of it is a run ([`Pass`]), renewed every minute, so that
 //! what was found to be down is tried again and a new configuration takes hold. Without work there is no run, no
 //! worker and no connection.
+//!
+//! A server may take an hour for a message, step by step and within its rights, and must not hold up the mail of all
+//! others for so long. So a run that is over lets its last workers end what they have begun, while another thread feeds
+//! the next run. One run lingers so, and no more: each has the whole of `[queue] workers` and `per_destination`.
 //!
 //! What is kept in memory is bounded: a few claims, then names, then only that the folder has more.
 
@@ -33,6 +37,8 @@ const NAMES: usize = 1000;
 const FEW: usize = NAMES / 2;
 /// How long a run lasts while there is work.
 const RENEWAL: Duration = Duration::from_secs(60);
+/// How long its last workers are waited for before others begin the next one.
+const MOMENT: Duration = Duration::from_secs(1);
 /// How long a connection is kept for the next message.
 const LINGER: Duration = Duration::from_secs(1);
 /// The longest time between two looks into the folder when nothing else is said.
@@ -61,11 +67,14 @@ struct State {
     look_at: Instant,
     /// No look before.
     rest_until: Instant,
-    /// A run is going on.
-    running: bool,
+    /// Runs that go on.
+    runs: usize,
+    /// One of them is over, but for its last workers.
+    lingers: bool,
+    /// Threads that feed, or wait for the last workers of their run.
+    feeders: usize,
     renew: bool,
     stopping: bool,
-    ended: bool,
 }
 
 impl State {
@@ -91,10 +100,11 @@ impl Runner {
                 look_new: true,
                 look_at: now,
                 rest_until: now,
-                running: false,
+                runs: 0,
+                lingers: false,
+                feeders: 0,
                 renew: false,
                 stopping: false,
-                ended: false,
             }),
             bell: Condvar::new(),
             interval,
@@ -107,13 +117,15 @@ impl Runner {
     /// `Os` when the system has no room for it.
     pub fn start(self: &Arc<Self>) -> Result<(), Error> {
         let runner = Arc::clone(self);
+        self.lock().feeders += 1;
         let thread = thread::Builder::new()
             .name("queue".to_owned())
             .stack_size(STACK);
         let started = thread.spawn(move || runner.feed());
-        started
-            .map(drop)
-            .map_err(|e| Error::Os(format!("cannot start the queue: {}", words(&e))))
+        started.map(drop).map_err(|e| {
+            self.lock().feeders -= 1;
+            Error::Os(format!("cannot start the queue: {}", words(&e)))
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -165,39 +177,90 @@ impl Runner {
 
     /// Whether all has come to an end.
     pub fn has_ended(&self) -> bool {
-        self.lock().ended
+        self.lock().feeders == 0
     }
 
     /// Whether there is nothing to do now.
     pub fn is_idle(&self) -> bool {
         let state = self.lock();
-        state.incoming.is_empty() && !state.look_new && !state.running
+        state.incoming.is_empty() && !state.look_new && state.runs == 0
     }
 
-    fn feed(&self) {
-        while let Some(service) = self.wait_for_work() {
-            let run = Pass::lingering(&service.context, false, LINGER);
-            let threads = AtomicUsize::new(0);
-            thread::scope(|scope| {
-                let until = Instant::now() + RENEWAL;
-                loop {
-                    self.look(&service, &run);
-                    self.hand_on(&run);
-                    self.man(scope, &run, &threads);
-                    if !self.wait_in_run(&run, &threads, until) {
-                        break;
-                    }
-                }
-                self.give_up(&run);
-            });
-            self.remember_due(&run);
-            drop(run);
-            tlsrpt::settle(&service.context);
-            service.context.ledger.flush();
-            service.context.ledger.fold();
-            self.lock().running = false;
+    fn feed(self: &Arc<Self>) {
+        let mut relieved = false;
+        while !relieved && let Some(service) = self.wait_for_work() {
+            relieved = self.run(&service);
+            let mut state = self.lock();
+            state.runs -= 1;
+            state.lingers &= !relieved;
+            // The next run may wait to be renewed.
+            self.bell.notify_all();
         }
-        self.lock().ended = true;
+        self.lock().feeders -= 1;
+    }
+
+    /// One run. Returned is whether another thread feeds by its end.
+    fn run(self: &Arc<Self>, service: &Service) -> bool {
+        let run = Pass::lingering(&service.context, false, LINGER);
+        let threads = AtomicUsize::new(0);
+        let relieved = thread::scope(|scope| {
+            let mut until = Instant::now() + RENEWAL;
+            loop {
+                self.look(service, &run);
+                self.hand_on(&run);
+                self.man(scope, &run, &threads);
+                if self.wait_in_run(&run, &threads, until) {
+                    continue;
+                }
+                if self.may_end(&threads) {
+                    break;
+                }
+                run.forget();
+                until = Instant::now() + RENEWAL;
+            }
+            self.give_up(&run);
+            self.is_at_work(&threads) && self.be_relieved()
+        });
+        self.remember_due(&run);
+        drop(run);
+        tlsrpt::settle(&service.context);
+        service.context.ledger.flush();
+        service.context.ledger.fold();
+        relieved
+    }
+
+    /// Whether a run that is over can end without holding up the next one.
+    fn may_end(&self, threads: &AtomicUsize) -> bool {
+        let state = self.lock();
+        state.stopping || !state.lingers || threads.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether workers of a run that is over have not ended after a moment.
+    fn is_at_work(&self, threads: &AtomicUsize) -> bool {
+        let until = Instant::now() + MOMENT;
+        let mut state = self.lock();
+        while threads.load(Ordering::Acquire) > 0 {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            let waited = self.bell.wait_timeout(state, left);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        false
+    }
+
+    /// Lets another thread feed, as this one waits for the last workers of its run; false: it has to go on itself.
+    fn be_relieved(self: &Arc<Self>) -> bool {
+        let mut state = self.lock();
+        if state.stopping || state.lingers {
+            return false;
+        }
+        state.lingers = true;
+        drop(state);
+        let started = self.start();
+        self.lock().lingers = started.is_ok();
+        started.is_ok()
     }
 
     /// Sleeps until there is work for a run; `None`: it is over.
@@ -209,7 +272,8 @@ impl Runner {
             }
             let left = state.next_look().saturating_duration_since(Instant::now());
             if !state.incoming.is_empty() || left.is_zero() {
-                (state.renew, state.running) = (false, true);
+                state.renew = false;
+                state.runs += 1;
                 return Some(Arc::clone(&state.service));
             }
             let waited = self.bell.wait_timeout(state, left);
@@ -316,7 +380,7 @@ impl Runner {
         self.remember_due(run);
         let state = self.lock();
         let now = Instant::now();
-        if state.stopping || state.renew || now >= until {
+        if state.stopping || (state.renew && !state.lingers) || now >= until {
             return false;
         }
         let waiting = run.lanes().waiting();

@@ -88,6 +88,12 @@ impl<'a> Shared<'a> {
             .any(|place| matches!(place, Place::Smarthost(_)))
     }
 
+    /// Forgets who was found to be down.
+    pub fn forget(&self) {
+        lock(&self.down).clear();
+        self.dead.forget();
+    }
+
     /// The hosts that take mail for a domain.
     ///
     /// # Errors
