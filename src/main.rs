@@ -28,7 +28,7 @@ use flow::{
     password, probe, queue, status, stdio, submit, verify,
 };
 use host::channel::Channel;
-use host::{accounts, logging, privilege};
+use host::{accounts, guard, logging, privilege};
 
 fn main() -> ExitCode {
     let program = program();
@@ -62,6 +62,11 @@ fn program() -> String {
 }
 
 fn run(program: &str) -> Result<ExitCode> {
+    if std::env::args_os().nth(1).is_some_and(|w| w == guard::WORD) {
+        privilege::drop_group().map_err(Error::NoPermission)?;
+        guard::stand();
+        return Ok(ExitCode::SUCCESS);
+    }
     privilege::fix_umask();
     if let Some(ended) = parent::go_on(program) {
         return ended;

@@ -89,6 +89,45 @@ fn a_worker_or_helper_that_is_killed_loses_nothing() {
     }
 }
 
+/// A command cannot tell the end of a message from the end of whoever writes it: it is killed, with all that it has
+/// started, before it could keep a part.
+#[test]
+fn a_command_keeps_no_part_of_a_message_when_its_helper_is_killed() {
+    let Some(house) = House::open("killed-command") else {
+        return;
+    };
+    let (begun, kept) = (house.open_folder("begun"), house.open_folder("kept"));
+    let go = house.path("go");
+    let house = house.with_mailbox(&format!(
+        "|(head -c 1000; touch {0}/$$; until test -e {2}; do sleep 0.05; done; cat) | cat >{1}/part.$$ && mv {1}/part.$$ {1}/$$",
+        begun.display(),
+        kept.display(),
+        go.display()
+    ));
+    // More than any pipe or socket on the way holds.
+    let large = format!("{MESSAGE}{}", "some more of it\n".repeat(200_000));
+    house.submit("root", &["-odq", "mt-alice"], &large);
+    let run = house.start("root", &["-q"]);
+    until("the command runs", || names_in(&begun).len() == 1);
+    let shell = PathBuf::from("/proc").join(&names_in(&begun)[0]);
+    let helper = *processes(run.id(), "--as-helper").first().unwrap();
+    let helper = Pid::from_raw(i32::try_from(helper).unwrap());
+    kill(helper, Signal::SIGKILL).unwrap();
+    assert_eq!(finish(run).code, 0);
+    fs::write(&go, "").unwrap();
+    until("the command has gone", || {
+        !shell.exists() || is_zombie(&shell)
+    });
+    let whole = || {
+        let names = names_in(&kept);
+        names.iter().filter(|n| !n.starts_with("part.")).count()
+    };
+    assert_eq!(whole(), 0);
+    assert_eq!(house.call("root", &["-q"], "").code, 0);
+    assert_eq!(whole(), 1);
+    assert_eq!(house.names("new").len() + house.names("cur").len(), 0);
+}
+
 /// The parent is what a supervisor watches: none of the others outlives it.
 #[test]
 fn nobody_outlives_the_parent() {

@@ -23,7 +23,7 @@ use super::accounts::Account;
 use super::channel::Channel;
 
 /// This program, whatever stands under its name by now.
-const OURSELVES: &str = "/proc/self/exe";
+pub const OURSELVES: &str = "/proc/self/exe";
 /// What the C library spends on hundreds of threads that mostly wait (GNU C Library manual, "Tunables"): they have one heap,
 /// not sixteen; a thread keeps no freed piece for itself but small ones; and on its stack no room for libraries in other
 /// namespaces, of which there are none. A silent client costs a fifth less. Other C libraries do not read it.

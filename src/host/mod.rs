@@ -19,6 +19,7 @@ pub mod clock;
 pub mod dns;
 pub mod durable;
 pub mod estate;
+pub mod guard;
 pub mod happening;
 #[cfg_attr(not(feature = "server"), path = "hash/absent.rs")]
 pub mod hash;

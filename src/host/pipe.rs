@@ -2,16 +2,17 @@
 //!
 //! The command is run by /bin/sh, in this process's right, in a process group of its own, and with an environment of
 //! exactly what the caller names. It may take so long and no longer; what it prints is kept as far as it is worth
-//! reading. A command that does not read all of the message is in its right.
+//! reading. A command that does not read all of the message is in its right. One whose message breaks off is killed
+//! before it could take what it has for the whole, even when this process is killed first ([`super::guard`]).
 //!
 //! The exit code is one of sysexits.h. 75 (and 71, 74: the system's fault) and a signal mean later; so do 126 and 127,
 //! by which the shell says that it found no such command, for that is mended rather than meant.
 
-use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::io::{self, PipeWriter, Read};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -19,6 +20,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::guard::Guard;
 use super::words;
 use crate::proto::data::LocalEnds;
 use crate::proto::reply::Enhanced;
@@ -43,6 +45,15 @@ pub struct Pipe<'a> {
     pub limit: Duration,
 }
 
+/// A command that runs.
+struct Started {
+    child: Child,
+    /// That of the guard; 0: it is the first of its own.
+    group: i32,
+    stdin: PipeWriter,
+    guard: Option<Guard>,
+}
+
 /// What a command made of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
@@ -55,7 +66,7 @@ pub struct Ended {
 impl Pipe<'_> {
     /// Hands a message over. When its end is an error, the command is killed before it could take it for whole.
     pub fn deliver(&self, message: &mut dyn Read) -> Ended {
-        match self.start().and_then(|child| self.feed(child, message)) {
+        match self.start().and_then(|started| self.feed(started, message)) {
             Ok(ended) => ended,
             Err(error) => Ended {
                 enhanced: Enhanced(4, 3, 0),
@@ -64,33 +75,51 @@ impl Pipe<'_> {
         }
     }
 
-    fn start(&self) -> io::Result<Child> {
+    fn start(&self) -> io::Result<Started> {
+        let (input, stdin) = io::pipe()?;
+        // Where none can be had the command is run all the same; it is this process that is not to be killed then.
+        let guard = Guard::start(&stdin).ok();
+        let group = guard.as_ref().and_then(Guard::group).unwrap_or(0);
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", self.command])
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.folder)
-            .process_group(0)
-            .stdin(Stdio::piped());
+            .process_group(group)
+            .stdin(input);
         // Both of its outputs are one pipe to us.
         let (reader, writer) = io::pipe()?;
         command.stdout(writer.try_clone()?).stderr(writer);
         let mut child = command.spawn()?;
-        child.stdout = None;
+        set_nonblocking(&stdin)?;
         set_nonblocking(&reader)?;
-        child.stderr = Some(std::os::fd::OwnedFd::from(reader).into());
-        Ok(child)
+        child.stderr = Some(OwnedFd::from(reader).into());
+        Ok(Started {
+            child,
+            group,
+            stdin,
+            guard,
+        })
     }
 
-    fn feed(&self, mut child: Child, message: &mut dyn Read) -> io::Result<Ended> {
+    fn feed(&self, started: Started, message: &mut dyn Read) -> io::Result<Ended> {
+        let Started {
+            mut child,
+            group,
+            stdin,
+            guard,
+        } = started;
         let deadline = Instant::now() + self.limit;
         let mut printed = Vec::new();
         // Its input ends when the message has ended, or after the command: what breaks off must not look like a whole.
-        let mut stdin = child.stdin.take();
+        let mut stdin = Some(stdin);
         let fed = self.write(&mut child, &mut stdin, message, &mut printed, deadline);
         let status = match fed {
             Ok(true) => {
+                if let Some(guard) = guard {
+                    guard.release();
+                }
                 drop(stdin.take());
                 wait(&mut child, &mut printed, deadline)
             }
@@ -98,7 +127,7 @@ impl Pipe<'_> {
             Err(error) => Err(error),
         };
         if !matches!(status, Ok(Some(_))) {
-            kill(&mut child);
+            kill(&mut child, group);
         }
         Ok(match status? {
             Some(status) => self.verdict(status, &printed),
@@ -118,14 +147,11 @@ impl Pipe<'_> {
     fn write(
         &self,
         child: &mut Child,
-        stdin: &mut Option<ChildStdin>,
+        stdin: &mut Option<PipeWriter>,
         message: &mut dyn Read,
         printed: &mut Vec<u8>,
         deadline: Instant,
     ) -> io::Result<bool> {
-        if let Some(stdin) = &stdin {
-            set_nonblocking(stdin)?;
-        }
         let mut ends = LocalEnds::new(false);
         let mut block = vec![0; BLOCK];
         let mut out = Vec::new();
@@ -257,10 +283,11 @@ fn pause(watched: &mut [PollFd<'_>], most: Duration) -> io::Result<()> {
     }
 }
 
-/// Ends the command with all that it has started and kept in its group.
-fn kill(child: &mut Child) {
-    if let Ok(id) = i32::try_from(child.id()) {
-        let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+/// Ends the command with all that it has started and kept in its group. It was not waited for, so that the group is there.
+fn kill(child: &mut Child, group: i32) {
+    let first = i32::try_from(child.id()).ok();
+    if let Some(group) = Some(group).filter(|g| *g > 0).or(first) {
+        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
     }
     let _ = child.kill();
     let _ = child.wait();
