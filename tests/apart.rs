@@ -74,7 +74,7 @@ fn a_daemon_finds_a_new_one_when_the_old_one_has_gone() {
         return;
     };
     let started = supervise(&house);
-    let daemon = Daemon::logging_to(house.path("log"), house.start(SPOOL, &["-bD"]));
+    let daemon = Daemon::logging_to(house.path("log"), || house.start(SPOOL, &["-bD"]));
     // The one to send signals to is the daemon itself.
     let written = fs::read_to_string(house.path("run/pid")).unwrap();
     assert_eq!(written.trim(), daemon.id().to_string());

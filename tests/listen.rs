@@ -491,8 +491,8 @@ fn many_come_and_go() {
 fn a_lack_of_descriptors_is_survived() {
     // G21
     let system = System::listening("listen-files");
-    let child = system.call_after("ulimit -n 24").args(&["-bD"]).start();
-    let daemon = Daemon::of(&system, child);
+    let call = system.call_after("ulimit -n 24").args(&["-bD"]);
+    let daemon = Daemon::of(&system, || call.start());
     let clients: Vec<Client> = (0..40).map(|_| daemon.stranger()).collect();
     logged(&system, "cannot take in clients for a moment");
     drop(clients);
@@ -639,7 +639,7 @@ fn sockets_are_taken_over() {
     let system = System::listening("listen-activated");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let daemon = Daemon::of(&system, activated(&system, listener, "-bd"));
+    let daemon = Daemon::of(&system, || activated(&system, listener, "-bd"));
     assert_eq!(daemon.address("smtp"), address);
     assert!(daemon.client().deliver(&me(), MESSAGE).starts_with("250 "));
     until("delivered", || system.mailbox().len() == 1);
@@ -651,7 +651,7 @@ fn sockets_are_taken_over() {
 fn a_daemon_started_for_a_client_ends_without_any() {
     let system = System::listening("listen-idle-exit").with("limits", "command_timeout = \"1s\"");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let daemon = Daemon::of(&system, activated(&system, listener, "-bd"));
+    let daemon = Daemon::of(&system, || activated(&system, listener, "-bd"));
     let mut client = daemon.client();
     client.steps(&[("EHLO x", "250-"), ("MAIL FROM:<>", "250 ")]);
     assert!(client.reply().starts_with("421 4.4.2"));

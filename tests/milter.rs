@@ -285,7 +285,7 @@ fn what_cannot_be_set_aside_is_refused_and_not_delivered() {
             fs::remove_file(system.path("log")).unwrap();
             let fault = format!("{step}:EIO");
             let call = system.call("sendmail").args(&["-bD"]);
-            let daemon = Daemon::of(&system, call.env("MINIMTA_FAULT", &fault).start());
+            let daemon = Daemon::of(&system, || call.env("MINIMTA_FAULT", &fault).start());
             let said = send(&daemon, &[&me()], body);
             let ran = daemon.stop();
             system.accept(&["-q"], "");

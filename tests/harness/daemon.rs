@@ -33,7 +33,7 @@ impl System {
 pub struct Daemon {
     child: Option<Child>,
     log: std::path::PathBuf,
-    /// Lines of the log before it was started.
+    /// Lines of the log before it was started: another daemon's.
     before: usize,
 }
 
@@ -45,25 +45,24 @@ impl Daemon {
 
     /// Starts it with these words.
     pub fn with(system: &System, args: &[&str]) -> Self {
-        Self::of(system, system.call("sendmail").args(args).start())
+        Self::of(system, || system.call("sendmail").args(args).start())
     }
 
-    /// One that was started.
-    pub fn of(system: &System, child: Child) -> Self {
-        Self::logging_to(system.path("log"), child)
+    /// One that is started so.
+    pub fn of(system: &System, start: impl FnOnce() -> Child) -> Self {
+        Self::logging_to(system.path("log"), start)
     }
 
-    /// One that was started, and logs to this file.
-    pub fn logging_to(log: std::path::PathBuf, child: Child) -> Self {
-        let before = 0;
-        let mut daemon = Self {
-            child: Some(child),
+    /// One that is started so, and logs to this file.
+    pub fn logging_to(log: std::path::PathBuf, start: impl FnOnce() -> Child) -> Self {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        let daemon = Self {
+            before: text.lines().count(),
+            child: Some(start()),
             log,
-            before,
         };
         let started = || daemon.lines().iter().any(|l| l.contains("daemon started"));
         until("the daemon has started", started);
-        daemon.before = 0;
         daemon
     }
 

@@ -265,7 +265,7 @@ impl House {
 
     /// A daemon that root has started.
     pub fn daemon(&self) -> Daemon {
-        Daemon::logging_to(self.path("log"), self.start("root", &["-bD"]))
+        Daemon::logging_to(self.path("log"), || self.start("root", &["-bD"]))
     }
 
     /// The log so far.
