@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::harness::load::{Load, copies, kill_all};
 use crate::harness::system::me;
-use crate::harness::{Daemon, Mail, Remote, Script, System, until};
+use crate::harness::{Daemon, Remote, Script, System, until};
 use crate::soak::{mixed, rounds};
 
 /// How many rounds of each kind, unless ROUNDS says otherwise.
@@ -164,11 +164,7 @@ fn on(file_system: &str) -> Result<(), String> {
                 waiting.is_empty(),
                 "{file_system} {kind:?} round {round}: {waiting:?}"
             );
-            let received = remote.received();
-            let mut found: Vec<Mail> = received[sent..].iter().map(|r| r.mail()).collect();
-            sent = received.len();
-            found.extend(system.mailbox());
-            let found = copies(found);
+            let found = copies(&system, &remote, &mut sent);
             let lost: Vec<_> = names.iter().filter(|n| !found.contains_key(*n)).collect();
             assert!(
                 lost.is_empty(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::harness::load::{Load, copies, kill_all};
 use crate::harness::system::{me, names_in};
-use crate::harness::{Daemon, Mail, Remote, Script, System};
+use crate::harness::{Daemon, Remote, Script, System};
 
 /// How many rounds, unless ROUNDS says otherwise.
 const ROUNDS: u32 = 20;
@@ -48,11 +48,7 @@ fn what_was_taken_survives_kill_9() {
         let waiting = system.queue();
         assert!(waiting.is_empty(), "round {round}: {waiting:?}");
         assert_eq!(system.names("hold"), [""; 0], "round {round}");
-        let received = remote.received();
-        let mut found: Vec<Mail> = received[sent..].iter().map(|r| r.mail()).collect();
-        sent = received.len();
-        found.extend(system.mailbox());
-        let found = copies(found);
+        let found = copies(&system, &remote, &mut sent);
         let lost: Vec<_> = names.iter().filter(|n| !found.contains_key(*n)).collect();
         assert!(
             lost.is_empty(),

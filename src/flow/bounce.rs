@@ -52,18 +52,16 @@ pub fn report(
     };
     let host = &context.config.hostname;
     let mut draft = context.spool.begin_report(&Envelope {
-        sender: ReversePath::Null,
-        recipients: vec![Recipient::plain(to.clone())],
-        received_at: now,
-        client: format!("report of {}", claim.id),
-        protocol: "local".to_owned(),
-        auth: None,
         // The report speaks ASCII of whatever address it is about, but it must reach its reader.
         smtputf8: envelope.smtputf8 || !to.is_ascii() || !host.as_str().is_ascii(),
         // It tells of the message what was to be kept from others (RFC 8689 5).
         requiretls: envelope.requiretls,
-        ret: None,
-        envid: None,
+        ..Envelope::local(
+            ReversePath::Null,
+            vec![Recipient::plain(to.clone())],
+            now,
+            format!("report of {}", claim.id),
+        )
     });
     let recipients = &envelope.recipients;
     let report = Report {

@@ -226,17 +226,10 @@ fn mail(context: &Context, about: &About<'_>, to: &Mailbox, report: &[u8], now: 
         notify: Some(Notify::default()),
         ..Recipient::plain(to.clone())
     };
+    let sender = ReversePath::Mailbox(about.contact.clone());
     let mut draft = context.spool.begin(&Envelope {
-        sender: ReversePath::Mailbox(about.contact.clone()),
-        recipients: vec![recipient],
-        received_at: now,
-        client: "report about TLS".to_owned(),
-        protocol: "local".to_owned(),
-        auth: None,
         smtputf8: !to.is_ascii() || !about.contact.is_ascii(),
-        requiretls: false,
-        ret: None,
-        envid: None,
+        ..Envelope::local(sender, vec![recipient], now, "report about TLS".to_owned())
     })?;
     let message = about.message(to, report, &draft.id, now);
     draft.write(message.as_bytes())?;

@@ -147,6 +147,27 @@ impl Ret {
 }
 
 impl Envelope {
+    /// Of a message that was handed in or made on this system, with nothing asked for.
+    pub fn local(
+        sender: ReversePath,
+        recipients: Vec<Recipient>,
+        received_at: i64,
+        client: String,
+    ) -> Self {
+        Self {
+            sender,
+            recipients,
+            received_at,
+            client,
+            protocol: "local".to_owned(),
+            auth: None,
+            smtputf8: false,
+            requiretls: false,
+            ret: None,
+            envid: None,
+        }
+    }
+
     /// Who hears of what becomes of a recipient: the sender, or the owner of the list that it was a member of.
     pub fn sender_for(&self, recipient: &Recipient) -> ReversePath {
         let owner = recipient.origin.as_ref().and_then(|o| o.sender.clone());
@@ -154,22 +175,11 @@ impl Envelope {
     }
 }
 
-/// The default envelope sender and recipients' domain of a test.
+/// The envelope of a test, for these recipients.
 #[cfg(test)]
 pub fn sample(to: &[&str]) -> Envelope {
-    Envelope {
-        sender: ReversePath::Mailbox(Mailbox::parse("sender@example.org").unwrap()),
-        recipients: to
-            .iter()
-            .map(|t| Recipient::plain(Mailbox::parse(t).unwrap()))
-            .collect(),
-        received_at: 1_795_454_400,
-        client: "uid 1000".to_owned(),
-        protocol: "local".to_owned(),
-        auth: None,
-        smtputf8: false,
-        requiretls: false,
-        ret: None,
-        envid: None,
-    }
+    let mailbox = |text: &str| Mailbox::parse(text).unwrap();
+    let sender = ReversePath::Mailbox(mailbox("sender@example.org"));
+    let recipients = to.iter().map(|to| Recipient::plain(mailbox(to))).collect();
+    Envelope::local(sender, recipients, 1_795_454_400, "uid 1000".to_owned())
 }

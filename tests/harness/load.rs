@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::system::{names_in, until};
-use super::{Mail, System};
+use super::{Mail, Remote, System};
 
 /// Longest wait for one reply: by then it was taken, refused, or everybody is dead.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -198,8 +198,13 @@ pub fn is_of(mail: &Mail, name: &str) -> bool {
     mail.field("Subject").as_deref() == Some(name) && mail.body() == body(name)
 }
 
-/// How many copies of each message there are among these, all of which must be whole.
-pub fn copies(found: impl IntoIterator<Item = Mail>) -> BTreeMap<String, usize> {
+/// How many copies of each message there are: those in the mailbox, and those that the server has had beyond `seen`. All
+/// must be whole.
+pub fn copies(system: &System, remote: &Remote, seen: &mut usize) -> BTreeMap<String, usize> {
+    let received = remote.received();
+    let mut found: Vec<Mail> = received[*seen..].iter().map(|r| r.mail()).collect();
+    *seen = received.len();
+    found.extend(system.mailbox());
     let mut copies = BTreeMap::new();
     for mail in found {
         let name = mail.field("Subject").expect("a subject");

@@ -45,31 +45,36 @@ impl Milter {
     pub fn start(wants: Wants) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let socket = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
+        Self::serve(socket, wants, move || {
+            let stream = listener.accept().ok()?.0;
+            stream.set_read_timeout(LIMIT).unwrap();
+            Some(stream)
+        })
+    }
+
+    /// At a socket in the file system.
+    pub fn at(path: &Path, wants: Wants) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        Self::serve(format!("unix:{}", path.display()), wants, move || {
+            let stream = listener.accept().ok()?.0;
+            stream.set_read_timeout(LIMIT).unwrap();
+            Some(stream)
+        })
+    }
+
+    /// With its connections, one after the other.
+    fn serve<S: Read + Write + Send + 'static>(
+        socket: String,
+        wants: Wants,
+        accept: impl Fn() -> Option<S> + Send + 'static,
+    ) -> Self {
         let milter = Self {
             socket,
             seen: Arc::default(),
         };
         let seen = Arc::clone(&milter.seen);
         std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                stream.set_read_timeout(LIMIT).unwrap();
-                attend(stream, &wants, &seen);
-            }
-        });
-        milter
-    }
-
-    /// At a socket in the file system.
-    pub fn at(path: &Path, wants: Wants) -> Self {
-        let listener = UnixListener::bind(path).unwrap();
-        let milter = Self {
-            socket: format!("unix:{}", path.display()),
-            seen: Arc::default(),
-        };
-        let seen = Arc::clone(&milter.seen);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                stream.set_read_timeout(LIMIT).unwrap();
+            while let Some(stream) = accept() {
                 attend(stream, &wants, &seen);
             }
         });

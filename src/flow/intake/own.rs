@@ -89,18 +89,7 @@ pub fn client(uid: u32) -> String {
 
 /// An envelope of a local user, with nobody in it yet.
 pub fn envelope(caller: &Account, sender: ReversePath) -> Envelope {
-    Envelope {
-        sender,
-        recipients: Vec::new(),
-        received_at: clock::now(),
-        client: client(caller.uid),
-        protocol: "local".to_owned(),
-        auth: None,
-        smtputf8: false,
-        requiretls: false,
-        ret: None,
-        envid: None,
-    }
+    Envelope::local(sender, Vec::new(), clock::now(), client(caller.uid))
 }
 
 /// The address of a user of this system.

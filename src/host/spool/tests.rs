@@ -5,29 +5,12 @@ use std::os::unix::fs::FileExt;
 
 use super::*;
 use crate::host::mailbox::scratch::Scratch;
-use crate::proto::address::{Mailbox, ReversePath};
-use crate::proto::envelope::Recipient;
+use crate::proto::envelope::sample;
 
 const TEXT: &str = "Subject: x\r\n\r\nhello\r\n";
 
-fn envelope() -> Envelope {
-    let to = Mailbox::parse("one@example.net").unwrap();
-    Envelope {
-        sender: ReversePath::Null,
-        recipients: vec![Recipient::plain(to)],
-        received_at: 1_700_000_000,
-        client: "uid 0".to_owned(),
-        protocol: "local".to_owned(),
-        auth: None,
-        smtputf8: false,
-        requiretls: false,
-        ret: None,
-        envid: None,
-    }
-}
-
 fn stored(spool: &Spool) -> String {
-    let mut draft = spool.begin(&envelope()).unwrap();
+    let mut draft = spool.begin(&sample(&["one@example.net"])).unwrap();
     draft.write(TEXT.as_bytes()).unwrap();
     draft.commit().unwrap().id.clone()
 }

@@ -157,16 +157,8 @@ impl Envelope {
             });
         }
         let mut envelope = Self {
-            sender: ReversePath::Null,
-            recipients: Vec::new(),
-            received_at: 0,
-            client: String::new(),
             protocol: String::new(),
-            auth: None,
-            smtputf8: false,
-            requiretls: false,
-            ret: None,
-            envid: None,
+            ..Self::local(ReversePath::Null, Vec::new(), 0, String::new())
         };
         let mut at = magic.len();
         let mut facts = None;
