@@ -30,11 +30,10 @@ use crate::proto::reply::Enhanced;
 
 /// Helpers at once; root's process makes some more, for those that are just ending.
 const HELPERS: usize = 16;
-/// How long a helper may take no octet.
-const STILL: Duration = Duration::from_secs(60);
-/// How long it may take over one message, and then over its answer.
+/// How long a helper may take no octet, or say nothing: longer than a command may take, which need not read at once.
+const STILL: Duration = Duration::from_secs(COMMAND.as_secs() + 60);
+/// How long it may take over one message, but for its answer.
 const MESSAGE: Duration = Duration::from_secs(600);
-const ANSWER: Duration = Duration::from_secs(COMMAND.as_secs() + 60);
 /// How long root's process may take to make one.
 const MAKING: Duration = Duration::from_secs(30);
 
@@ -305,7 +304,7 @@ fn new_line(channel: &Channel) -> io::Result<UnixStream> {
     let (here, there) = UnixStream::pair()?;
     channel.send("line", Some(there.as_fd()))?;
     here.set_write_timeout(Some(STILL))?;
-    here.set_read_timeout(Some(ANSWER))?;
+    here.set_read_timeout(Some(STILL))?;
     Ok(here)
 }
 
@@ -434,5 +433,15 @@ mod tests {
         });
         // Nobody has the line to the one that came too late, and so it ends.
         assert!(!matches!(helpers[0].receive(), Ok(Some(_))));
+    }
+
+    /// A command that thinks for minutes before it reads is in its right, and its helper reads no more than it does.
+    #[test]
+    fn a_helper_is_waited_for_as_long_as_its_command() {
+        let (channel, _helper) = Channel::pair().unwrap();
+        let line = new_line(&channel).unwrap();
+        for limit in [line.read_timeout(), line.write_timeout()] {
+            assert!(limit.unwrap().is_some_and(|limit| limit > COMMAND));
+        }
     }
 }

@@ -103,6 +103,33 @@ impl Entry {
     }
 }
 
+/// The same in few lines: attempts that differ in nothing but the words that were said share one, without them.
+pub fn brief(entries: &[Entry]) -> Vec<Entry> {
+    let mut brief: Vec<Entry> = Vec::new();
+    for entry in entries {
+        let Entry::Attempt(recipients, outcome) = entry else {
+            brief.push(entry.clone());
+            continue;
+        };
+        let outcome = Outcome {
+            text: String::new(),
+            ..outcome.clone()
+        };
+        let same = brief.iter_mut().find_map(|known| match known {
+            Entry::Attempt(to, of) if *of == outcome => Some(to),
+            _ => None,
+        });
+        match same {
+            Some(to) => {
+                to.extend(recipients);
+                to.sort_unstable();
+            }
+            None => brief.push(Entry::Attempt(recipients.clone(), outcome)),
+        }
+    }
+    brief
+}
+
 /// Indices from 0 as counted from 1 in ranges: `1,3-7`.
 fn ranges(indices: &[usize]) -> String {
     let mut text = String::new();

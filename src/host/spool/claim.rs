@@ -13,11 +13,14 @@ use crate::error::{Error, Result};
 use crate::host::durable;
 use crate::proto::data::Meter;
 use crate::proto::envelope::{Envelope, Facts, Recipient};
-use crate::proto::journal::{Entry, Progress};
+use crate::proto::journal::{Entry, Progress, brief};
 use crate::proto::outcome::Verdict;
 
 /// Octets of a journal beyond which nothing is expanded: what is left is for attempts.
 const MAX_EXPANSIONS: u64 = super::MAX_JOURNAL / 2;
+/// Octets of a journal beyond which nobody's words are kept. A thousand recipients with an answer of their own each fill it
+/// in days, and a journal that is too long to be read would keep the message from being tried and from being given up.
+const MAX_WORDS: u64 = super::MAX_JOURNAL / 4 * 3;
 
 /// A message that this process alone works on, until the claim is dropped.
 #[derive(Debug)]
@@ -184,7 +187,11 @@ impl Claim {
         if stored && entries.is_empty() {
             return Ok(false);
         }
-        let text: String = entries.iter().map(|e| e.line(now)).collect();
+        let lines = |entries: &[Entry]| -> String { entries.iter().map(|e| e.line(now)).collect() };
+        let mut text = lines(entries);
+        if state.end + text.len() as u64 - (self.message_at + self.facts.size) > MAX_WORDS {
+            text = lines(&brief(entries));
+        }
         let file = match &state.body {
             Body::File(file) if stored => Arc::clone(file),
             _ => {

@@ -6,6 +6,9 @@ use std::os::unix::fs::FileExt;
 use super::*;
 use crate::host::mailbox::scratch::Scratch;
 use crate::proto::envelope::sample;
+use crate::proto::journal::Entry;
+use crate::proto::outcome::{Outcome, Verdict};
+use crate::proto::reply::Enhanced;
 
 const TEXT: &str = "Subject: x\r\n\r\nhello\r\n";
 
@@ -80,4 +83,38 @@ fn what_is_done_to_a_file_that_is_claimed_is_found_out_or_counts_for_nothing() {
     let mut text = String::new();
     claim.message().read_to_string(&mut text).unwrap();
     assert_eq!(text, TEXT);
+}
+
+/// A thousand recipients who are put off for five days, each in other words.
+#[test]
+fn a_journal_stays_short_enough_to_be_read() {
+    let scratch = Scratch::new("spool-journal");
+    let spool = Spool::new(&scratch.path("spool"), 0, 100);
+    spool.create().unwrap();
+    let (recipients, attempts) = (1000, 40);
+    let to: Vec<String> = (0..recipients)
+        .map(|n| format!("user{n}@example.net"))
+        .collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    let mut draft = spool.begin(&sample(&to)).unwrap();
+    draft.write(TEXT.as_bytes()).unwrap();
+    let claim = draft.commit().unwrap();
+    let enhanced = Enhanced(4, 2, 1);
+    let text = |n: usize| format!("<user{n}@example.net>: {}", "busy ".repeat(80));
+    let put_off = |n| {
+        let outcome = Outcome::new(Verdict::Deferred, Some(450), enhanced, "mx", &text(n));
+        Entry::Attempt(vec![n], outcome)
+    };
+    let entries: Vec<Entry> = (0..recipients).map(put_off).collect();
+    for attempt in 0..attempts {
+        assert!(!claim.record(1_700_000_000 + attempt, &entries).unwrap());
+    }
+    let id = claim.id.clone();
+    drop(claim);
+    let claim = spool.claim(Folder::New, &id).unwrap();
+    for standing in claim.progress().standings {
+        let (at, last) = standing.last.unwrap();
+        assert_eq!((standing.attempts, at), (40, 1_700_000_039));
+        assert_eq!((last.verdict, last.code), (Verdict::Deferred, Some(450)));
+    }
 }

@@ -134,3 +134,29 @@ fn an_expansion_adds_recipients_that_later_lines_speak_of() {
         assert_eq!(recipients.len(), 1);
     }
 }
+
+#[test]
+fn in_brief_only_the_words_are_missing() {
+    let say = |verdict, code, host, text| {
+        Outcome::new(verdict, Some(code), Enhanced(4, 2, 1), host, text)
+    };
+    let entries = [
+        Entry::Attempt(vec![4], say(Verdict::Deferred, 450, "mx", "four is busy")),
+        Entry::Attempt(vec![0, 2], say(Verdict::Deferred, 450, "mx", "busy")),
+        Entry::Warned,
+        Entry::Attempt(vec![1], say(Verdict::Deferred, 451, "mx", "busy")),
+        Entry::Attempt(vec![3], say(Verdict::Deferred, 450, "mx2", "busy")),
+        Entry::Attempt(vec![1], say(Verdict::Deferred, 450, "mx", "")),
+        Entry::Attempt(vec![5], say(Verdict::Delivered, 450, "mx", "")),
+    ];
+    let brief: String = brief(&entries).iter().map(|e| e.line(60)).collect();
+    let expected = [
+        "to 1-3,5 deferred 450 4.2.1 mx",
+        "warned",
+        "to 2 deferred 451 4.2.1 mx",
+        "to 4 deferred 450 4.2.1 mx2",
+        "to 6 delivered 450 4.2.1 mx",
+    ];
+    let expected = expected.map(|line| format!("1970-01-01T00:01:00Z {line}\n"));
+    assert_eq!(brief, expected.concat());
+}
