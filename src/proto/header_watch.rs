@@ -59,7 +59,8 @@ impl HeaderWatch {
             self.line = Vec::new();
             return;
         }
-        if std::mem::replace(&mut self.folded, false) && line.starts_with(b" ") {
+        let continues = matches!(line.first(), Some(b' ' | b'\t'));
+        if std::mem::replace(&mut self.folded, false) && continues {
             self.message_id = value(line);
             return;
         }
@@ -99,6 +100,8 @@ mod tests {
             ),
             ("Message-ID: <1@x>\r\n\r\nReceived: no\r\n", 0, "<1@x>"),
             ("message-id:\r\n <2@x>\r\nReceived: a\r\n\r\n", 1, "<2@x>"),
+            ("Message-ID:\r\n\t<2@x>\r\n\r\n", 0, "<2@x>"),
+            ("Message-ID:\r\n\t<2@x>\r\n\t(y)\r\n\r\n", 0, "<2@x>"),
             ("X: y\r\n \t\r\nReceived: a\r\n\r\n", 1, ""), // F10
             ("Message-ID: <1@x>\r\nMessage-ID: <2@x>\r\n\r\n", 0, "<1@x>"),
             ("no field at all\r\nReceived: a\r\n\r\n", 1, ""),
