@@ -95,7 +95,10 @@ pub fn record_id(texts: &[String]) -> Option<String> {
     let (Some(mut fields), None) = (ours.next(), ours.next()) else {
         return None;
     };
-    let id = fields.find_map(|field| field.strip_prefix("id="))?;
+    let id = fields.find_map(|field| match field.split_once('=') {
+        Some((name, id)) if name.trim() == "id" => Some(id.trim()),
+        _ => None,
+    })?;
     let good = (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric());
     good.then(|| id.to_owned())
 }
@@ -265,6 +268,7 @@ mod tests {
             (&["v=STSv1; id=20260101T000000Z;"], Some("20260101T000000Z")),
             (&["v=spf1 -all", "v=STSv1;id=a;x=y"], Some("a")),
             (&["v=STSv1; x=y; id=a"], Some("a")),
+            (&["v=STSv1; x; id = a ;"], Some("a")),
             (&["v=STSv1; id=a", "v=STSv1; id=b"], None),
             (&["v=STSv1"], None),
             (&["v=STSv1; id="], None),
