@@ -38,12 +38,13 @@ impl Form {
 /// A field's value without its folding, each run of white space as one space, none at its ends.
 fn relaxed_value(value: &[u8], out: &mut Vec<u8>) {
     let mut space = false;
-    for octet in value.trim_ascii() {
+    let begin = out.len();
+    for octet in value {
         if matches!(octet, b' ' | b'\t' | b'\r' | b'\n') {
             space = true;
             continue;
         }
-        if std::mem::take(&mut space) {
+        if std::mem::take(&mut space) && out.len() > begin {
             out.push(b' ');
         }
         out.push(*octet);
@@ -226,6 +227,8 @@ mod tests {
             ("Empty:\r\n", "Empty:\r\n", "empty:\r\n"),
             ("Empty: \r\n \r\n", "Empty: \r\n \r\n", "empty:\r\n"),
             ("C:x  y\r\n\t\tz\r\n", "C:x  y\r\n\t\tz\r\n", "c:x y z\r\n"),
+            // A form feed is no white space of the RFC.
+            ("D: \x0cx\x0c \r\n", "D: \x0cx\x0c \r\n", "d:\x0cx\x0c\r\n"),
         ];
         for (field, simple, relaxed) in rows {
             let header = sample(field);
