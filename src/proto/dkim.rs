@@ -9,6 +9,8 @@ pub mod key;
 pub mod sign;
 pub mod verify;
 
+use std::collections::BTreeMap;
+
 use super::address::Domain;
 use super::header::{Field, Header};
 use super::sasl::decode_base64;
@@ -151,16 +153,22 @@ pub fn signer(tags: &Tags) -> Result<(Algorithm, Domain, String), &'static str> 
 /// The fields that h= means: of several of a name the last first (RFC 6376 5.4.2); a name without a field (or without
 /// one more) signs that there is none.
 pub fn signed_fields<'h>(header: &'h Header, names: &[String]) -> Vec<&'h Field> {
-    let mut left: Vec<Option<&Field>> = header.fields().iter().map(Some).collect();
-    let mut found = Vec::new();
+    // The fields of each name, sorted out once: a stranger's header may have as many as fit, and name as many as may be.
+    let mut left: BTreeMap<Vec<u8>, Vec<&Field>> = BTreeMap::new();
     for name in names {
-        let place = left
-            .iter_mut()
-            .rev()
-            .find(|f| f.is_some_and(|f| f.is(name)));
-        found.extend(place.and_then(Option::take));
+        left.entry(name.to_ascii_lowercase().into_bytes())
+            .or_default();
     }
-    found
+    for field in header.fields() {
+        if let Some(fields) = left.get_mut(&field.name().to_ascii_lowercase()) {
+            fields.push(field);
+        }
+    }
+    let last = |name: &String| {
+        left.get_mut(name.to_ascii_lowercase().as_bytes())
+            .and_then(Vec::pop)
+    };
+    names.iter().filter_map(last).collect()
 }
 
 /// A signature's own field as it is signed: in the given form, the value of b= left out, without its line end
