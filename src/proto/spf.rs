@@ -58,6 +58,7 @@ pub fn check(client: Client<'_>, names: &mut dyn Names) -> Answer {
         names,
         lookups: 0,
         voids: 0,
+        own: None,
     };
     match check.host(client.domain) {
         Ok(answer) => answer,
@@ -77,6 +78,8 @@ struct Check<'c, 'n> {
     names: &'n mut dyn Names,
     lookups: usize,
     voids: usize,
+    /// The names of the client, once they were asked for: a record may name them as often as it has room.
+    own: Option<Vec<String>>,
 }
 
 impl Check<'_, '_> {
@@ -169,9 +172,7 @@ impl Check<'_, '_> {
             Mechanism::Ptr(spec) => {
                 self.count()?;
                 let target = self.target(spec.as_deref(), domain)?.to_ascii_lowercase();
-                // Whatever is wrong with somebody's names, it is no match (RFC 7208 5.5).
-                let found = confirmed(self.names, address).unwrap_or_default();
-                found.iter().any(|name| is_below(name, &target))
+                self.own().iter().any(|name| is_below(name, &target))
             }
             Mechanism::Exists(spec) => {
                 self.count()?;
@@ -213,6 +214,13 @@ impl Check<'_, '_> {
                 Ok(Vec::new())
             }
         }
+    }
+
+    /// The names of the client. Whatever is wrong with them, they are no match (RFC 7208 5.5).
+    fn own(&mut self) -> &[String] {
+        let (names, address) = (&mut *self.names, self.client.address);
+        self.own
+            .get_or_insert_with(|| confirmed(names, address).unwrap_or_default())
     }
 
     fn target(&mut self, spec: Option<&[Part]>, domain: &str) -> Result<String, Stop> {
@@ -262,7 +270,7 @@ impl Check<'_, '_> {
             'v' if client.address.is_ipv6() => "ip6".to_owned(),
             'v' => "in-addr".to_owned(),
             'p' => {
-                let found = confirmed(self.names, client.address).unwrap_or_default();
+                let found = self.own();
                 let own = found.iter().find(|name| is_below(name, domain));
                 own.or(found.first())
                     .cloned()

@@ -171,6 +171,9 @@ fn records_mean_what_the_rfc_says() {
     );
     let long = format!("v=spf1 {} -all", "a ".repeat(5000));
     assert_eq!(ask(&long, "10.1.1.1", ""), "permerror");
+    // However often a record names the client, its names are asked for once.
+    let names = format!("v=spf1 exists:{}.example -all", "%{p}".repeat(1000));
+    assert_eq!(ask(&names, "192.0.2.65", ""), "permerror");
 }
 
 #[test]
@@ -253,6 +256,7 @@ fn macros_become_what_the_rfc_says() {
             names: &mut zone,
             lookups: 0,
             voids: 0,
+            own: None,
         };
         let parts = macros::macros(text, false).unwrap();
         let found = check.expand(&parts, client.domain);
