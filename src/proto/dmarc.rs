@@ -70,10 +70,12 @@ pub struct Record {
 impl Record {
     /// Reads a text record; `None`: it is another kind, or worthless (RFC 7489 6.3, 6.6.3).
     pub fn parse(text: &str) -> Option<Self> {
-        let tags = Tags::parse(text.as_bytes())?;
-        if tags.first() != Some(("v", "DMARC1")) {
+        // The version stands first, whatever follows (RFC 7489 6.3).
+        let begin = text.split(';').next().unwrap_or_default();
+        if Tags::of_policy(begin).first() != Some(("v", "DMARC1")) {
             return None;
         }
+        let tags = Tags::of_policy(text);
         let policy = |name| tags.get(name).map(Policy::parse);
         let own = match policy("p") {
             Some(Some(policy)) => policy,
@@ -297,6 +299,8 @@ mod tests {
         _dmarc.typo.example TXT v=DMARC1; p=rejct
         _dmarc.typo2.example TXT v=DMARC1; p=rejct; rua=mailto:a@b.example
         _dmarc.order.example TXT p=reject; v=DMARC1
+        _dmarc.late.example TXT x; v=DMARC1; p=reject
+        _dmarc.slip.example TXT v=DMARC1; p=reject;; sp; p=none; rua=mailto:a@b.example; =
     ";
 
     #[test]
@@ -333,6 +337,9 @@ mod tests {
             ("typo.example", "", "", "none none"),
             ("typo2.example", "", "", "fail none"),
             ("order.example", "", "", "none none"),
+            ("late.example", "", "", "none none"),
+            // What is wrong in the rest of a record is passed over (RFC 7489 6.3).
+            ("slip.example", "", "", "fail reject"),
             ("half.example", "", "", "fail reject"),
             ("test.example", "", "", "fail quarantine"),
             ("down.example", "down.example", "", "temperror none"),

@@ -1,7 +1,8 @@
 //! Lists of `tag=value` (RFC 6376 3.2): signatures, and what DNS says of keys and policies (RFC 7489 6.4).
 //!
 //! Strict where a lax reader would let two readers see two things: a tag that comes twice, or a part that is no
-//! `tag=value`, makes the whole list worthless.
+//! `tag=value`, makes the whole list worthless. Only what a policy says is read as far as it can be (RFC 7489 6.3): a
+//! slip of its owner must not open his domain to everybody.
 
 /// The most octets of a list, and the most tags of it: a signature has some twenty.
 const MAX_TEXT: usize = 64 * 1024;
@@ -26,19 +27,27 @@ impl Tags {
         if parts.is_empty() || parts.len() > MAX_TAGS {
             return None;
         }
-        let mut tags: Vec<(String, String)> = Vec::with_capacity(parts.len());
+        let mut tags = Self(Vec::with_capacity(parts.len()));
         for part in parts {
-            let (name, value) = part.split_once('=')?;
-            let (name, value) = (trim(name), trim(value));
-            let mut octets = name.bytes();
-            let begins = octets.next().is_some_and(|b| b.is_ascii_alphabetic());
-            let is_name = begins && octets.all(|b| b.is_ascii_alphanumeric() || b == b'_');
-            if !is_name || tags.iter().any(|(other, _)| other == name) {
+            let (name, value) = tag(part)?;
+            if tags.get(name).is_some() {
                 return None;
             }
-            tags.push((name.to_owned(), value.to_owned()));
+            tags.0.push((name.to_owned(), value.to_owned()));
         }
-        Some(Self(tags))
+        Some(tags)
+    }
+
+    /// Reads a list as far as it is one: a part that is no `tag=value` is passed over, and so is a tag that was there
+    /// before.
+    pub fn of_policy(text: &str) -> Self {
+        let mut tags = Self::default();
+        for (name, value) in text.split(';').filter_map(tag) {
+            if tags.0.len() < MAX_TAGS && tags.get(name).is_none() {
+                tags.0.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        tags
     }
 
     /// The value of a tag.
@@ -73,6 +82,16 @@ impl Tags {
     pub fn first(&self) -> Option<(&str, &str)> {
         self.0.first().map(|(n, v)| (n.as_str(), v.as_str()))
     }
+}
+
+/// A part: a name and its value.
+fn tag(part: &str) -> Option<(&str, &str)> {
+    let (name, value) = part.split_once('=')?;
+    let (name, value) = (trim(name), trim(value));
+    let mut octets = name.bytes();
+    let begins = octets.next().is_some_and(|b| b.is_ascii_alphabetic());
+    let is_name = begins && octets.all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    is_name.then_some((name, value))
 }
 
 fn is_space(c: char) -> bool {
@@ -132,5 +151,22 @@ mod tests {
             (Some(None), Some(Some(u64::MAX)))
         );
         assert_eq!(tags.list("l").unwrap(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_policy_is_read_as_far_as_it_can_be() {
+        let rows: &[(&str, &[(&str, &str)])] = &[
+            ("v=D; p=reject", &[("v", "D"), ("p", "reject")]),
+            ("v=D;; p=a;p=b; =; 1=x; ;c", &[("v", "D"), ("p", "a")]),
+            ("\u{e9}=x; v=D", &[("v", "D")]),
+            ("", &[]),
+        ];
+        for (text, expected) in rows {
+            let found = Tags::of_policy(text).0;
+            let found: Vec<(&str, &str)> = found.iter().map(|(n, v)| (&**n, &**v)).collect();
+            assert_eq!(found, *expected, "{text:?}");
+        }
+        let many: String = (0..1000).map(|n| format!("a{n}=b;")).collect();
+        assert_eq!(Tags::of_policy(&many).0.len(), MAX_TAGS);
     }
 }
