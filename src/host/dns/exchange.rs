@@ -7,7 +7,7 @@
 //! - When all were silent, the root's name servers are asked for, once; when nobody knows even these, no server
 //!   answers at all, and for a minute nothing more is asked of them: a message must not wait for each of its domains.
 //! - Answers are remembered for as long as they may be, at most some minutes: a chain of signatures begins with the
-//!   same few names each time.
+//!   same few names each time. What they take together is bounded: strangers choose what is asked, and what is answered.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hickory_net::proto::op::{DnsRequest, DnsRequestOptions, DnsResponse, Query, ResponseCode};
-use hickory_net::proto::rr::{Name, RecordType};
+use hickory_net::proto::rr::{Name, Record, RecordType};
 use hickory_net::xfer::{DnsHandle, DnsResponseStream};
 use hickory_net::{DnsError, NetError};
 
@@ -33,7 +33,14 @@ pub struct Servers {
     first: AtomicUsize,
     /// None has answered when it was asked for the root: until when nothing is asked.
     silent: Mutex<Option<Instant>>,
-    remembered: Mutex<HashMap<(Query, bool), (Instant, DnsResponse)>>,
+    remembered: Mutex<Remembered>,
+}
+
+/// Answers, until when each is good, and what all of them take, octets.
+#[derive(Default)]
+struct Remembered {
+    answers: HashMap<(Query, bool), (Instant, DnsResponse)>,
+    weight: usize,
 }
 
 /// Asks the servers, until a point in time.
@@ -52,6 +59,8 @@ pub const REFERRAL: &str = "the name server does not look up names for others";
 const SILENCE: Duration = Duration::from_secs(60);
 /// The most answers that are remembered.
 const REMEMBERED: usize = 512;
+/// The most that they take together, octets; one that takes an eighth of it is no usual answer.
+const MOST: usize = 2 * 1024 * 1024;
 /// The longest time for which one is.
 const LONGEST: Duration = Duration::from_secs(300);
 /// The largest packet of UDP that is read; what signatures need is asked for, and it passes every network.
@@ -77,7 +86,7 @@ impl Servers {
     fn recall(&self, key: &(Query, bool)) -> Option<DnsResponse> {
         let remembered = self.remembered.lock();
         let remembered = remembered.unwrap_or_else(PoisonError::into_inner);
-        let (until, response) = remembered.get(key)?;
+        let (until, response) = remembered.answers.get(key)?;
         (Instant::now() < *until).then(|| response.clone())
     }
 
@@ -86,14 +95,27 @@ impl Servers {
         let Some(ttl) = response.all_sections().map(|record| record.ttl).min() else {
             return;
         };
+        let weight = weight(response);
+        if weight > MOST / 8 {
+            return;
+        }
         let until = Instant::now() + LONGEST.min(Duration::from_secs(ttl.into()));
         let remembered = self.remembered.lock();
         let mut remembered = remembered.unwrap_or_else(PoisonError::into_inner);
-        if remembered.len() >= REMEMBERED {
-            remembered.clear();
+        if remembered.answers.len() >= REMEMBERED || remembered.weight + weight > MOST {
+            *remembered = Remembered::default();
         }
-        remembered.insert(key, (until, response.clone()));
+        remembered.weight += weight;
+        let before = remembered.answers.insert(key, (until, response.clone()));
+        let before = before.map_or(0, |(_, response)| self::weight(&response));
+        remembered.weight = remembered.weight.saturating_sub(before);
     }
+}
+
+/// What an answer takes, octets: as it came, its records, and what is in them.
+fn weight(response: &DnsResponse) -> usize {
+    let records = response.all_sections().count() * size_of::<Record>();
+    records + 2 * response.as_buffer().len()
 }
 
 impl DnsHandle for Exchange {
@@ -296,4 +318,43 @@ fn is_silence(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_net::proto::op::Message;
+    use hickory_net::proto::rr::RData;
+    use hickory_net::proto::rr::rdata::A;
+
+    /// An answer with so many addresses, and what it answers.
+    fn answer(number: usize, addresses: usize) -> ((Query, bool), DnsResponse) {
+        let name = Name::from_ascii(format!("n{number}.example.")).unwrap();
+        let query = Query::query(name.clone(), RecordType::A);
+        let mut message = Message::response(1, hickory_net::proto::op::OpCode::Query);
+        message.add_query(query.clone());
+        for _ in 0..addresses {
+            let data = RData::A(A(Ipv4Addr::LOCALHOST));
+            message.add_answer(Record::from_rdata(name.clone(), 3600, data));
+        }
+        ((query, false), DnsResponse::from_message(message).unwrap())
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_however_long_answers_are() {
+        // Addresses of each answer, and whether it is remembered at all.
+        for (addresses, is_remembered) in [(1, true), (100, true), (4000, false)] {
+            let servers = Servers::new(Vec::new(), Duration::from_secs(1));
+            for number in 0..2 * REMEMBERED {
+                let (key, response) = answer(number % (REMEMBERED + 1), addresses);
+                servers.remember(key.clone(), &response);
+                assert_eq!(servers.recall(&key).is_some(), is_remembered);
+                let remembered = servers.remembered.lock().unwrap();
+                let kept = remembered.answers.values();
+                let all: usize = kept.map(|(_, response)| weight(response)).sum();
+                assert_eq!(all, remembered.weight, "{addresses}");
+                assert!(all <= MOST && remembered.answers.len() <= REMEMBERED);
+            }
+        }
+    }
 }
