@@ -88,17 +88,30 @@ impl Resolver {
         self.anchors.is_some()
     }
 
-    /// Whether signatures come through: those of the root's keys are there for everybody.
+    /// Whether signatures come through: those of the root's keys are there for everybody. Where that cannot be told,
+    /// because nothing comes through at all, they are waited for: whoever keeps the answer back for a moment must not
+    /// have mail sent as if nobody signed.
     pub fn signs(&self) -> bool {
-        *self.signs.get_or_init(|| {
-            let keys = Query::query(Name::root(), RecordType::DNSKEY);
-            let request = hickory_net::proto::op::DnsRequest::from_query(keys, signed());
-            let is_signed = |response: DnsResponse| {
+        if let Some(known) = self.signs.get() {
+            return *known;
+        }
+        let keys = Query::query(Name::root(), RecordType::DNSKEY);
+        let request = hickory_net::proto::op::DnsRequest::from_query(keys, signed());
+        let found = match self.exchange().ask(&request) {
+            Ok(response) => {
                 let mut records = response.answers.iter();
                 records.any(|record| record.record_type() == RecordType::RRSIG)
-            };
-            self.exchange().ask(&request).is_ok_and(is_signed)
-        })
+            }
+            Err(_) => {
+                let root = plain(Query::query(Name::root(), RecordType::NS));
+                if self.exchange().ask(&root).is_err() {
+                    return true;
+                }
+                // Plain questions are answered, and those that want signatures are not.
+                false
+            }
+        };
+        *self.signs.get_or_init(|| found)
     }
 
     /// Asks all of them, side by side, within the limit of one look-up.
@@ -281,4 +294,22 @@ fn no_answer(error: &NetError) -> NoAnswer {
         _ => "the name server's answer cannot be understood".to_owned(),
     };
     NoAnswer::Temporary(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+
+    #[test]
+    fn who_does_not_answer_has_not_said_that_nothing_is_signed() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let server = socket.local_addr().unwrap();
+        drop(socket);
+        let resolver = Resolver::new(&[server], Duration::from_secs(1), &Anchor::Root).unwrap();
+        assert!(resolver.signs());
+        let found = resolver.ask(&[("example.net", RecordType::MX)], true);
+        assert!(matches!(found[0].answer.found, Err(NoAnswer::Temporary(_))));
+        assert_eq!(resolver.signs.get(), None);
+    }
 }
