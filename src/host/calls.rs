@@ -101,6 +101,17 @@ mod filter {
     /// x32 numbers that are not made so: execve, ptrace, kexec_load, process_vm_readv, process_vm_writev, execveat.
     const X32_ODD: &[c_long] = &[520, 521, 528, 539, 540, 545];
 
+    /// What makes clone(2) begin such a world: namespaces of users, mounts, processes, networks, and the others.
+    const WORLDS: &[c_int] = &[
+        libc::CLONE_NEWUSER,
+        libc::CLONE_NEWNS,
+        libc::CLONE_NEWPID,
+        libc::CLONE_NEWNET,
+        libc::CLONE_NEWIPC,
+        libc::CLONE_NEWUTS,
+        libc::CLONE_NEWCGROUP,
+    ];
+
     /// Sockets that mail has a use for; netlink is how the C library finds this machine's addresses.
     const FAMILIES: &[c_int] = &[
         libc::AF_UNIX,
@@ -112,10 +123,23 @@ mod filter {
     pub fn enter(may_run: bool) -> Result<bool, String> {
         let program = program(may_run).map_err(|e| e.to_string())?;
         match seccompiler::apply_filter(&program) {
-            Ok(()) => Ok(true),
-            Err(Error::Seccomp(e) | Error::Prctl(e)) if is_missing(&e) => Ok(false),
-            Err(e) => Err(e.to_string()),
+            Ok(()) => {}
+            Err(Error::Seccomp(e) | Error::Prctl(e)) if is_missing(&e) => return Ok(false),
+            Err(e) => return Err(e.to_string()),
         }
+        let without = without_clone3().map_err(|e| e.to_string())?;
+        seccompiler::apply_filter(&without).map_err(|e| e.to_string())?;
+        Ok(true)
+    }
+
+    /// What clone3(2) is asked for stands in memory, where no filter looks. Where it is not there, threads are begun by
+    /// clone(2), as on every kernel before it.
+    pub(super) fn without_clone3() -> Result<BpfProgram, seccompiler::BackendError> {
+        let calls = [libc::SYS_clone3, libc::SYS_clone3 | X32];
+        let rules = calls.map(|call| (call, Vec::new())).into();
+        let missing = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+        let arch = std::env::consts::ARCH.try_into()?;
+        SeccompFilter::new(rules, SeccompAction::Allow, missing, arch)?.try_into()
     }
 
     /// A kernel that was made without it.
@@ -123,7 +147,7 @@ mod filter {
         matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL))
     }
 
-    fn program(may_run: bool) -> Result<BpfProgram, seccompiler::BackendError> {
+    pub(super) fn program(may_run: bool) -> Result<BpfProgram, seccompiler::BackendError> {
         let mut rules = BTreeMap::new();
         let run = if may_run { &[] } else { RUN };
         for call in REFUSED.iter().chain(REFUSED_HERE).chain(run) {
@@ -135,6 +159,13 @@ mod filter {
         });
         let others = SeccompRule::new(others.collect::<Result<_, _>>()?)?;
         rules.insert(libc::SYS_socket, vec![others]);
+        let worlds = WORLDS.iter().map(|world| {
+            let world = u64::try_from(*world).unwrap_or_default();
+            let is_asked_for = SeccompCmpOp::MaskedEq(world);
+            let begins = SeccompCondition::new(0, SeccompCmpArgLen::Dword, is_asked_for, world);
+            SeccompRule::new(vec![begins?])
+        });
+        rules.insert(libc::SYS_clone, worlds.collect::<Result<_, _>>()?);
         if cfg!(target_arch = "x86_64") {
             let same: Vec<_> = rules.iter().map(|(n, r)| (n | X32, r.clone())).collect();
             let odd = X32_ODD.iter().map(|n| (n | X32, Vec::new()));
@@ -199,5 +230,86 @@ mod tests {
             });
             thread.join().unwrap();
         }
+    }
+
+    /// What the kernel makes of a call, with this as its first argument: 0, or the error (Documentation/networking/filter.rst).
+    #[cfg(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    ))]
+    fn verdict(program: &[seccompiler::sock_filter], call: i64, first: u32) -> u32 {
+        let (mut at, mut value) = (0, 0);
+        loop {
+            let step = &program[at];
+            let taken = match step.code {
+                0x20 => {
+                    value = match step.k {
+                        0 => u32::try_from(call).unwrap(),
+                        // The architecture: the one that is asked for first.
+                        4 => program[1].k,
+                        16 => first,
+                        // Its upper half, and all other arguments.
+                        _ => 0,
+                    };
+                    at += 1;
+                    continue;
+                }
+                0x54 => {
+                    value &= step.k;
+                    at += 1;
+                    continue;
+                }
+                0x06 if step.k == 0x7fff_0000 => return 0,
+                0x06 => return step.k & 0xffff,
+                0x05 => {
+                    at += 1 + step.k as usize;
+                    continue;
+                }
+                0x15 => value == step.k,
+                0x25 => value > step.k,
+                0x35 => value >= step.k,
+                code => panic!("{code:x}"),
+            };
+            at += 1 + usize::from(if taken { step.jt } else { step.jf });
+        }
+    }
+
+    #[cfg(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    ))]
+    #[test]
+    fn no_world_of_its_own_is_begun() {
+        use nix::libc::{self, c_int, c_long};
+        const DENIED: u32 = libc::EPERM.unsigned_abs();
+        let program = filter::program(false).unwrap();
+        let thread = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_THREAD;
+        // A call, its first argument, what comes of it.
+        let rows: &[(c_long, c_int, u32)] = &[
+            (libc::SYS_clone, libc::SIGCHLD, 0),
+            (libc::SYS_clone, thread, 0),
+            (libc::SYS_clone, libc::CLONE_NEWUSER | libc::SIGCHLD, DENIED),
+            (libc::SYS_clone, libc::CLONE_NEWNET, DENIED),
+            (libc::SYS_clone, libc::CLONE_NEWPID | thread, DENIED),
+            (libc::SYS_unshare, libc::CLONE_NEWUSER, DENIED),
+            (libc::SYS_execve, 0, DENIED),
+            (libc::SYS_socket, libc::AF_INET, 0),
+            (libc::SYS_socket, libc::AF_ALG, DENIED),
+            (libc::SYS_read, 0, 0),
+        ];
+        for (call, first, expected) in rows {
+            let first = first.unsigned_abs();
+            assert_eq!(
+                verdict(&program, *call, first),
+                *expected,
+                "{call} {first:x}"
+            );
+        }
+        let without = filter::without_clone3().unwrap();
+        let missing = libc::ENOSYS.unsigned_abs();
+        assert_eq!(verdict(&without, libc::SYS_clone3, 0), missing);
+        assert_eq!(verdict(&without, libc::SYS_clone, 0), 0);
     }
 }
