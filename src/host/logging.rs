@@ -3,15 +3,16 @@
 //! The system's log is not opened before the first line is logged, and no line that cannot be written stops any mail.
 
 use std::fs::{self, OpenOptions};
-use std::io::LineWriter;
+use std::io::{self, ErrorKind, LineWriter};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, FormatItem, WriteLogger, format_description};
 
+use super::durable::NO_FOLLOW;
 use crate::config::{Log as Target, LogTo};
 
 /// A line's time: UTC, to the second, always of the same width.
@@ -48,7 +49,8 @@ pub fn renew(target: &Target, name: &str) -> Result<(), String> {
         }
         LogTo::Auto | LogTo::Syslog => Box::new(Syslog {
             tag: format!("{name}[{}]", std::process::id()),
-            socket: OnceLock::new(),
+            path: SYSLOG.into(),
+            socket: Mutex::default(),
         }),
     };
     go_to(place, level);
@@ -91,7 +93,7 @@ fn to_file(level: LevelFilter, path: &Path) -> Result<Box<dyn Log>, String> {
         .ok()
         .filter(fs::Metadata::is_symlink);
     // Whoever can put a link there would choose what root's process writes to.
-    if let Some(link) = link
+    if let Some(link) = &link
         && ![0, nix::unistd::geteuid().as_raw()].contains(&link.uid())
     {
         return Err(format!(
@@ -99,10 +101,13 @@ fn to_file(level: LevelFilter, path: &Path) -> Result<Box<dyn Log>, String> {
             link.uid()
         ));
     }
+    // Nor can a link be put there in between.
+    let flags = if link.is_some() { 0 } else { NO_FOLLOW };
     let file = OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o640)
+        .custom_flags(flags)
         .open(path)
         .map_err(|e| format!("cannot write the log file {shown}: {e}; see [log] to"))?;
     Ok(WriteLogger::new(
@@ -125,7 +130,8 @@ fn plain() -> ConfigBuilder {
 /// One datagram a line, in the form every syslog daemon reads (RFC 3164, without the date, which it adds).
 struct Syslog {
     tag: String,
-    socket: OnceLock<Option<UnixDatagram>>,
+    path: PathBuf,
+    socket: Mutex<Option<UnixDatagram>>,
 }
 
 impl Log for Syslog {
@@ -145,18 +151,78 @@ impl Log for Syslog {
             Level::Info => 6,
             Level::Debug | Level::Trace => 7,
         };
-        let connect = || {
-            let socket = UnixDatagram::unbound().ok()?;
-            socket.connect(SYSLOG).ok()?;
-            // A log daemon that stands still must not stop the mail.
-            socket.set_nonblocking(true).ok()?;
-            Some(socket)
-        };
-        if let Some(socket) = self.socket.get_or_init(connect) {
-            let _ = socket
-                .send(format!("<{}>{}: {}", MAIL | severity, self.tag, record.args()).as_bytes());
-        }
+        self.send(&format!(
+            "<{}>{}: {}",
+            MAIL | severity,
+            self.tag,
+            record.args()
+        ));
     }
 
     fn flush(&self) {}
+}
+
+impl Syslog {
+    /// A log daemon that was started anew has a new socket, which the old connection does not lead to.
+    fn send(&self, line: &str) {
+        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..2 {
+            if socket.is_none() {
+                *socket = connect(&self.path).ok();
+            }
+            let Some(open) = &*socket else { return };
+            match open.send(line.as_bytes()) {
+                Err(e) if e.kind() != ErrorKind::WouldBlock => *socket = None,
+                _ => return,
+            }
+        }
+    }
+}
+
+fn connect(path: &Path) -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.connect(path)?;
+    // A log daemon that stands still must not stop the mail.
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::host::mailbox::scratch::Scratch;
+
+    #[test]
+    fn a_log_daemon_that_was_started_anew_is_found_again() {
+        let scratch = Scratch::new("logging");
+        let path = scratch.path("log");
+        let log = Syslog {
+            tag: "minimta[1]".into(),
+            path: path.clone(),
+            socket: Mutex::default(),
+        };
+        log.send("nobody is there");
+        for line in ["at first", "and again"] {
+            let daemon = UnixDatagram::bind(&path).unwrap();
+            daemon.set_nonblocking(true).unwrap();
+            log.send(line);
+            let mut heard = [0; 64];
+            let n = daemon.recv(&mut heard).unwrap();
+            assert_eq!(&heard[..n], line.as_bytes());
+            fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_log_file_may_be_a_link_of_our_own() {
+        let scratch = Scratch::new("logging-link");
+        let (link, to) = (scratch.path("link"), scratch.path("to"));
+        symlink(&to, &link).unwrap();
+        for path in [&link, &to] {
+            assert!(to_file(LevelFilter::Info, path).is_ok());
+        }
+        assert!(to.exists());
+    }
 }
