@@ -10,7 +10,7 @@ use crate::cli::{Invocation, Select, complain, say};
 use crate::error::{Error, Result};
 use crate::events;
 use crate::host::spool::{Folder, Item, is_id};
-use crate::host::{accounts, clock, words};
+use crate::host::{accounts, clock, terminal, words};
 use crate::json::Json;
 use crate::proto::date::Stamp;
 use crate::proto::envelope::{Envelope, Parsed};
@@ -242,7 +242,7 @@ fn as_json(listed: &[Listed], unreadable: &[Item]) -> String {
     format!("{whole}\n")
 }
 
-/// `--show ID`: the queue file as it is: envelope, message, journal.
+/// `--show ID`: the queue file as it is: envelope, message, journal; at a terminal without what would command it.
 ///
 /// # Errors
 /// `Data` for an id that is none of the queue's; those of reading.
@@ -250,12 +250,21 @@ pub fn show(context: &Context, id: &str) -> Result<()> {
     let mut file = context.spool.open(&find(context, id)?)?;
     let mut block = vec![0; 64 * 1024];
     let mut out = std::io::stdout().lock();
+    let mut before = 0;
     loop {
         match file.read(&mut block) {
             Ok(0) => return Ok(()),
-            // n is at most the block's length. A reader who has gone away is no error.
-            Ok(n) if out.write_all(&block[..n]).is_err() => return Ok(()),
-            Ok(_) => {}
+            Ok(n) => {
+                // n is at most the block's length.
+                let piece = &mut block[..n];
+                if terminal::is_shown() {
+                    terminal::tame(piece, &mut before);
+                }
+                // A reader who has gone away is no error.
+                if out.write_all(piece).is_err() {
+                    return Ok(());
+                }
+            }
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) => {
                 return Err(Error::Io(format!(

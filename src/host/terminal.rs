@@ -1,4 +1,5 @@
-//! A password typed at a terminal, which does not show it; or a line of standard input, when that is none.
+//! A password typed at a terminal, which does not show it; or a line of standard input, when that is none. And what a
+//! terminal may be shown of a message.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
@@ -34,6 +35,28 @@ pub fn read_password(prompt: &str) -> Result<Vec<u8>, String> {
 /// Whether somebody sits before it.
 pub fn is_there() -> bool {
     io::stdin().is_terminal()
+}
+
+/// Whether what is printed goes to one.
+pub fn is_shown() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Takes out of a piece of a message what a terminal would obey: a stranger wrote it. `before` is the octet before the
+/// piece, and its last one afterwards.
+pub fn tame(piece: &mut [u8], before: &mut u8) {
+    for octet in piece {
+        let after = std::mem::replace(before, *octet);
+        // ESC and its like, and those of C1 in UTF-8.
+        let is_harmless = match *octet {
+            b'\t' | b'\r' | b'\n' => true,
+            0x80..=0x9f => after != 0xc2,
+            octet => !octet.is_ascii_control(),
+        };
+        if !is_harmless {
+            *octet = b'?';
+        }
+    }
 }
 
 /// One line, octet by octet: what follows it belongs to the next question.
@@ -90,6 +113,20 @@ impl Drop for Hidden {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_message_commands_a_terminal() {
+        let text = "a\t\u{1b}]0;x\u{7}\r\n\u{9b}2J\u{7f}\u{fc}\u{dc}\u{20ac}";
+        let tamed = b"a\t?]0;x?\r\n\xc2?2J?\xc3\xbc\xc3\x9c\xe2\x82\xac";
+        for cut in 0..text.len() {
+            let mut octets = text.as_bytes().to_vec();
+            let (one, other) = octets.split_at_mut(cut);
+            let mut before = 0;
+            tame(one, &mut before);
+            tame(other, &mut before);
+            assert_eq!(octets, tamed, "cut at {cut}");
+        }
+    }
 
     #[test]
     fn a_password_is_one_line_of_any_octets() {
