@@ -36,7 +36,8 @@ impl DkimDraft {
         });
         match (self.domain, self.key) {
             (Some(domain), Some(key)) => Ok(Dkim {
-                domain,
+                // It stands in fields and names that all have to understand (RFC 8616 4).
+                domain: domain.into_ascii(),
                 selector: self.selector.unwrap_or_else(|| SELECTOR.to_owned()),
                 key,
             }),

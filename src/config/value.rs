@@ -309,7 +309,7 @@ pub fn host(value: &Value) -> Result<String, Wrong> {
         return Err(wrong().because("the port has a key of its own"));
     }
     match Domain::parse(text) {
-        Ok(domain) if !text.starts_with('[') => Ok(domain.as_str().to_owned()),
+        Ok(domain) if !text.starts_with('[') => Ok(domain.ascii().to_owned()),
         Ok(_) => Err(wrong()),
         Err(invalid) => Err(wrong().because(invalid.0)),
     }

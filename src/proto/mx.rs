@@ -102,7 +102,8 @@ pub fn exchangers(
         Ok(found) => found,
         Err(NoAnswer::NoData) => vec![Exchanger {
             preference: 0,
-            name: domain.as_str().to_owned(),
+            // In the form that certificates and policies have.
+            name: domain.ascii().to_owned(),
         }],
         Err(NoAnswer::NoSuchDomain) => {
             let text = format!("there is no domain {domain}");

@@ -97,8 +97,8 @@ impl Pattern {
         match self {
             Self::Exactly(this) => this == domain,
             Self::Below(above) => domain
-                .as_str()
-                .strip_suffix(above.as_str())
+                .ascii()
+                .strip_suffix(above.ascii())
                 .is_some_and(|rest| rest.ends_with('.')),
         }
     }
@@ -247,6 +247,8 @@ mod tests {
         let routes = [
             route("mx.lan.example", Via::Mx),
             route(".lan.example", host("10.0.0.5", Some(2525))),
+            route("b\u{fc}cher.example", host("books", None)),
+            route(".xn--bcher-kva.example", host("books", None)),
             route("spam.example", Via::Refuse(refusal)),
             route("me@work.example", host("relay.work.example", None)),
             route("list.pi.example", Via::Local),
@@ -287,6 +289,16 @@ mod tests {
             ),
             ("x@pi.example", "a@lan.example", "smarthost"),
             ("x@pi.example", "a@wlan.example", "smarthost"),
+            (
+                "x@pi.example",
+                "a@xn--bcher-kva.example",
+                "books:25 Opportunistic",
+            ),
+            (
+                "x@pi.example",
+                "a@b.b\u{fc}cher.example",
+                "books:25 Opportunistic",
+            ),
             ("x@pi.example", "a@spam.example", "no"),
             (
                 "Me@work.example",

@@ -12,6 +12,8 @@ fn hosts_are_names_or_addresses() {
         ("smtp.example.org", Some("smtp.example.org")),
         ("SMTP.Example.org.", Some("smtp.example.org")),
         ("localhost", Some("localhost")),
+        // As resolvers and certificates have it.
+        ("b\u{fc}cher.example", Some("xn--bcher-kva.example")),
         ("192.0.2.1", Some("192.0.2.1")),
         ("[192.0.2.1]", Some("192.0.2.1")),
         ("2001:db8::1", Some("2001:db8::1")),

@@ -203,7 +203,7 @@ impl Shared<'_> {
             if records.is_empty() {
                 return Ok(Proof::Encryption);
             }
-            let names = vec![name.clone(), listed.domain.as_str().to_owned()];
+            let names = vec![name.clone(), listed.domain.ascii().to_owned()];
             return Ok(Proof::Dane(Dane { records, names }));
         }
         Ok(Proof::Nothing)

@@ -222,7 +222,7 @@ pub fn nearest<'d>(
     domain: &Domain,
 ) -> Option<&'d Domain> {
     let is_above = |other: &&Domain| {
-        let below = domain.as_str().strip_suffix(other.as_str());
+        let below = domain.ascii().strip_suffix(other.ascii());
         below.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
     domains

@@ -8,6 +8,7 @@ fn addresses(name: &str) -> Result<Vec<IpAddr>, NoAnswer> {
     match name {
         "one.example" => all("192.0.2.1"),
         "two.example" => all("192.0.2.2"),
+        "xn--bcher-kva.example" => all("192.0.2.4"),
         "three.example" => all("2001:db8::3 192.0.2.3"),
         "six.example" => all("2001:db8::6"),
         "many.example" => {
@@ -69,6 +70,11 @@ fn records_lead_to_hosts() {
         ), // R103
         ("one.example", "nodata", Ok("one.example=192.0.2.1")), // R104, K42
         ("six.example", "nodata", Ok("six.example=2001:db8::6")), // K42
+        (
+            "b\u{fc}cher.example",
+            "nodata",
+            Ok("xn--bcher-kva.example=192.0.2.4"),
+        ),
         ("none.example", "nodata", Err(Enhanced(5, 4, 4))),
         ("broken.example", "nodata", Err(Enhanced(4, 4, 3))),
         ("x.example", "nxdomain", Err(Enhanced(5, 1, 2))), // K43

@@ -260,7 +260,14 @@ fn what_is_signed_can_be_checked_and_not_changed() {
         selector: "pi".to_owned(),
         key: SigningKey::from_pem(pem.as_bytes()).unwrap(),
     };
-    let signers = ["example.org", "org", "example.net", "sts.example.org"].map(signer);
+    let signers = [
+        "example.org",
+        "org",
+        "example.net",
+        "sts.example.org",
+        "xn--bcher-kva.example",
+    ]
+    .map(signer);
     let record = signers[0].key.record();
     let keys = [("pi._domainkey.example.org", record.as_str())];
     let check = |message: &str| check_with(message, &keys, 1_528_637_909);
@@ -282,6 +289,9 @@ fn what_is_signed_can_be_checked_and_not_changed() {
         ["fail the body was changed"]
     );
     assert_eq!(check(&sent.replace("Received: x", "Received: z")), ["pass"]);
+    // A domain is the same in either form.
+    let wide = MAIL.replace("me@lists.example.org", "me@b\u{fc}cher.example");
+    assert!(signed(&wide, &signers).contains("d=xn--bcher-kva.example;"));
     // Nobody answers for this author.
     let other = MAIL.replace("me@lists.example.org", "me@elsewhere.example");
     assert_eq!(signed(&other, &signers), other);
