@@ -372,7 +372,9 @@ pub fn delimiter(value: &Value) -> Result<Option<char>, Wrong> {
             value,
         )
     };
-    let text = text(value).map_err(|_| wrong())?;
+    let Value::Text(text) = value else {
+        return Err(wrong());
+    };
     let mut chars = text.chars();
     match (chars.next(), chars.next()) {
         (None, _) => Ok(None),

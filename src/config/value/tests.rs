@@ -54,3 +54,18 @@ fn fingerprints_are_32_octets() {
         assert!(fingerprint(&said(&bad)).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn a_delimiter_is_one_character_or_none() {
+    let rows = [
+        ("+", Some(Some('+'))),
+        ("", Some(None)),
+        ("+-", None),
+        ("a", None),
+        ("@", None),
+    ];
+    for (text, expected) in rows {
+        assert_eq!(delimiter(&said(text)).ok(), expected, "{text:?}");
+    }
+    assert!(delimiter(&Value::Flag(false)).is_err());
+}
