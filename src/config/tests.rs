@@ -311,6 +311,16 @@ fn foolish_settings_are_warned_about() {
             "[queue]\nwarn_after = \"6d\"",
             &["warn_after (6d) is longer than give_up_after (5d)"],
         ),
+        (
+            "domains = [\"example.org\"]",
+            &["domains has not pi.example.org, the host name"],
+        ),
+        ("domains = [\"example.org\", \"pi.example.org\"]", &[]),
+        ("domains = [\"localhost\"]", &[]),
+        (
+            "domains = [\"example.org\"]\n[[route]]\ndomain = \".example.org\"\nvia = \"10.0.0.5\"",
+            &[],
+        ),
         ("[queue]\nwarn_after = \"5d\"", &[]),
         (
             "[queue]\ngive_up_after = \"1m\"\nwarn_after = \"0s\"",

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::value::{KIB, show_duration, show_size};
 use super::{Config, Limits, Queue, Smarthost, Tls, UNKNOWN_HOST};
 use crate::parts;
-use crate::proto::route::Via;
+use crate::proto::route::{Route, Via};
 
 impl Config {
     /// Everything in this configuration that is legal but probably not meant, a sentence each.
@@ -45,9 +45,22 @@ impl Config {
                 ));
             }
         }
+        self.warn_of_own_name(&mut warnings);
         self.queue.warn(&mut warnings);
         self.limits.warn(&mut warnings);
         warnings
+    }
+
+    /// Names without a domain get the host name, and programs of this machine send from it.
+    fn warn_of_own_name(&self, warnings: &mut Vec<String>) {
+        let hostname = &self.hostname;
+        let takes_mail = self.domains.iter().any(|d| d.as_str() != "localhost");
+        let leads = |r: &Route| r.domain.as_ref().is_some_and(|d| d.matches(hostname));
+        if takes_mail && !self.domains.contains(hostname) && !self.routes.iter().any(leads) {
+            warnings.push(format!(
+                "domains has not {hostname}, the host name: mail for root and other users of this machine, and what comes back to its programs, is sent elsewhere; add it, or lead it away with a [[route]]"
+            ));
+        }
     }
 }
 

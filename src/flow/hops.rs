@@ -17,6 +17,7 @@ pub fn of_mail_from(context: &Context, sender: Option<&Mailbox>, address: &Mailb
     let router = Router {
         routes: &config.routes,
         domains: &config.domains,
+        hostname: &config.hostname,
         smarthost: !config.smarthosts.is_empty(),
         port: config.remote.port,
         tls: config.remote.tls,

@@ -1,7 +1,7 @@
 //! Where a recipient's mail goes next.
 //!
 //! 1. the first route that is for this recipient and sender; but what is for here is not led away by its sender
-//! 2. a mailbox of this system, for the domains whose mail is delivered here
+//! 2. a mailbox of this system, for the domains whose mail is delivered here, and for the postmaster of its own name
 //! 3. the smarthosts, if there are any
 //! 4. the mail exchangers of the recipient's domain
 
@@ -126,6 +126,8 @@ pub struct Router<'a> {
     pub routes: &'a [Route],
     /// Domains whose mail is delivered here.
     pub domains: &'a [Domain],
+    /// What this machine calls itself.
+    pub hostname: &'a Domain,
     /// Whether there is a smarthost.
     pub smarthost: bool,
     /// The port of all mail to others.
@@ -138,7 +140,7 @@ impl Router<'_> {
     /// The next hop of a recipient. Only mail that leaves depends on its sender.
     pub fn route(&self, sender: Option<&Mailbox>, recipient: &Mailbox) -> Hop {
         let domain = recipient.domain();
-        let is_ours = self.domains.contains(domain);
+        let is_ours = self.domains.contains(domain) || self.is_own_role(recipient);
         let fits = |route: &&Route| {
             let from = |wanted: &Mailbox| !is_ours && sender.is_some_and(|s| is_same(wanted, s));
             route.domain.as_ref().is_none_or(|d| d.matches(domain))
@@ -162,6 +164,13 @@ impl Router<'_> {
             (false, true) => Hop::Smarthost,
             (false, false) => Hop::Mx(domain.clone(), self.tls),
         }
+    }
+
+    /// Whether this is the postmaster of this machine's own name, whom our reports name and RCPT finds without any domain
+    /// (RFC 5321 4.5.1): he is here wherever the mail of a domain is, even if the name itself is not among the domains.
+    fn is_own_role(&self, recipient: &Mailbox) -> bool {
+        let takes_mail = || self.domains.iter().any(|d| d.as_str() != "localhost");
+        recipient.domain() == self.hostname && is_role(recipient.local()) && takes_mail()
     }
 }
 
@@ -208,11 +217,14 @@ mod tests {
             ("a@[192.0.2.1]", false, "mx [192.0.2.1] Opportunistic"),
             ("bob%other.example@pi.example", true, "local"), // C1: a routing character routes nothing
             ("\"bob@other.example\"@pi.example", true, "local"), // C4
+            ("Postmaster@mx.pi.example", true, "local"),     // C9
+            ("a@mx.pi.example", true, "smarthost"),
         ];
         for (address, smarthost, hop) in rows {
             let router = Router {
                 routes: &[],
                 domains: &domains,
+                hostname: &domain("mx.pi.example"),
                 smarthost,
                 port: 25,
                 tls: Protection::Opportunistic,
@@ -221,6 +233,19 @@ mod tests {
             assert_eq!(show(found), hop, "{address}");
         }
         assert!(is_role("PostMaster") && !is_role("alice"));
+        // A machine whose mail is all elsewhere has its postmaster there, too.
+        for domains in [&domains[1..], &[]] {
+            let router = Router {
+                routes: &[],
+                domains,
+                hostname: &domain("mx.pi.example"),
+                smarthost: true,
+                port: 25,
+                tls: Protection::Opportunistic,
+            };
+            let postmaster = Mailbox::parse("postmaster@mx.pi.example").unwrap();
+            assert_eq!(show(router.route(None, &postmaster)), "smarthost");
+        }
     }
 
     #[test]
@@ -272,6 +297,7 @@ mod tests {
         let router = Router {
             routes: &routes,
             domains: &domains,
+            hostname: &domain("pi.example"),
             smarthost: true,
             port: 25,
             tls: Protection::Opportunistic,
