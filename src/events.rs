@@ -268,7 +268,7 @@ pub fn queue_run(delivered: usize, deferred: usize, failed: usize) {
     info!("- queue-run delivered={delivered} deferred={deferred} failed={failed}");
 }
 
-/// In double quotes, with quotes, backslashes and control characters escaped.
+/// In double quotes, with quotes, backslashes and what is not shown escaped.
 fn quoted(value: &dyn Display) -> String {
     let value = value.to_string();
     // Nearly all have nothing to escape.
@@ -282,12 +282,19 @@ fn quoted(value: &dyn Display) -> String {
     for c in value.chars() {
         match c {
             '"' | '\\' => text.extend(['\\', c]),
-            c if c.is_control() => text.extend(c.escape_default()),
+            c if is_unseen(c) => text.extend(c.escape_default()),
             c => text.push(c),
         }
     }
     text.push('"');
     text
+}
+
+/// Whether a character is not shown but changes how others are: a control character, a line end of Unicode, or one that
+/// turns the direction of writing, with which an address looks like another one.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A file name as the first word of a line.
@@ -297,7 +304,7 @@ fn one_word(id: &str) -> String {
     }
     id.chars()
         .map(|c| {
-            if c.is_control() || c.is_whitespace() {
+            if is_unseen(c) || c.is_whitespace() {
                 '?'
             } else {
                 c
@@ -317,6 +324,8 @@ mod tests {
             ("x\nNov 1 host sshd: ok", "\"x\\nNov 1 host sshd: ok\""), // D20
             ("a\" said=\"b\\", "\"a\\\" said=\\\"b\\\\\""),
             ("\u{1b}[2J", "\"\\u{1b}[2J\""), // F21
+            ("a\u{202e}b\u{2028}", "\"a\\u{202e}b\\u{2028}\""),
+            ("\u{fc}\u{4f8b}@b", "\"\u{fc}\u{4f8b}@b\""),
         ];
         for (value, expected) in rows {
             assert_eq!(quoted(&value), expected);
