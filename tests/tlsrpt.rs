@@ -1,9 +1,10 @@
 //! Domains that ask for it are told once a day how TLS with their servers went (TLS-RPT, RFC 8460).
 
 use std::fs;
+use std::net::TcpListener;
 
 use crate::harness::tls::Authority;
-use crate::harness::{Dns, Remote, Script, System, Web};
+use crate::harness::{Daemon, Dns, Remote, Script, System, Web, until};
 
 const MESSAGE: &str = "Subject: x\n\nhello\n";
 const ZONE: &str = "example.net MX 10 mail.example.net\nmail.example.net A 127.0.0.2\n\
@@ -290,6 +291,39 @@ fn a_day_becomes_a_report_to_a_web_server() {
             told => assert!(log.replace("\\\"", "\"").contains(told), "{log}"),
         }
     }
+}
+
+/// Somebody else's web server that takes a connection and says nothing: the mail goes on.
+#[test]
+fn no_receiver_of_reports_holds_up_the_queue() {
+    if is_early() {
+        return;
+    }
+    let web = TcpListener::bind("127.0.0.9:0").unwrap();
+    let remotes = Remote::several(&[Script::new()]);
+    let names = [
+        "one.example",
+        "two.example",
+        "three.example",
+        "four.example",
+    ];
+    let wants =
+        |name: &&str| format!("_smtp._tls.{name} TXT v=TLSRPTv1; rua=https://reports.example/\n");
+    let wanted: String = names.iter().map(wants).collect();
+    let dns = Dns::start(&format!("{ZONE}{wanted}reports.example A 127.0.0.9\n"));
+    let port = web.local_addr().unwrap().port();
+    let system = trusting("tlsrpt-silence", &dns, &remotes[0], &Authority::new(), port).listens();
+    let folder = system.path("spool/state/tls");
+    fs::create_dir_all(&folder).unwrap();
+    let count = |name: &&str| format!("{name}\tno-policy-found\t\tmail.example.net\tok\t1\n");
+    let counts: String = names.iter().map(count).collect();
+    fs::write(folder.join(before_yesterday()), counts).unwrap();
+    let _daemon = Daemon::start(&system);
+    let _silence = web.accept().unwrap();
+    system.accept(&["x@example.net"], MESSAGE);
+    until("the message has arrived", || {
+        remotes[0].received().len() == 1
+    });
 }
 
 /// What others open such files with, if it is installed.

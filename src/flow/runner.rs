@@ -200,7 +200,7 @@ impl Runner {
     }
 
     /// One run. Returned is whether another thread feeds by its end.
-    fn run(self: &Arc<Self>, service: &Service) -> bool {
+    fn run(self: &Arc<Self>, service: &Arc<Service>) -> bool {
         let run = Pass::lingering(&service.context, false, LINGER);
         let threads = AtomicUsize::new(0);
         let relieved = thread::scope(|scope| {
@@ -223,7 +223,7 @@ impl Runner {
         });
         self.remember_due(&run);
         drop(run);
-        tlsrpt::settle(&service.context);
+        report(service);
         service.context.ledger.flush();
         service.context.ledger.fold();
         relieved
@@ -428,4 +428,18 @@ impl Runner {
             state.look_at = state.look_at.min(at);
         }
     }
+}
+
+/// Sends reports about TLS in a thread of their own: the web servers they go to are others', and one that does not answer
+/// would hold up the queue. While it is at it another one finds their files locked, and goes.
+fn report(service: &Arc<Service>) {
+    if !tlsrpt::is_due(&service.context) {
+        return;
+    }
+    let service = Arc::clone(service);
+    let thread = thread::Builder::new()
+        .name("reports".to_owned())
+        .stack_size(STACK);
+    // Without room for it they are sent after another run.
+    let _ = thread.spawn(move || tlsrpt::settle(&service.context));
 }

@@ -118,13 +118,21 @@ pub fn today(config: &Config) -> Option<(u64, u64)> {
     Some(sums.map(tlsrpt::Sums::totals).fold((0, 0), add))
 }
 
-/// Sends the reports that are due.
+/// Whether there are reports to be sent.
+pub fn is_due(context: &Context) -> bool {
+    !due(context, clock::now()).is_empty()
+}
+
+/// Sends the reports that are due. Their receivers may take their time.
 pub fn settle(context: &Context) {
-    if parts::MX
-        && let Some(contact) = &context.config.remote.tls_reports
-        && !privilege::has_group()
-    {
-        send(context, contact, &folder(&context.config));
+    let now = clock::now();
+    if let Some(contact) = &context.config.remote.tls_reports {
+        for (path, begin) in due(context, now) {
+            if let Err(error) = send_day(context, contact, &path, begin, now) {
+                let what = format!("no reports about TLS on {}: {error}", day(begin));
+                events::trouble("-", &what);
+            }
+        }
     }
 }
 
@@ -148,9 +156,11 @@ fn add(folder: &Path, counts: &BTreeMap<String, u64>) -> io::Result<()> {
     durable::write(&file, lines.as_bytes())
 }
 
-/// Sends the reports of days that are over.
-fn send(context: &Context, contact: &Mailbox, folder: &Path) {
-    let now = clock::now();
+/// The counts of days that are over, if it is time, and when each day began.
+fn due(context: &Context, now: i64) -> Vec<(PathBuf, i64)> {
+    if !parts::MX || context.config.remote.tls_reports.is_none() || privilege::has_group() {
+        return Vec::new();
+    }
     let today = now - now.rem_euclid(DAY);
     let by = context.config.hostname.as_str();
     // Any number that is another one on other hosts.
@@ -159,19 +169,15 @@ fn send(context: &Context, contact: &Mailbox, folder: &Path) {
         .fold(0u64, |n, b| n.wrapping_mul(31).wrapping_add(u64::from(b)));
     let delay = i64::try_from(number % SPREAD).unwrap_or_default();
     if now < today + delay {
-        return;
+        return Vec::new();
     }
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+    let files = std::fs::read_dir(folder(&context.config));
+    let over = files.into_iter().flatten().flatten().filter_map(|entry| {
         let name = entry.file_name();
-        let begin = parse_iso8601(&format!("{}T00:00:00Z", name.to_string_lossy()));
-        let Some(begin) = begin.filter(|begin| *begin < today) else {
-            continue;
-        };
-        if let Err(error) = send_day(context, contact, &entry.path(), begin, now) {
-            let what = format!("no reports about TLS on {}: {error}", day(begin));
-            events::trouble("-", &what);
-        }
-    }
+        let begin = parse_iso8601(&format!("{}T00:00:00Z", name.to_string_lossy()))?;
+        (begin < today).then(|| (entry.path(), begin))
+    });
+    over.collect()
 }
 
 fn send_day(
