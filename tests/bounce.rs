@@ -20,6 +20,29 @@ fn fail(system: &System, args: &[&str]) {
     }
 }
 
+/// A message that was damaged after it was taken fails before anybody has read it to its end: its sender hears of that
+/// all the same, and gets its header back.
+#[test]
+fn the_failure_of_a_damaged_message_is_reported() {
+    let remote = refusing();
+    let system = System::relaying("report-damaged", &remote);
+    system.accept(&["-i", "-odq", "bad@example.net"], MESSAGE);
+    let path = system.path("spool/new").join(&system.queued().id);
+    let mut octets = std::fs::read(&path).unwrap();
+    let at = octets.windows(8).position(|w| w == b"the body").unwrap();
+    octets[at] ^= 0x80;
+    std::fs::write(&path, octets).unwrap();
+    for _ in 0..2 {
+        system.accept(&["-q"], "");
+    }
+    assert!(system.queue().is_empty(), "{:?}", system.queue());
+    let told = system.mailbox();
+    assert_eq!(told.len(), 1);
+    let text = told[0].text();
+    assert!(text.contains("Status: 5.1.1") && text.contains("Subject: the subject"));
+    assert!(!text.contains("he body"), "{text}");
+}
+
 /// RFC 3464, RFC 6522, RFC 3834: L5, R73, R75, R173-R175.
 #[test]
 fn a_failure_is_reported_in_the_standard_form() {

@@ -44,11 +44,13 @@ pub fn report(
         true => Some(Ret::Headers),
         false => envelope.ret,
     };
-    let returned = match (ret, claim.facts.size, action) {
-        (Some(Ret::Full), ..=MOST, Action::Failed) | (None, ..=SMALL, Action::Failed) => {
-            Returned::Full
-        }
-        _ => Returned::Headers,
+    let is_short = matches!(
+        (ret, claim.facts.size),
+        (Some(Ret::Full), ..=MOST) | (None, ..=SMALL)
+    );
+    let returned = match action == Action::Failed && is_short && is_whole(claim)? {
+        true => Returned::Full,
+        false => Returned::Headers,
     };
     let host = &context.config.hostname;
     let mut draft = context.spool.begin_report(&Envelope {
@@ -101,6 +103,15 @@ pub fn report(
     }
     draft.write(&report.tail())?;
     Ok(draft.commit()?.id.clone())
+}
+
+/// Whether the message is what was accepted. What is damaged must not keep its sender from hearing that it failed: then
+/// its header has to do.
+fn is_whole(claim: &Claim) -> Result<bool> {
+    match text::copy(claim.message(), &mut |_| Ok(())) {
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => Ok(false),
+        read => read.map(|()| true).map_err(|e| unreadable(claim, &e)),
+    }
 }
 
 /// Copies the whole message into the report.
