@@ -278,6 +278,30 @@ fn the_sender_is_told_of_a_delay_once() {
     );
 }
 
+/// Two servers are away, and the message is warned of once: both its recipients are named.
+#[test]
+fn a_delay_is_told_of_all_who_wait() {
+    let system = System::new("delay-of-all")
+        .with("[route]", "domain = \"one.example\"\nvia = \"127.0.0.1:1\"");
+    let system = system.with("[route]", "domain = \"two.example\"\nvia = \"127.0.0.2:1\"");
+    system.accept(
+        &["-odq", "a@one.example", "b@two.example"],
+        "Subject: x\n\nhello\n",
+    );
+    system.accept(&["-q"], "");
+    system.backdate(5);
+    for _ in 0..8 {
+        system.accept(&["-q"], "");
+    }
+    let told = system.mailbox();
+    assert_eq!(told.len(), 1);
+    let text = told[0].text();
+    for address in ["a@one.example", "b@two.example"] {
+        let line = format!("Final-Recipient: rfc822; {address}");
+        assert!(text.contains(&line), "{text}");
+    }
+}
+
 #[test]
 fn it_gives_up_in_the_end_and_says_so() {
     let system = System::new("give-up").with(

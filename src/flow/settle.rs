@@ -403,44 +403,52 @@ impl Settlement<'_> {
 
     fn warn(&mut self) {
         let (policy, progress) = (policy(self.context), self.claim.progress());
-        let attempts = progress
-            .standings
-            .iter()
-            .map(|s| s.attempts)
-            .max()
-            .unwrap_or_default();
+        let attempts = progress.standings.iter().map(|s| s.attempts).max();
         let received_at = self.envelope.received_at;
-        if progress.warned
-            || !retry::is_overdue_for_warning(&policy, received_at, attempts, self.now)
+        let attempts = attempts.unwrap_or_default();
+        if !retry::is_overdue_for_warning(&policy, received_at, attempts, self.now)
+            || !self.claim.begin_warning()
         {
             return;
         }
-        let waiting = progress.waiting();
-        let late = |(index, outcome): &(usize, Outcome)| {
-            let waits = outcome.verdict == Verdict::Deferred && waiting.contains(index);
-            (waits && self.is_wanted(*index, Action::Delayed)).then(|| (*index, outcome.clone()))
+        // All who wait, at whichever hop: whoever is not named is never spoken of.
+        let late = |index: usize| {
+            let (_, outcome) = progress.standings.get(index)?.last.clone()?;
+            self.is_wanted(index, Action::Delayed)
+                .then_some((index, outcome))
         };
-        let about: Outcomes = self.outcomes.iter().filter_map(late).collect();
+        let about: Outcomes = progress.waiting().into_iter().filter_map(late).collect();
+        let mut is_told = false;
         for (sender, about) in self.by_sender(about) {
-            let ReversePath::Mailbox(sender) = sender else {
-                continue;
-            };
-            let mut news = self.causes(&about);
-            let all = news.len() == about.len();
-            news.retain(|cause| !cause.was_told(self.context, self.now));
-            let told = match all && news.is_empty() {
-                true => Ok(()),
-                false => self.report(&sender, Action::Delayed, about),
-            };
-            if told.is_ok() {
-                news.iter().for_each(|c| c.tell(self.context, self.now));
-            }
-            if let Err(error) =
-                told.and_then(|()| self.claim.record(self.now, &[Entry::Warned]).map(drop))
-            {
-                events::trouble(&self.claim.id, &error);
+            if let ReversePath::Mailbox(sender) = sender {
+                is_told |= self.warn_one(&sender, about);
             }
         }
+        if !is_told {
+            return self.claim.forget_warning();
+        }
+        if let Err(error) = self.claim.record(self.now, &[Entry::Warned]) {
+            events::trouble(&self.claim.id, &error);
+        }
+    }
+
+    /// Returns whether this sender was told, today or now.
+    fn warn_one(&mut self, sender: &Mailbox, about: Outcomes) -> bool {
+        let mut news = self.causes(&about);
+        let all = news.len() == about.len();
+        news.retain(|cause| !cause.was_told(self.context, self.now));
+        let told = match all && news.is_empty() {
+            true => Ok(()),
+            false => self.report(sender, Action::Delayed, about),
+        };
+        match told {
+            Ok(()) => news.iter().for_each(|c| c.tell(self.context, self.now)),
+            Err(error) => {
+                events::trouble(&self.claim.id, &error);
+                return false;
+            }
+        }
+        true
     }
 }
 

@@ -78,6 +78,17 @@ impl Claim {
         state.in_hand.retain(|index| !taken.contains(index));
     }
 
+    /// Whether whoever asks is to tell the sender of the delay: of those who work on the message at once, for several
+    /// hops, one is.
+    pub fn begin_warning(&self) -> bool {
+        !std::mem::replace(&mut self.state().progress.warned, true)
+    }
+
+    /// Nobody was told, and somebody may be.
+    pub fn forget_warning(&self) {
+        self.state().progress.warned = false;
+    }
+
     /// Who sends it to whom, as far as expansions have gone.
     pub fn envelope(&self) -> Arc<Envelope> {
         self.state().envelope.clone()
