@@ -2,10 +2,10 @@
 //! then what it says; or why it cannot be had. [`Spool::look`] reads the same without the lock, for lists.
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::claim::{Body, Claim, State};
@@ -42,77 +42,17 @@ impl Spool {
     /// See [`Refusal`].
     pub fn claim(&self, folder: Folder, id: &str) -> Result<Claim, Refusal> {
         let path = self.path(folder, id);
-        let file = match open(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Refusal::Gone),
-            // O_NOFOLLOW on a link, O_RDWR on a folder or a socket: nothing of ours.
-            Err(e) if matches!(e.raw_os_error(), Some(ELOOP | EISDIR | ENXIO)) => {
-                return Err(Refusal::Bad("it is no regular file".to_owned()));
-            }
-            // Whoever may write here has given it to somebody else: no later run can do more.
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(Refusal::Bad(format!("it cannot be read: {}", words(&e))));
-            }
-            other => {
-                other.map_err(|e| Refusal::Trouble(cannot("open the queue file", &path, &e)))?
-            }
-        };
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return Err(Refusal::Busy),
-            Err(TryLockError::Error(e)) => {
-                return Err(Refusal::Trouble(cannot("lock the queue file", &path, &e)));
-            }
-            Ok(()) => {}
-        }
+        let file = open_locked(&path)?;
         let trouble = |e: io::Error| Refusal::Trouble(cannot("read the queue file", &path, &e));
         let meta = file.metadata().map_err(trouble)?;
-        let named = fs::symlink_metadata(&path).map_err(|_| Refusal::Gone)?;
-        if (meta.dev(), meta.ino()) != (named.dev(), named.ino()) {
-            return Err(Refusal::Gone);
-        }
-        if !meta.is_file() || meta.nlink() > 1 && !self.drop_other_names(folder, id, &meta) {
-            return Err(Refusal::Bad(
-                "it is no regular file with a single name".to_owned(),
-            ));
-        }
-        // It is ours and stands here, so that one is another file: a copy, as of a backup that was put back.
-        if folder == Folder::New && self.is_there(Folder::Cur, id) {
-            return Err(Refusal::Bad(
-                "there is another message of this name in cur/".to_owned(),
-            ));
-        }
+        self.is_alone(folder, id, &meta)?;
         let length = meta.size();
         let (parsed, head) = read_head(&file, length).map_err(trouble)?;
         let Parsed {
             mut envelope,
             facts,
             message_at,
-        } = match parsed {
-            Ok(parsed) if message_at_end(&parsed).is_some_and(|end| end <= length) => parsed,
-            Err(Unreadable::MoreNeeded) if length >= MAX_HEAD as u64 => {
-                return Err(Refusal::Bad("its envelope is too long".to_owned()));
-            }
-            Ok(_) | Err(Unreadable::Unfinished | Unreadable::MoreNeeded)
-                if folder == Folder::New =>
-            {
-                return Err(Refusal::Unfinished);
-            }
-            Ok(_) => {
-                return Err(Refusal::Bad(
-                    "it is shorter than its message line says".to_owned(),
-                ));
-            }
-            Err(Unreadable::Damaged(what)) => {
-                return Err(Refusal::Bad(format!("its envelope has {what}")));
-            }
-            Err(_) => {
-                return Err(Refusal::Bad(
-                    "it is no queue file of this version".to_owned(),
-                ));
-            }
-        };
-        if envelope.recipients.is_empty() {
-            return Err(Refusal::Bad("its envelope names no recipient".to_owned()));
-        }
+        } = whole(parsed, folder, length)?;
         let journal_at = message_at + facts.size;
         if length - journal_at > MAX_JOURNAL {
             return Err(Refusal::Bad("its journal is too long".to_owned()));
@@ -139,6 +79,26 @@ impl Spool {
             message_at,
             state,
         })
+    }
+
+    /// Whether the file that was locked is the one that stands under its name, and under no other.
+    fn is_alone(&self, folder: Folder, id: &str, meta: &fs::Metadata) -> Result<(), Refusal> {
+        let named = fs::symlink_metadata(self.path(folder, id)).map_err(|_| Refusal::Gone)?;
+        if (meta.dev(), meta.ino()) != (named.dev(), named.ino()) {
+            return Err(Refusal::Gone);
+        }
+        if !meta.is_file() || meta.nlink() > 1 && !self.drop_other_names(folder, id, meta) {
+            return Err(Refusal::Bad(
+                "it is no regular file with a single name".to_owned(),
+            ));
+        }
+        // It is ours and stands here, so that one is another file: a copy, as of a backup that was put back.
+        if folder == Folder::New && self.is_there(Folder::Cur, id) {
+            return Err(Refusal::Bad(
+                "there is another message of this name in cur/".to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     /// On a file system without a journal a power cut may leave the old name of a file behind that was moved between
@@ -169,4 +129,52 @@ impl Spool {
         let (progress, _) = Progress::parse(&journal, &mut parsed.envelope.recipients);
         Some((parsed, progress))
     }
+}
+
+/// The file, locked: nobody else works on it, if it still stands under its name.
+fn open_locked(path: &Path) -> Result<File, Refusal> {
+    let file = match open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Refusal::Gone),
+        // O_NOFOLLOW on a link, O_RDWR on a folder or a socket: nothing of ours.
+        Err(e) if matches!(e.raw_os_error(), Some(ELOOP | EISDIR | ENXIO)) => {
+            return Err(Refusal::Bad("it is no regular file".to_owned()));
+        }
+        // Whoever may write here has given it to somebody else: no later run can do more.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(Refusal::Bad(format!("it cannot be read: {}", words(&e))));
+        }
+        other => other.map_err(|e| Refusal::Trouble(cannot("open the queue file", path, &e)))?,
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Refusal::Busy),
+        Err(TryLockError::Error(e)) => {
+            Err(Refusal::Trouble(cannot("lock the queue file", path, &e)))
+        }
+    }
+}
+
+/// The head of a file that has all the octets it was promised with, and somebody to go to.
+fn whole(
+    parsed: Result<Parsed, Unreadable>,
+    folder: Folder,
+    length: u64,
+) -> Result<Parsed, Refusal> {
+    let bad = |why: &str| Err(Refusal::Bad(why.to_owned()));
+    let parsed = match parsed {
+        Ok(parsed) if message_at_end(&parsed).is_some_and(|end| end <= length) => parsed,
+        Err(Unreadable::MoreNeeded) if length >= MAX_HEAD as u64 => {
+            return bad("its envelope is too long");
+        }
+        Ok(_) | Err(Unreadable::Unfinished | Unreadable::MoreNeeded) if folder == Folder::New => {
+            return Err(Refusal::Unfinished);
+        }
+        Ok(_) => return bad("it is shorter than its message line says"),
+        Err(Unreadable::Damaged(what)) => return bad(&format!("its envelope has {what}")),
+        Err(_) => return bad("it is no queue file of this version"),
+    };
+    if parsed.envelope.recipients.is_empty() {
+        return bad("its envelope names no recipient");
+    }
+    Ok(parsed)
 }
