@@ -19,7 +19,7 @@ mod proto;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use cli::{Mode, Part, complain, say};
+use cli::{Invocation, Mode, Part, complain, say};
 use config::{Config, System};
 use error::{Error, Result};
 use flow::helpers::Keeper;
@@ -61,6 +61,7 @@ fn program() -> String {
     }
 }
 
+/// The order counts: each step may take rights away, and none is given back.
 fn run(program: &str) -> Result<ExitCode> {
     if std::env::args_os().nth(1).is_some_and(|w| w == guard::WORD) {
         privilege::drop_group().map_err(Error::NoPermission)?;
@@ -83,26 +84,8 @@ fn run(program: &str) -> Result<ExitCode> {
     if !parts::SERVER && matches!(call.mode, Mode::Daemon | Mode::Password) {
         return Err(Error::Usage(parts::NO_SERVER.to_owned()));
     }
-    match &call.mode {
-        Mode::Help => {
-            let file = config::DEFAULT_FILE;
-            say(&format!("{}Configuration: {file}\n", cli::HELP));
-            return Ok(ExitCode::SUCCESS);
-        }
-        Mode::Version => {
-            say(concat!(
-                "minimta ",
-                env!("CARGO_PKG_VERSION"),
-                "
-"
-            ));
-            return Ok(ExitCode::SUCCESS);
-        }
-        Mode::Password => {
-            password::run(&call)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        _ => {}
+    if needs_nothing(&call)? {
+        return Ok(ExitCode::SUCCESS);
     }
     if call.part != Part::Whole || matches!(call.mode, Mode::Daemon | Mode::Queue) {
         begin_alone(program);
@@ -119,14 +102,8 @@ fn run(program: &str) -> Result<ExitCode> {
         return import::run(&call, &system).map(|()| ExitCode::SUCCESS);
     }
     let config = Config::load(call.config.as_deref(), &system)?;
-    let is_for_group = matches!(
-        call.mode,
-        Mode::Submit | Mode::Smtp | Mode::Queue | Mode::List
-    ) || matches!(
-        call.mode,
-        Mode::Show(_) | Mode::Remove | Mode::Hold | Mode::Release
-    );
-    if !is_for_group && privilege::has_group() {
+    let needs_group = call.mode == Mode::Queue || works_on_mail(&call.mode);
+    if !needs_group && privilege::has_group() {
         // All else that a user may want to know or make he can know and make himself.
         privilege::drop_group().map_err(Error::NoPermission)?;
     }
@@ -135,19 +112,7 @@ fn run(program: &str) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut context = Context::new(config, program, &call);
-    if call.part == Part::Worker {
-        context.keeper = Some(worker(&context)?);
-    } else {
-        // Whoever asks how things are must hear it of a machine that is not ready, too.
-        let asks = matches!(
-            call.mode,
-            Mode::Check | Mode::Test(_) | Mode::Verify | Mode::Aliases | Mode::DkimKey(_)
-        );
-        context.servant = match parent::servant(&context) {
-            Err(_) if asks => None,
-            servant => servant?,
-        };
-    }
+    find_others(&mut context, &call)?;
     if call.part == Part::Home {
         return parent::serve(&context);
     }
@@ -160,11 +125,7 @@ fn run(program: &str) -> Result<ExitCode> {
             parent::make_folders(&context, servant)?;
         }
         // Others look over what root has, or make what is root's.
-        let is_mail = matches!(
-            call.mode,
-            Mode::Submit | Mode::Smtp | Mode::List | Mode::Status | Mode::Show(_)
-        ) || matches!(call.mode, Mode::Remove | Mode::Hold | Mode::Release);
-        if is_mail {
+        if call.mode == Mode::Status || works_on_mail(&call.mode) {
             privilege::act_as(servant).map_err(Error::Os)?;
         }
     }
@@ -177,34 +138,76 @@ fn run(program: &str) -> Result<ExitCode> {
     if let (true, Some(servant)) = (is_work, &context.servant) {
         return parent::run(&context, &call, servant);
     }
+    do_it(context, &call)
+}
+
+/// The verbs, once this process is who it is to be.
+fn do_it(context: Context, call: &Invocation) -> Result<ExitCode> {
     match &call.mode {
-        Mode::Submit => submit::run(&context, &call)?,
-        Mode::Smtp => stdio::run(&context, &call)?,
-        Mode::Queue => queue::run(&context, &call)?,
-        Mode::List => {
-            return Ok(ExitCode::from(if admin::list(&context, &call)? {
-                75
-            } else {
-                0
-            }));
-        }
-        Mode::Status => {
-            let late = status::run(&context, &call)?;
-            return Ok(ExitCode::from(if late { 75 } else { 0 }));
-        }
-        Mode::Verify => verify::run(&context, &call)?,
+        Mode::Submit => submit::run(&context, call)?,
+        Mode::Smtp => stdio::run(&context, call)?,
+        Mode::Queue => queue::run(&context, call)?,
+        Mode::List => return Ok(late(admin::list(&context, call)?)),
+        Mode::Status => return Ok(late(status::run(&context, call)?)),
+        Mode::Verify => verify::run(&context, call)?,
         Mode::Show(id) => admin::show(&context, id)?,
         Mode::Remove => admin::remove(&context, &call.arguments)?,
         Mode::Hold => admin::hold(&context, &call.arguments)?,
         Mode::Release => admin::release(&context, &call.arguments)?,
         Mode::DkimKey(domain) => dkim_key::run(&context, domain)?,
-        Mode::Check => return check::run(&context, &call),
-        Mode::Test(address) => probe::test(&context, &call, address)?,
+        Mode::Check => return check::run(&context, call),
+        Mode::Test(address) => probe::test(&context, call, address)?,
         Mode::Aliases => return Ok(newaliases::run(&context)),
-        Mode::Daemon => return daemon::run(context, &call).map(|()| ExitCode::SUCCESS),
+        Mode::Daemon => return daemon::run(context, call).map(|()| ExitCode::SUCCESS),
         Mode::Help | Mode::Version | Mode::Password | Mode::Import => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What lists say when a message has waited for too long: EX_TEMPFAIL.
+fn late(is_late: bool) -> ExitCode {
+    ExitCode::from(if is_late { 75 } else { 0 })
+}
+
+/// Does what needs no configuration and no rights; false for all else.
+fn needs_nothing(call: &Invocation) -> Result<bool> {
+    match &call.mode {
+        Mode::Help => {
+            let file = config::DEFAULT_FILE;
+            say(&format!("{}Configuration: {file}\n", cli::HELP));
+        }
+        Mode::Version => say(concat!("minimta ", env!("CARGO_PKG_VERSION"), "\n")),
+        Mode::Password => password::run(call)?,
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// Whether a verb reads or writes messages of the queue, which belong to the program's group.
+fn works_on_mail(mode: &Mode) -> bool {
+    let by_id = matches!(
+        mode,
+        Mode::Show(_) | Mode::Remove | Mode::Hold | Mode::Release
+    );
+    by_id || matches!(mode, Mode::Submit | Mode::Smtp | Mode::List)
+}
+
+/// Who does what this process may not: root's process, for a worker; the user of the spool, for root.
+fn find_others(context: &mut Context, call: &Invocation) -> Result<()> {
+    if call.part == Part::Worker {
+        context.keeper = Some(worker(context)?);
+        return Ok(());
+    }
+    // Whoever asks how things are must hear it of a machine that is not ready, too.
+    let asks = matches!(
+        call.mode,
+        Mode::Check | Mode::Test(_) | Mode::Verify | Mode::Aliases | Mode::DkimKey(_)
+    );
+    context.servant = match parent::servant(context) {
+        Err(_) if asks => None,
+        servant => servant?,
+    };
+    Ok(())
 }
 
 /// What is not to be inherited from whoever started a process that stays: descriptors, but those that are handed over
