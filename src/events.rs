@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use log::{info, warn};
+use log::{debug, info, warn};
 
 use crate::proto::date::Stamp;
 use crate::proto::end::End;
@@ -115,6 +115,22 @@ pub fn daemon(what: &dyn Display) {
     info!("- daemon {what}");
 }
 
+/// How a queue run goes about its work.
+pub fn run(what: &dyn Display) {
+    debug!("- queue-run {what}");
+}
+
+/// A program of this machine was not relieved of its message.
+pub fn not_taken(client: &str, from: &str, to: &[String], reason: &dyn Display) {
+    warn!(
+        "- reject client={} from={} to={} reason={}",
+        quoted(&client),
+        quoted(&from),
+        quoted(&some(to.iter().cloned())),
+        quoted(reason)
+    );
+}
+
 /// A message was not accepted.
 pub fn rejected(client: &str, sender: &dyn Display, reason: &dyn Display) {
     if !is_written("reject", client) {
@@ -179,16 +195,22 @@ pub fn auth_fail(client: &str, user: &str, why: &dyn Display) {
 
 /// Others have taken the place of a recipient.
 pub fn expanded(id: &str, to: &dyn Display, new: &[Recipient]) {
-    const MOST: usize = 20;
-    let mut into: Vec<String> = new.iter().take(MOST).map(place).collect();
-    if new.len() > MOST {
-        into.push(format!("and {} more", new.len() - MOST));
-    }
     info!(
         "{id} expanded to={} into={}",
         quoted(to),
-        quoted(&into.join(", "))
+        quoted(&some(new.iter().map(place)))
     );
+}
+
+/// As many of them as a line has room for.
+fn some(all: impl ExactSizeIterator<Item = String>) -> String {
+    const MOST: usize = 20;
+    let more = all.len().saturating_sub(MOST);
+    let mut words: Vec<String> = all.take(MOST).collect();
+    if more > 0 {
+        words.push(format!("and {more} more"));
+    }
+    words.join(", ")
 }
 
 fn place(recipient: &Recipient) -> String {

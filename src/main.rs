@@ -16,6 +16,7 @@ mod json;
 mod parts;
 mod proto;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -72,7 +73,39 @@ fn run(program: &str) -> Result<ExitCode> {
     if let Some(ended) = parent::go_on(program) {
         return ended;
     }
-    let mut call = cli::parse(std::env::args_os())?;
+    let call =
+        cli::parse(std::env::args_os()).inspect_err(|error| log_too(program, None, error))?;
+    act(program, call.clone()).inspect_err(|error| log_too(program, Some(&call), error))
+}
+
+/// What was said on standard error, for whoever looks for a message that did not come: at(1) throws away what it is told,
+/// and cron(8) keeps no more of it than the exit code.
+fn log_too(program: &str, call: Option<&Invocation>, error: &Error) {
+    let is_seen = std::io::stderr().is_terminal();
+    let is_of_mail = call.map_or(!is_seen, |call| {
+        matches!(
+            call.mode,
+            Mode::Submit | Mode::Smtp | Mode::Queue | Mode::Daemon
+        )
+    });
+    if !is_of_mail || !logging::is_apart(program) {
+        return;
+    }
+    let words = error.to_string();
+    // Below stands the line of the configuration, which may be one with a secret.
+    let words = words.lines().next().unwrap_or_default();
+    match call {
+        Some(call) if call.mode == Mode::Submit => {
+            let client = format!("uid {}", accounts::caller().uid);
+            let from = call.sender.as_deref().unwrap_or_default();
+            events::not_taken(&client, from, &call.arguments, &words);
+        }
+        _ => events::trouble("-", &words),
+    }
+}
+
+/// Does what the command line asks for.
+fn act(program: &str, mut call: Invocation) -> Result<ExitCode> {
     // Those who are started to work do not stand where this process stands.
     if let Some(absolute) = call
         .config
@@ -133,7 +166,7 @@ fn run(program: &str) -> Result<ExitCode> {
         complain(program, &sentence);
     }
     if context.keeper.is_some() {
-        jail::enter(&context.config);
+        jail::enter(&context.config, call.mode == Mode::Daemon);
     }
     if let (true, Some(servant)) = (is_work, &context.servant) {
         return parent::run(&context, &call, servant);

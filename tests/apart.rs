@@ -50,6 +50,7 @@ fn mail_for_others_goes_over_the_socket() {
     let Some(house) = House::open("apart") else {
         return;
     };
+    let house = house.telling_all();
     house.submit("root", &["-odq", "mt-alice", "mt-bob", "root"], MESSAGE);
     // Without the socket it waits.
     assert_eq!(house.call(SPOOL, &["-q"], "").code, 0);

@@ -197,6 +197,7 @@ fn the_worker_signs_with_a_key_that_its_group_may_read() {
         remote.smarthost(),
         key.display().to_string(),
     ));
+    let house = house.telling_all();
     let made = house.call("root", &["--dkim-key", "example.org"], "");
     assert_eq!(made.code, 0, "{made:?}");
     let group = house.group(SPOOL);
@@ -220,7 +221,7 @@ fn the_worker_signs_with_a_key_that_its_group_may_read() {
         house.submit("root", &words, message);
         house.call("root", &["-q"], "");
         let log = house.log().split_off(log);
-        assert!(log.contains("shut itself in"), "{log}");
+        assert!(log.contains("- queue-run has shut itself in"), "{log}");
         let received = remote.received();
         if signs {
             let mail = received.last().unwrap().mail();
@@ -252,7 +253,7 @@ fn a_machine_that_is_not_ready_is_told_so() {
     house.give(&house.path("spool"), ALICE);
     let ran = house.call("root", &["-q"], "");
     assert_eq!(ran.code, 78, "{ran:?}");
-    let (uid, gid) = (house.id(ALICE).0, house.id(SPOOL).1);
+    let uid = house.id(ALICE).0;
     let spool = house.path("spool").display().to_string();
     assert!(
         ran.stderr
@@ -260,7 +261,7 @@ fn a_machine_that_is_not_ready_is_told_so() {
     );
     assert!(
         ran.stderr
-            .contains(&format!("run: chown -R {SPOOL}:{gid} {spool}")),
+            .contains(&format!("run: chown -R {SPOOL}: {spool}, or ")),
         "{ran:?}"
     );
 }

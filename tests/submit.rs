@@ -664,6 +664,90 @@ fn a_full_spool_takes_nothing() {
     assert_eq!(system.queue().len(), 2);
 }
 
+/// What at(1) throws away and cron(8) shortens to an exit code: who wanted to send what to whom, and why it was not taken.
+#[test]
+fn what_is_not_taken_stands_in_the_log() {
+    let many: Vec<String> = (0..30).map(|n| format!("no user{n}@x.example")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let rows: &[(&[&str], &str, &str)] = &[
+        (
+            &["-f", "a@b.example", "c d@e"],
+            "x\n",
+            "from=\"a@b.example\" to=\"c d@e\" reason=\"c d@e is not a valid address: ",
+        ),
+        (
+            &["-t"],
+            "Subject: x\n\ny\n",
+            "from=\"\" to=\"\" reason=\"no recipients: none on ",
+        ),
+        (
+            &["one@example.net"],
+            "",
+            "to=\"one@example.net\" reason=\"standard input is empty: ",
+        ),
+        (&many, "x\n", "no user19@x.example, and 10 more\" reason=\""),
+        (
+            &["-f", "\"\n\u{1b}", "one@example.net"],
+            "x\n",
+            "from=\"\\\"\\n\\u{1b}\" to=",
+        ),
+    ];
+    for (args, message, words) in rows {
+        let system = System::offline("refused");
+        let ran = system.run(args, message);
+        assert_ne!(ran.code, 0, "{ran:?}");
+        let log = system.log();
+        let begins = format!("- reject client=\"uid {}\" from=", nix::unistd::getuid());
+        assert!(
+            log.contains(&begins) && log.contains(words),
+            "{words}\n{log}"
+        );
+        assert_eq!(log.lines().count(), 1, "{log}");
+    }
+    let system = System::offline("refused").with("queue", "min_free = \"1024G\"");
+    assert_eq!(system.run(&["one@example.net"], "x\n").code, 75);
+    assert!(
+        system
+            .log()
+            .contains("to=\"one@example.net\" reason=\"the file system of the spool "),
+        "{}",
+        system.log()
+    );
+    // Whoever looks at standard error alone is told once.
+    let system = System::offline("refused").with("log", "to = \"stderr\"");
+    let ran = system.run(&["-t"], "Subject: x\n\ny\n");
+    assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+}
+
+/// A configuration that cannot be read names no log; the one of the system is told.
+#[test]
+fn a_bad_configuration_stands_in_the_systems_log() {
+    let system = System::offline("bad").with("smarthost", "password = \"secret\"");
+    let heard = std::os::unix::net::UnixDatagram::bind(system.path("devlog")).unwrap();
+    heard.set_nonblocking(true).unwrap();
+    let script = "mount -t tmpfs none /dev && ln -s \"$1/devlog\" /dev/log && : >/dev/null && \
+                  exec \"$1/bin/sendmail\" -C \"$1/minimta.toml\" -i one@example.net";
+    let ran = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(system.path(""))
+        .output();
+    let Some(78) = ran.ok().and_then(|ran| ran.status.code()) else {
+        return println!("no namespace can be made here: left out");
+    };
+    let mut line = [0; 1000];
+    let read = heard.recv(&mut line).unwrap();
+    let line = String::from_utf8_lossy(&line[..read]);
+    assert!(line.starts_with("<20>sendmail["), "{line}");
+    assert!(
+        line.contains("]: - reject client=\"uid ") && line.contains("minimta.toml:"),
+        "{line}"
+    );
+    assert!(
+        line.contains(" to=\"one@example.net\" reason=\"") && !line.contains("secret"),
+        "{line}"
+    );
+}
+
 /// H16: a spool that cannot be used is named, with what to do.
 #[test]
 fn an_unusable_spool_is_named() {

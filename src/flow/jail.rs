@@ -16,10 +16,15 @@ const LOOKED_UP: &[&str] = &[
     "/etc", "/usr", "/lib", "/lib64", "/dev", "/proc", "/run", "/nix",
 ];
 
-/// Shuts this process in, as far as the kernel can, and tells what holds. Before there are threads.
-pub fn enter(config: &Config) {
+/// Shuts this process in, as far as the kernel can, and tells what holds: of one that stays; a queue run of cron(8) would
+/// say it every five minutes. Before there are threads.
+pub fn enter(config: &Config, stays: bool) {
+    let told = |what: &str| match stays {
+        true => events::daemon(&what),
+        false => events::run(&what),
+    };
     if !config.jail {
-        return events::daemon(&"works without a jail, as the key jail says");
+        return told("works without a jail, as the key jail says");
     }
     let runs = |s: &crate::config::Smarthost| matches!(&s.login, Some(login) if matches!(login.password, Password::Command(_)));
     let may_run = config.smarthosts.iter().any(runs);
@@ -32,7 +37,7 @@ pub fn enter(config: &Config) {
         Ok(false) => "no call is refused: there is no seccomp here".to_owned(),
         Err(why) => format!("no call is refused: {why}"),
     };
-    events::daemon(&format!("has shut itself in: {files}; {calls}"));
+    told(&format!("has shut itself in: {files}; {calls}"));
 }
 
 /// What of the file system is left.

@@ -23,14 +23,21 @@ const SYSLOG: &str = "/dev/log";
 
 /// Where lines go now. It can be another place with the next configuration, which the one logger that a process may
 /// have cannot.
-static PLACE: RwLock<Option<Box<dyn Log>>> = RwLock::new(None);
+static PLACE: RwLock<Option<Place>> = RwLock::new(None);
+
+struct Place {
+    log: Box<dyn Log>,
+    /// It is standard error.
+    is_stderr: bool,
+}
 
 /// Sends the lines of this process to their place. `name` is what syslog shows as the program. A place that
 /// cannot be used is answered with the sentence to show, and lines then go to standard error.
 pub fn start(target: &Target, name: &str) -> Result<(), String> {
     // Only the first logger of a process counts.
     let _ = log::set_logger(&Current);
-    renew(target, name).inspect_err(|_| go_to(to_stderr(LevelFilter::Warn), LevelFilter::Warn))
+    renew(target, name)
+        .inspect_err(|_| go_to(to_stderr(LevelFilter::Warn), true, LevelFilter::Warn))
 }
 
 /// Sends them to another place, or to the file that is now under the same name; with another level.
@@ -39,12 +46,17 @@ pub fn start(target: &Target, name: &str) -> Result<(), String> {
 /// The sentence to show; lines then go where they went before.
 pub fn renew(target: &Target, name: &str) -> Result<(), String> {
     let mut level = target.level;
-    let place = match &target.to {
-        LogTo::Stderr => to_stderr(level),
+    let mut is_stderr = false;
+    let log = match &target.to {
+        LogTo::Stderr => {
+            is_stderr = true;
+            to_stderr(level)
+        }
         LogTo::File(path) => to_file(level, path)?,
         // Without a system log, a person or a supervisor reads what goes wrong, and cron stays quiet.
         LogTo::Auto if !Path::new(SYSLOG).exists() => {
             level = level.min(LevelFilter::Warn);
+            is_stderr = true;
             to_stderr(level)
         }
         LogTo::Auto | LogTo::Syslog => Box::new(Syslog {
@@ -53,13 +65,30 @@ pub fn renew(target: &Target, name: &str) -> Result<(), String> {
             socket: Mutex::default(),
         }),
     };
-    go_to(place, level);
+    go_to(log, is_stderr, level);
     Ok(())
 }
 
-fn go_to(place: Box<dyn Log>, level: LevelFilter) {
+fn go_to(log: Box<dyn Log>, is_stderr: bool, level: LevelFilter) {
+    let place = Place { log, is_stderr };
     *PLACE.write().unwrap_or_else(PoisonError::into_inner) = Some(place);
     log::set_max_level(level);
+}
+
+/// Whether lines go where what is said on standard error does not. Where no place was chosen yet, for the configuration that
+/// chooses it cannot be read, it is the one without a configuration.
+pub fn is_apart(name: &str) -> bool {
+    let chosen = || {
+        let place = PLACE.read().unwrap_or_else(PoisonError::into_inner);
+        place.as_ref().map(|place| !place.is_stderr)
+    };
+    chosen().unwrap_or_else(|| {
+        let target = Target {
+            to: LogTo::Auto,
+            level: LevelFilter::Info,
+        };
+        start(&target, name).is_ok() && chosen() == Some(true)
+    })
 }
 
 struct Current;
@@ -72,7 +101,7 @@ impl Log for Current {
     fn log(&self, record: &Record<'_>) {
         let place = PLACE.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = &*place {
-            place.log(record);
+            place.log.log(record);
         }
     }
 

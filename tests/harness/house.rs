@@ -150,6 +150,14 @@ impl House {
         self
     }
 
+    /// With what a queue run says at the lowest level alone: how it is shut in.
+    pub fn telling_all(self) -> Self {
+        let file = self.path("minimta.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace("[log]", "[log]\nlevel = \"debug\"")).unwrap();
+        self
+    }
+
     /// A path in its folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
