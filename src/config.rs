@@ -8,6 +8,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, words};
@@ -107,7 +108,7 @@ impl Config {
     pub fn load(path: Option<&Path>, system: &System<'_>) -> Result<Self> {
         let default = default_file();
         let name = path.unwrap_or(&default);
-        match read_file(name)? {
+        match read_file(name, path.is_some())? {
             Some(octets) => Self::parse(&octets, Some(name), system),
             None if path.is_none() => Self::parse(&[], None, system),
             None => Err(Error::Config(format!(
@@ -178,8 +179,8 @@ fn unknown_host() -> Result<Domain> {
         .map_err(|error| Error::Internal(format!("{UNKNOWN_HOST} is no host name: {error}")))
 }
 
-/// A whole file, bounded. `None`: there is none of this name.
-fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
+/// A whole file, bounded; `named`: the caller's choice. `None`: there is none of this name.
+fn read_file(path: &Path, named: bool) -> Result<Option<Vec<u8>>> {
     let refuse = |why: &str| {
         Error::Config(format!(
             "cannot read the configuration {}: {why}",
@@ -196,7 +197,7 @@ fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
                 Err(_) => Ok(None),
             };
         }
-        Err(error) => return Err(refuse(&reason(&error))),
+        Err(error) => return Err(refuse(&reason(path, named, &error))),
     };
     if metadata.is_dir() {
         return Err(refuse("it is a folder; name the file in it"));
@@ -208,7 +209,7 @@ fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
     let mut octets = Vec::with_capacity(length + 1);
     File::open(path)
         .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut octets))
-        .map_err(|error| refuse(&reason(&error)))?;
+        .map_err(|error| refuse(&reason(path, named, &error)))?;
     if octets.len() as u64 > MAX_FILE {
         return Err(refuse(
             "it is larger than 1 MiB, which no configuration is; name the right file",
@@ -218,10 +219,17 @@ fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
 }
 
 /// What the system says of a failure, and what to do about it.
-fn reason(error: &io::Error) -> String {
+fn reason(path: &Path, named: bool, error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::PermissionDenied {
-        return "permission denied; it must be readable for the group minimta, or for you when you name it with -C"
-            .to_owned();
+        // Such a file is the machine's. With -C the program has no group but the caller's.
+        let is_for_group =
+            !named && fs::metadata(path).is_ok_and(|found| found.mode() & 0o040 != 0);
+        return match is_for_group {
+            true => "permission denied; its group can read it, which this program is given by being set-group-id (as root: minimta \
+                     --check), on a file system that is not mounted nosuid, and by whoever starts it without no_new_privs",
+            false => "permission denied; it must be readable for the group minimta, or for you when you name it with -C",
+        }
+        .to_owned();
     }
     format!("{}; check its path and its disk", words(error))
 }

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use crate::harness::house::{House, SPOOL};
+use crate::harness::house::{ALICE, House, SPOOL};
 use crate::harness::{Dns, Remote, Script, System};
 
 /// Makes a cause in a system.
@@ -323,6 +323,51 @@ fn rights_that_are_wrong_and_roots_that_are_missing_are_told() {
         let line = line.unwrap_or_else(|| panic!("{mode:o}: {ran:?}"));
         assert!(line.contains(words), "{line} {SPOOL}");
     }
+    // Where it is mounted so that the mode does not count.
+    let program = house.path("bin");
+    let (bin, spool) = (program.display(), house.path("spool").display().to_string());
+    let mounted = |place: &str, how: &str| {
+        let script = format!(
+            "unshare --mount sh -c 'mount --bind {place} {place} && mount -o remount,bind,{how} {place} && exec {bin}/sendmail --check'"
+        );
+        house.shell("root", &script)
+    };
+    let ran = mounted(&bin.to_string(), "nosuid");
+    let said = "/minimta: its file system is mounted nosuid, ";
+    assert!(
+        ran.stdout.contains(said) || ran.stdout.is_empty(),
+        "{ran:?}"
+    );
+    // A disk that the kernel has made read-only, as it does with a card that dies.
+    let ran = mounted(&spool, "ro");
+    let said =
+        format!("error    spool {spool}: nothing can be put into {spool}: read-only file system; ");
+    assert!(
+        ran.stdout.contains(&said) || ran.stdout.is_empty(),
+        "{ran:?}"
+    );
+    assert!(!ran.stdout.contains(&format!("{spool}: usable")), "{ran:?}");
+    // A spool that was copied back as root.
+    house.give(&house.path("spool/new"), "root");
+    let ran = house.call("root", &["--check"], "");
+    let said = format!("error    spool {spool}: {spool}/new belongs to the user with the id 0, ");
+    assert!(ran.stdout.contains(&said), "{ran:?}");
+    assert!(!ran.stdout.contains(&format!("{spool}: usable")), "{ran:?}");
+    // What a user is told whom the program's own rights do not reach.
+    let program = house.path("bin/minimta");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let file = house.path("minimta.toml");
+    std::os::unix::fs::chown(&file, Some(0), Some(house.group(SPOOL))).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    let ran = house.call(ALICE, &["root"], "x\n");
+    assert_eq!(ran.code, 78, "{ran:?}");
+    let said = "permission denied; its group can read it, which this program is given by being set-group-id";
+    assert!(ran.stderr.contains(said), "{ran:?}");
+    let ran = house.call(ALICE, &["-C", file.to_str().unwrap(), "root"], "x\n");
+    assert!(
+        ran.stderr.contains("or for you when you name it with -C"),
+        "{ran:?}"
+    );
     let system = System::offline("roots").with("smarthost", "tls = \"starttls\"");
     let ran = Command::new("unshare")
         .args([

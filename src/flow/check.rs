@@ -1,7 +1,6 @@
 //! `--check`: why mail would not flow, found before it does not. Nothing is changed, nothing is sent.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::process::ExitCode;
 
 use super::links::Shared;
@@ -10,7 +9,6 @@ use super::{Context, exchange, newaliases, parent};
 use crate::cli::{Invocation, say};
 use crate::config::{Password, Smarthost};
 use crate::error::Result;
-use crate::host::spool::Folder;
 use crate::host::{accounts, clock, privilege, words};
 use crate::json::Json;
 use crate::parts;
@@ -21,6 +19,7 @@ mod causes;
 mod guests;
 mod mailboxes;
 mod outward;
+mod spool;
 mod sts;
 mod trust;
 
@@ -61,7 +60,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<ExitCode> {
     system(clock::stamp(), &mut findings);
     causes::program(context, &mut findings);
     servant(context, &mut findings);
-    spool(context, &mut findings);
+    spool::look(context, &mut findings);
     causes::idle_queue(context, clock::now(), &mut findings);
     mailboxes::look(context, &mut findings);
     aliases(context, &mut findings);
@@ -184,64 +183,6 @@ fn system(now: Stamp, findings: &mut Vec<Finding>) {
         false => (Grade::Ok, now.rfc5322()),
     };
     add(findings, grade, "clock", text);
-}
-
-fn spool(context: &Context, findings: &mut Vec<Finding>) {
-    let root = context.spool.root();
-    let thing = format!("spool {}", root.display());
-    match std::fs::metadata(root) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let parent = root.parent().unwrap_or(Path::new("/"));
-            let (grade, text) = match privilege::may_write(parent) {
-                Ok(()) => (Grade::Ok, "the first message makes it".to_owned()),
-                Err(why) => (
-                    Grade::Error,
-                    format!(
-                        "it is not there, and cannot be made in {}: {why}; make it, or name another one ([queue] spool)",
-                        parent.display()
-                    ),
-                ),
-            };
-            return add(findings, grade, thing, text);
-        }
-        Err(e) => return add(findings, Grade::Error, thing, words(&e)),
-        Ok(meta) if !meta.is_dir() => return add(findings, Grade::Error, thing, "it is no folder"),
-        Ok(meta) if meta.mode() & 0o002 != 0 => {
-            return add(
-                findings,
-                Grade::Error,
-                thing,
-                format!("everybody may write it; chmod o-w {}", root.display()),
-            );
-        }
-        Ok(_) => {}
-    }
-    // Only root and its own user may look into it, which is as it should be.
-    if let Err(e) = std::fs::read_dir(root.join("new"))
-        && e.kind() == std::io::ErrorKind::PermissionDenied
-        && !privilege::is_root()
-    {
-        let name = accounts::caller().name;
-        let text = format!("closed to {name}, as it should be; only root can tell what is in it");
-        return add(findings, Grade::Ok, thing, text);
-    }
-    if let Err(error) = context.spool.has_room(0) {
-        add(findings, Grade::Error, &thing, error.to_string());
-    }
-    for folder in [Folder::Tmp, Folder::New, Folder::Cur, Folder::Hold] {
-        if let Err(error) = context.spool.scan(folder) {
-            add(findings, Grade::Error, &thing, error.to_string());
-        }
-    }
-    let held = context.spool.scan(Folder::Hold).unwrap_or_default().len();
-    match held {
-        0 => add(findings, Grade::Ok, thing, "usable"),
-        n => {
-            let (plural, are) = if n == 1 { ("", "is") } else { ("s", "are") };
-            let text = format!("{n} message{plural} {are} on hold; mailq lists them");
-            add(findings, Grade::Warning, thing, text);
-        }
-    }
 }
 
 fn aliases(context: &Context, findings: &mut Vec<Finding>) {

@@ -36,17 +36,7 @@ pub fn folder(path: &Path, account: &Account, mode: u32) -> Result<()> {
             .set_permissions(PermissionsExt::from_mode(mode))
             .map_err(failed);
     }
-    if found.uid() != account.uid {
-        return Err(Error::Config(format!(
-            "{} belongs to the user with the id {}, but minimta works as {}; run: chown -R {}:{} {}, or name another user with the key user",
-            path.display(),
-            found.uid(),
-            account.name,
-            account.name,
-            account.gid,
-            path.display()
-        )));
-    }
+    is_of(path, &found, account)?;
     // The world has no business in there, and the spool's secrecy rests on it.
     if found.mode() & 0o007 != 0 {
         let mode = found.mode() & 0o770;
@@ -55,6 +45,23 @@ pub fn folder(path: &Path, account: &Account, mode: u32) -> Result<()> {
             .map_err(failed);
     }
     Ok(())
+}
+
+/// Whether a folder belongs to this user.
+///
+/// # Errors
+/// `Config`, with the remedy.
+pub fn is_of(path: &Path, found: &Metadata, account: &Account) -> Result<()> {
+    if found.uid() == account.uid {
+        return Ok(());
+    }
+    let (shown, name) = (path.display(), &account.name);
+    // After the colon: the group that the user has.
+    Err(Error::Config(format!(
+        "{shown} belongs to the user with the id {}, but minimta works as {name}; run: chown -R {name}: {shown}, or name another \
+         user with the key user",
+        found.uid(),
+    )))
 }
 
 /// Sees that a file is there that this user may append to, unless it is somebody else's already.

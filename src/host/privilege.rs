@@ -12,6 +12,7 @@ use nix::sys::prctl::{set_name, set_no_new_privs, set_pdeathsig};
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{
     AccessFlags, Gid, Uid, close, daemon, faccessat, getgroups, getresgid, getresuid, initgroups,
     setgroups, setresgid, setresuid,
@@ -169,6 +170,11 @@ pub fn allow_files(wanted: usize) {
         // With fewer it works as well, and says so when they run out.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard);
     }
+}
+
+/// Whether a file is on a file system where set-group-id does not count.
+pub fn is_nosuid(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|disk| disk.flags().contains(FsFlags::ST_NOSUID))
 }
 
 /// Whether this process may make files in a folder.

@@ -22,13 +22,13 @@ pub fn program(context: &Context, findings: &mut Vec<Finding>) {
     let (true, Ok(Some(servant))) = (privilege::is_root(), parent::servant(context)) else {
         return;
     };
-    let Ok((path, about)) =
+    let Ok((exe, about)) =
         std::env::current_exe().and_then(|path| Ok((path.clone(), path.metadata()?)))
     else {
         return;
     };
-    let thing = format!("program {}", path.display());
-    let path = path.display();
+    let path = exe.display();
+    let thing = format!("program {path}");
     if about.mode() & 0o4000 != 0 {
         let text = format!("it is set-user-id, which it must never be; chmod u-s {path}");
         add(findings, Grade::Error, thing, text);
@@ -37,6 +37,10 @@ pub fn program(context: &Context, findings: &mut Vec<Finding>) {
         let text = format!(
             "it is not set-group-id {name}, so only root can hand in mail; chown root:{name} {path}; chmod 2755 {path}"
         );
+        add(findings, Grade::Warning, thing, text);
+    } else if privilege::is_nosuid(&exe) {
+        let text = "its file system is mounted nosuid, where set-group-id does not count, so only root can hand in mail; mount it \
+                    without, or put the program elsewhere";
         add(findings, Grade::Warning, thing, text);
     } else {
         add(findings, Grade::Ok, thing, "all users can hand in mail");
