@@ -115,50 +115,7 @@ fn as_text(listed: &[Listed], unreadable: &[Item], now: i64) -> String {
     if listed.is_empty() && unreadable.is_empty() {
         return "Mail queue is empty\n".to_owned();
     }
-    let mut text = String::new();
-    for Listed {
-        item,
-        size,
-        envelope,
-        progress,
-    } in listed
-    {
-        let age = duration(now.saturating_sub(envelope.received_at));
-        let held = if item.folder == Folder::Hold {
-            "  on hold"
-        } else {
-            ""
-        };
-        text.push_str(&format!(
-            "{}  {:>6}  {age:>6}  {}{held}\n",
-            item.id,
-            octets(*size),
-            envelope.sender
-        ));
-        for index in progress.waiting() {
-            let (Some(to), Some(standing)) = (
-                envelope.recipients.get(index),
-                progress.standings.get(index),
-            ) else {
-                continue;
-            };
-            let due = if item.due <= now {
-                "now".to_owned()
-            } else {
-                clock::local(item.due).short(now)
-            };
-            let next = if item.folder == Folder::Hold {
-                String::new()
-            } else {
-                format!("; next try {due}")
-            };
-            let why = standing
-                .last
-                .as_ref()
-                .map_or_else(|| "not tried yet".to_owned(), |(_, o)| said(o));
-            text.push_str(&format!("    {}\n        {why}{next}\n", to.address));
-        }
-    }
+    let mut text: String = listed.iter().map(|l| message_as_text(l, now)).collect();
     for item in unreadable {
         text.push_str(&format!(
             "{}  unreadable, in {}/\n",
@@ -176,70 +133,92 @@ fn as_text(listed: &[Listed], unreadable: &[Item], now: i64) -> String {
     text
 }
 
+/// Its line, and two for each recipient that waits.
+fn message_as_text(listed: &Listed, now: i64) -> String {
+    let Listed {
+        item,
+        size,
+        envelope,
+        progress,
+    } = listed;
+    let age = duration(now.saturating_sub(envelope.received_at));
+    let (held, next) = match item.folder {
+        Folder::Hold => ("  on hold", String::new()),
+        _ if item.due <= now => ("", "; next try now".to_owned()),
+        _ => {
+            let due = clock::local(item.due).short(now);
+            ("", format!("; next try {due}"))
+        }
+    };
+    let (id, size) = (&item.id, octets(*size));
+    let mut text = format!("{id}  {size:>6}  {age:>6}  {}{held}\n", envelope.sender);
+    for index in progress.waiting() {
+        let (Some(to), Some(standing)) = (
+            envelope.recipients.get(index),
+            progress.standings.get(index),
+        ) else {
+            continue;
+        };
+        let why = match &standing.last {
+            Some((_, outcome)) => said(outcome),
+            None => "not tried yet".to_owned(),
+        };
+        text.push_str(&format!("    {}\n        {why}{next}\n", to.address));
+    }
+    text
+}
+
 fn as_json(listed: &[Listed], unreadable: &[Item]) -> String {
-    let messages = listed.iter().map(
-        |Listed {
-             item,
-             size,
-             envelope,
-             progress,
-         }| {
-            let waiting = progress.waiting().into_iter().filter_map(|index| {
-                let (to, standing) = (
-                    envelope.recipients.get(index)?,
-                    progress.standings.get(index)?,
-                );
-                let last = standing.last.as_ref();
-                Some(Json::Object(vec![
-                    ("address", Json::text(&to.address)),
-                    ("attempts", Json::Number(u64::from(standing.attempts))),
-                    (
-                        "last_attempt",
-                        last.map_or(Json::Null, |(at, _)| Json::text(&Stamp::utc(*at).iso8601())),
-                    ),
-                    (
-                        "reason",
-                        last.map_or(Json::Null, |(_, o)| Json::text(&said(o))),
-                    ),
-                ]))
-            });
-            let due = if item.folder == Folder::Hold {
-                Json::Null
-            } else {
-                Json::text(&Stamp::utc(item.due).iso8601())
-            };
-            Json::Object(vec![
-                ("id", Json::text(&item.id)),
-                ("state", Json::text(&item.folder.name())),
-                ("size", Json::Number(*size)),
-                (
-                    "received",
-                    Json::text(&Stamp::utc(envelope.received_at).iso8601()),
-                ),
-                ("due", due),
-                (
-                    "sender",
-                    Json::text(
-                        &envelope
-                            .sender
-                            .mailbox()
-                            .map(ToString::to_string)
-                            .unwrap_or_default(),
-                    ),
-                ),
-                ("waiting", Json::Array(waiting.collect())),
-            ])
-        },
-    );
     let bytes = listed.iter().map(|l| l.size).sum();
     let unreadable = unreadable.iter().map(|item| Json::text(&item.id)).collect();
     let whole = Json::Object(vec![
         ("count", Json::Number(listed.len() as u64)),
         ("bytes", Json::Number(bytes)),
-        ("messages", Json::Array(messages.collect())),
+        (
+            "messages",
+            Json::Array(listed.iter().map(message_as_json).collect()),
+        ),
         ("unreadable", Json::Array(unreadable)),
     ]);
     format!("{whole}\n")
+}
+
+fn message_as_json(listed: &Listed) -> Json {
+    let Listed {
+        item,
+        size,
+        envelope,
+        progress,
+    } = listed;
+    let time = |at: i64| Json::text(&Stamp::utc(at).iso8601());
+    let waiting = progress.waiting().into_iter().filter_map(|index| {
+        let (to, standing) = (
+            envelope.recipients.get(index)?,
+            progress.standings.get(index)?,
+        );
+        let last = standing.last.as_ref();
+        let reason = last.map_or(Json::Null, |(_, o)| Json::text(&said(o)));
+        Some(Json::Object(vec![
+            ("address", Json::text(&to.address)),
+            ("attempts", Json::Number(u64::from(standing.attempts))),
+            ("last_attempt", last.map_or(Json::Null, |(at, _)| time(*at))),
+            ("reason", reason),
+        ]))
+    });
+    let due = match item.folder {
+        Folder::Hold => Json::Null,
+        _ => time(item.due),
+    };
+    let sender = envelope.sender.mailbox().map(ToString::to_string);
+    Json::Object(vec![
+        ("id", Json::text(&item.id)),
+        ("state", Json::text(&item.folder.name())),
+        ("size", Json::Number(*size)),
+        ("received", time(envelope.received_at)),
+        ("due", due),
+        ("sender", Json::text(&sender.unwrap_or_default())),
+        ("waiting", Json::Array(waiting.collect())),
+    ])
 }
 
 /// `--show ID`: the queue file as it is: envelope, message, journal; at a terminal without what would command it.

@@ -39,19 +39,7 @@ pub fn report(
         let own = Arc::make_mut(&mut envelope);
         (own.ret, own.envid) = (None, None);
     }
-    // Mail that must be kept from others does not come back whole, whatever was asked (RFC 8689 5).
-    let ret = match envelope.requiretls {
-        true => Some(Ret::Headers),
-        false => envelope.ret,
-    };
-    let is_short = matches!(
-        (ret, claim.facts.size),
-        (Some(Ret::Full), ..=MOST) | (None, ..=SMALL)
-    );
-    let returned = match action == Action::Failed && is_short && is_whole(claim)? {
-        true => Returned::Full,
-        false => Returned::Headers,
-    };
+    let returned = returned(claim, &envelope, action)?;
     let host = &context.config.hostname;
     let mut draft = context.spool.begin_report(&Envelope {
         // The report speaks ASCII of whatever address it is about, but it must reach its reader.
@@ -93,16 +81,27 @@ pub fn report(
     draft.write(&report.head())?;
     match returned {
         Returned::Full => copy(claim, &mut draft)?,
-        Returned::Headers => {
-            let header = text::header(claim).map_err(|e| unreadable(claim, &e))?;
-            let mut octets = Vec::new();
-            header.write(&mut octets);
-            // Cut between two octets, it is still a header for people to look at.
-            draft.write(octets.get(..MAX_HEADER).unwrap_or(&octets))?;
-        }
+        Returned::Headers => copy_header(claim, &mut draft)?,
     }
     draft.write(&report.tail())?;
     Ok(draft.commit()?.id.clone())
+}
+
+/// How much of the message comes back.
+fn returned(claim: &Claim, envelope: &Envelope, action: Action) -> Result<Returned> {
+    // Mail that must be kept from others does not come back whole, whatever was asked (RFC 8689 5).
+    let ret = match envelope.requiretls {
+        true => Some(Ret::Headers),
+        false => envelope.ret,
+    };
+    let is_short = matches!(
+        (ret, claim.facts.size),
+        (Some(Ret::Full), ..=MOST) | (None, ..=SMALL)
+    );
+    match action == Action::Failed && is_short && is_whole(claim)? {
+        true => Ok(Returned::Full),
+        false => Ok(Returned::Headers),
+    }
 }
 
 /// Whether the message is what was accepted. What is damaged must not keep its sender from hearing that it failed: then
@@ -112,6 +111,14 @@ fn is_whole(claim: &Claim) -> Result<bool> {
         Err(e) if e.kind() == io::ErrorKind::InvalidData => Ok(false),
         read => read.map(|()| true).map_err(|e| unreadable(claim, &e)),
     }
+}
+
+fn copy_header(claim: &Claim, draft: &mut Draft) -> Result<()> {
+    let header = text::header(claim).map_err(|e| unreadable(claim, &e))?;
+    let mut octets = Vec::new();
+    header.write(&mut octets);
+    // Cut between two octets, it is still a header for people to look at.
+    draft.write(octets.get(..MAX_HEADER).unwrap_or(&octets))
 }
 
 /// Copies the whole message into the report.

@@ -137,6 +137,24 @@ fn to_one(
         );
         return Ok(deferred(Enhanced(4, 2, 0), &text));
     }
+    into(helpers, links, &handover, &whom, end)
+}
+
+/// Delivers into a mailbox, a file or a command, in the right of whose it is.
+fn into(
+    helpers: Option<&Helpers>,
+    links: &mut Links<'_>,
+    handover: &Handover<'_>,
+    whom: &Whom,
+    end: &End,
+) -> Result<Outcome, Damaged> {
+    let Handover {
+        context,
+        account,
+        claim,
+        envelope,
+        recipient,
+    } = *handover;
     let address = &recipient.address;
     let letter = Letter {
         end: end.clone(),
@@ -158,12 +176,7 @@ fn to_one(
         }
     };
     // What is in a mailbox has come to its end; a command may send it on.
-    let is_command = match end {
-        End::Mailbox => matches!(context.config.local.mailbox, Mailboxes::Command(_)),
-        End::Pipe(_) => true,
-        End::File(_) => false,
-    };
-    if is_command && looped.get() {
+    if looped.get() && is_command(context, end) {
         return Ok(in_a_loop(address));
     }
     let front = format!(
@@ -174,20 +187,39 @@ fn to_one(
     let mut message = Cursor::new(front).chain(message);
     match helpers {
         None => {
-            let place = Place::of(context, &account, &letter.end);
-            ends::deliver(context, &account, &place, &letter, &mut message)
+            let place = Place::of(context, account, &letter.end);
+            ends::deliver(context, account, &place, &letter, &mut message)
         }
         Some(helpers) => {
-            let answer = helpers.deliver(&whom, &letter, &mut message)?;
-            match (answer, lmtp::server(context, Some(helpers), &account)) {
-                (Answer::Done(outcome), _) => Ok(outcome),
-                (Answer::Mailbox, Some(peer)) => handover.over(peer, links),
-                (Answer::Mailbox, None) => Ok(deferred(
-                    Enhanced(4, 3, 0),
-                    "the process that delivers leaves this mail to a server, and there is none",
-                )),
-            }
+            let answer = helpers.deliver(whom, &letter, &mut message)?;
+            of_helper(answer, helpers, links, handover)
         }
+    }
+}
+
+/// What becomes of it when a helper has answered: a mailbox may turn out to be a server's.
+fn of_helper(
+    answer: Answer,
+    helpers: &Helpers,
+    links: &mut Links<'_>,
+    handover: &Handover<'_>,
+) -> Result<Outcome, Damaged> {
+    let (context, account) = (handover.context, handover.account);
+    match (answer, lmtp::server(context, Some(helpers), account)) {
+        (Answer::Done(outcome), _) => Ok(outcome),
+        (Answer::Mailbox, Some(peer)) => handover.over(peer, links),
+        (Answer::Mailbox, None) => Ok(deferred(
+            Enhanced(4, 3, 0),
+            "the process that delivers leaves this mail to a server, and there is none",
+        )),
+    }
+}
+
+fn is_command(context: &Context, end: &End) -> bool {
+    match end {
+        End::Mailbox => matches!(context.config.local.mailbox, Mailboxes::Command(_)),
+        End::Pipe(_) => true,
+        End::File(_) => false,
     }
 }
 

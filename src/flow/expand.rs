@@ -355,48 +355,58 @@ fn round(here: &Here<'_>, claim: &Claim, waiting: &[usize], done: &mut Expanded)
     keys.extend(others.flat_map(|(_, other)| has_already(context, other)));
     let mut further = Vec::new();
     for (index, leaves) in replaced {
-        let Some(recipient) = envelope.recipients.get(index) else {
-            continue;
-        };
-        let (is_alone, is_list) = (leaves.len() == 1, leaves.iter().any(|l| l.sender.is_some()));
-        let new: Vec<Leaf> = leaves
-            .into_iter()
-            .filter(|l| keys.insert(l.key()))
-            .collect();
-        let new = children(recipient, index, new, is_alone);
-        let first = claim.envelope().recipients.len();
-        let numbered = || new.iter().enumerate().map(|(i, r)| (first + i, r));
-        let ready: Vec<usize> = numbered()
-            .filter(|(_, r)| r.end().is_some())
-            .map(|(i, _)| i)
-            .collect();
-        let unknown: Vec<usize> = numbered()
-            .filter(|(_, r)| is_name(context, r))
-            .map(|(i, _)| i)
-            .collect();
-        let count = new.len();
-        events::expanded(&claim.id, &recipient.address, &new);
-        match claim.expand(clock::now(), index, new) {
-            Ok(()) => {
-                done.ready.extend(ready);
-                further.extend(unknown);
-                done.replaced.push(Replaced {
-                    index,
-                    count,
-                    is_list,
-                    is_alone,
-                });
-            }
-            Err(error) => {
-                let trouble = Trouble {
-                    enhanced: Enhanced(4, 3, 0),
-                    sentence: error.to_string(),
-                };
-                done.outcomes.push((index, outcome(&trouble)));
-            }
+        if let Some(recipient) = envelope.recipients.get(index) {
+            let unknown = replace(context, claim, (index, recipient), leaves, &mut keys, done);
+            further.extend(unknown);
         }
     }
     further
+}
+
+/// Writes down that these stand for a recipient, but for those who have the message under one of the `keys`. Returned
+/// are the new ones that must be looked up as well.
+fn replace(
+    context: &Context,
+    claim: &Claim,
+    (index, recipient): (usize, &Recipient),
+    leaves: Vec<Leaf>,
+    keys: &mut BTreeSet<Key>,
+    done: &mut Expanded,
+) -> Vec<usize> {
+    let (is_alone, is_list) = (leaves.len() == 1, leaves.iter().any(|l| l.sender.is_some()));
+    let new: Vec<Leaf> = leaves
+        .into_iter()
+        .filter(|l| keys.insert(l.key()))
+        .collect();
+    let new = children(recipient, index, new, is_alone);
+    let first = claim.envelope().recipients.len();
+    let numbered = || new.iter().enumerate().map(|(i, r)| (first + i, r));
+    let ready: Vec<usize> = numbered()
+        .filter(|(_, r)| r.end().is_some())
+        .map(|(i, _)| i)
+        .collect();
+    let unknown: Vec<usize> = numbered()
+        .filter(|(_, r)| is_name(context, r))
+        .map(|(i, _)| i)
+        .collect();
+    let count = new.len();
+    events::expanded(&claim.id, &recipient.address, &new);
+    if let Err(error) = claim.expand(clock::now(), index, new) {
+        let trouble = Trouble {
+            enhanced: Enhanced(4, 3, 0),
+            sentence: error.to_string(),
+        };
+        done.outcomes.push((index, outcome(&trouble)));
+        return Vec::new();
+    }
+    done.ready.extend(ready);
+    done.replaced.push(Replaced {
+        index,
+        count,
+        is_list,
+        is_alone,
+    });
+    unknown
 }
 
 /// Whether it is an address of this system that was not looked at yet.

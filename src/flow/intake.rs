@@ -252,10 +252,7 @@ impl<'a> Intake<'a> {
             let id = format!("<{}@{}>", draft.id, self.context.config.hostname);
             self.complete(&mut header, &id)?;
         }
-        let message_id = header
-            .get("Message-ID")
-            .map(|f| String::from_utf8_lossy(f.body()).trim().to_owned());
-        self.message_id = message_id.unwrap_or_default();
+        self.message_id = message_id(&header);
         let mut trace = self.trace(&draft.id);
         if self.collapse && self.bad.is_empty() {
             let first = std::mem::take(&mut trace);
@@ -325,35 +322,13 @@ impl<'a> Intake<'a> {
         if matches!(self.stage, Stage::Header(_)) {
             self.end_of_header()?;
         }
-        let (mut draft, message_id) = match self.stage {
+        let (mut draft, message_id) = match std::mem::replace(&mut self.stage, Stage::Ended) {
             Stage::Passing(draft, watch) => (draft, watch.message_id().to_owned()),
-            Stage::Body(draft) => (draft, self.message_id),
+            Stage::Body(draft) => (draft, std::mem::take(&mut self.message_id)),
             Stage::Header(_) | Stage::Ended => return Err(ended()),
         };
-        let (mut front, mut held, mut envelope) = (Vec::new(), None, None);
-        if let Some(inspection) = self.inspection {
-            let found = inspection.finish(&draft.id).map_err(Refused::Judged)?;
-            front = found.into_bytes();
-        }
-        if let (Some(passage), Some((trace, mut header))) = (self.passage, self.top) {
-            let mut readdressed = self.envelope.clone();
-            let most = self.context.config.limits.recipients;
-            let verdict = passage.finish(&draft.id, &mut header, &mut readdressed, most);
-            match verdict.map_err(Refused::Judged)? {
-                Verdict::Taken => {}
-                Verdict::Held(reason) => held = Some(reason),
-                Verdict::Discarded => return Err(Refused::Discarded(draft.id.clone())),
-            }
-            front.extend_from_slice(&trace);
-            header.write(&mut front);
-            envelope = Some(readdressed).filter(|e| *e != self.envelope);
-        }
-        let needs_room = !front.is_empty();
-        if needs_room && !draft.put_in_front(front, envelope) {
-            let sentence = "there is no room before the message for what is to stand there";
-            return Err(Refused::Other(Error::Internal(sentence.to_owned())));
-        }
-        let (claim, repeats) = match self.repeats {
+        let held = self.write_front(&mut draft)?;
+        let (claim, repeats) = match self.repeats.take() {
             None => (draft.keep()?, Repeats::Unknown),
             Some(repeats) => match repeats.finish(draft)? {
                 Kept::Goes(claim, first) => (claim, Repeats::New(first)),
@@ -373,24 +348,61 @@ impl<'a> Intake<'a> {
         let envelope = claim.envelope();
         tell(&claim.id, &envelope, claim.facts.size, &message_id);
         self.context.ledger.count(|r| r.counts.accepted += 1);
+        Ok(Accepted {
+            claim,
+            bad: self.bad_of(&envelope),
+            repeats,
+            held,
+        })
+    }
+
+    /// Puts in front of the message what is known only at its end: how it was judged, and its header as the filters
+    /// want it. Returned is why it is to be set aside, if it is.
+    fn write_front(&mut self, draft: &mut Draft) -> Result<Option<String>, Refused> {
+        let (mut front, mut held, mut envelope) = (Vec::new(), None, None);
+        if let Some(inspection) = self.inspection.take() {
+            let found = inspection.finish(&draft.id).map_err(Refused::Judged)?;
+            front = found.into_bytes();
+        }
+        if let (Some(passage), Some((trace, mut header))) = (self.passage.take(), self.top.take()) {
+            let mut readdressed = self.envelope.clone();
+            let most = self.context.config.limits.recipients;
+            let verdict = passage.finish(&draft.id, &mut header, &mut readdressed, most);
+            match verdict.map_err(Refused::Judged)? {
+                Verdict::Taken => {}
+                Verdict::Held(reason) => held = Some(reason),
+                Verdict::Discarded => return Err(Refused::Discarded(draft.id.clone())),
+            }
+            front.extend_from_slice(&trace);
+            header.write(&mut front);
+            envelope = Some(readdressed).filter(|e| *e != self.envelope);
+        }
+        let needs_room = !front.is_empty();
+        if needs_room && !draft.put_in_front(front, envelope) {
+            let sentence = "there is no room before the message for what is to stand there";
+            return Err(Refused::Other(Error::Internal(sentence.to_owned())));
+        }
+        Ok(held)
+    }
+
+    /// Recipients that are no addresses, by index into the envelope.
+    fn bad_of(&self, envelope: &Envelope) -> Vec<(usize, String)> {
         let recipients = &envelope.recipients;
         let index = |text: &String| {
             recipients
                 .iter()
                 .position(|r| r.address.to_string() == *text)
         };
-        let bad = self
-            .bad
-            .iter()
-            .filter_map(|(text, why)| index(text).map(|i| (i, why.clone())))
-            .collect();
-        Ok(Accepted {
-            claim,
-            bad,
-            repeats,
-            held,
-        })
+        let bad = self.bad.iter();
+        bad.filter_map(|(text, why)| index(text).map(|i| (i, why.clone())))
+            .collect()
     }
+}
+
+fn message_id(header: &Header) -> String {
+    let field = header.get("Message-ID");
+    let text = field.map(|f| String::from_utf8_lossy(f.body()).trim().to_owned());
+    text.unwrap_or_default()
 }
 
 fn header_too_big() -> Refused {

@@ -100,7 +100,7 @@ impl Own<'_> {
 
     /// Whether this host keeps to the policy.
     fn judge(&self, policy: &Policy, servers: &[String], names: &mut Asker<'_>) -> (Grade, String) {
-        let (name, mode) = (self.domain.ascii(), policy.mode.word());
+        let mode = policy.mode.word();
         let (bad, hurts) = match policy.mode {
             Mode::Enforce => (Grade::Error, "others hand over no mail"),
             Mode::Testing => (
@@ -114,20 +114,13 @@ impl Own<'_> {
                 return (Grade::Ok, text);
             }
         };
-        let left_out: Vec<&str> = servers
-            .iter()
-            .map(String::as_str)
-            .filter(|server| !policy.names(server))
-            .collect();
+        let names_of = servers.iter().map(String::as_str);
+        let left_out: Vec<&str> = names_of.filter(|name| !policy.names(name)).collect();
         if !left_out.is_empty() {
             let text = format!(
-                "its policy (mode {mode}) does not name {}, which DNS names as its mail server, so {hurts} there; add to it: {}",
+                "its policy (mode {mode}) does not name {}, which DNS names as its mail server, so {hurts} there; add to it: mx: {}",
                 left_out.join(", "),
-                left_out
-                    .iter()
-                    .map(|server| format!("mx: {server}"))
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                left_out.join(", mx: ")
             );
             return (bad, text);
         }
@@ -140,31 +133,31 @@ impl Own<'_> {
                 return (bad, text);
             }
         }
-        let kept = match ours.is_empty() {
-            true => format!("none of its mail servers is {}", self.config.hostname),
-            false => format!("our certificate is good for {}", ours.join(", ")),
+        let (name, hostname) = (self.domain.ascii(), &self.config.hostname);
+        let (grade, kept, remedy) = match ours.is_empty() {
+            // Where its mail goes, and where it is taken for, are then two things.
+            true => (
+                Grade::Warning,
+                format!("none of its mail servers is {hostname}"),
+                format!(
+                    "; set hostname to the name that {name} has for this host, or take it out of domains"
+                ),
+            ),
+            false => (
+                Grade::Ok,
+                format!("our certificate is good for {}", ours.join(", ")),
+                String::new(),
+            ),
         };
         let tested = match policy.mode {
             Mode::Testing => "; others only tell of what is wrong: mode: enforce protects its mail",
             _ => "",
         };
         let text = format!(
-            "its policy (mode {mode}) names {}, and {kept}{tested}",
+            "its policy (mode {mode}) names {}, and {kept}{tested}{remedy}",
             servers.join(", ")
         );
-        // Where its mail goes, and where it is taken for, are then two things.
-        let grade = if ours.is_empty() {
-            Grade::Warning
-        } else {
-            Grade::Ok
-        };
-        let remedy = match ours.is_empty() {
-            true => format!(
-                "; set hostname to the name that {name} has for this host, or take it out of domains"
-            ),
-            false => String::new(),
-        };
-        (grade, text + &remedy)
+        (grade, text)
     }
 
     /// Those of its mail servers that are this host, by name or by address.
