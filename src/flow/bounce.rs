@@ -117,8 +117,16 @@ fn copy_header(claim: &Claim, draft: &mut Draft) -> Result<()> {
     let header = text::header(claim).map_err(|e| unreadable(claim, &e))?;
     let mut octets = Vec::new();
     header.write(&mut octets);
-    // Cut between two octets, it is still a header for people to look at.
-    draft.write(octets.get(..MAX_HEADER).unwrap_or(&octets))
+    draft.write(whole_lines(&octets, MAX_HEADER))
+}
+
+/// As many lines as there is room for: cut elsewhere, a CR without its LF or half a character would be sent.
+fn whole_lines(text: &[u8], most: usize) -> &[u8] {
+    let Some(head) = text.get(..most) else {
+        return text;
+    };
+    let end = head.windows(2).rposition(|pair| pair == b"\r\n");
+    head.get(..end.map_or(0, |at| at + 2)).unwrap_or_default()
 }
 
 /// Copies the whole message into the report.
@@ -142,4 +150,25 @@ fn unreadable(claim: &Claim, error: &io::Error) -> Error {
         claim.id,
         words(error)
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_that_is_too_long_comes_back_in_whole_lines() {
+        let rows: [(&str, usize, &str); 6] = [
+            ("A: 1\r\nB: 2\r\n", 12, "A: 1\r\nB: 2\r\n"),
+            ("A: 1\r\nB: 2\r\n", 13, "A: 1\r\nB: 2\r\n"),
+            ("A: 1\r\nB: 2\r\n", 11, "A: 1\r\n"),
+            ("A: 1\r\nB: 2\r\n", 6, "A: 1\r\n"),
+            ("A: 1\r\nB: 2\r\n", 5, ""),
+            ("", 5, ""),
+        ];
+        for (text, most, expected) in rows {
+            let kept = whole_lines(text.as_bytes(), most);
+            assert_eq!(kept, expected.as_bytes(), "{most} of {text:?}");
+        }
+    }
 }
