@@ -98,8 +98,8 @@ pub enum Sender {
 #[derive(Default)]
 pub struct List {
     users: HashMap<String, User>,
-    /// What a password of an unknown user is checked against, so that it takes as long.
-    model: Option<Hash>,
+    /// Who can log in. The hash of one of them stands for that of an unknown user.
+    usable: Vec<String>,
     /// What is of no use in the file, a sentence each.
     flaws: Vec<String>,
     /// Of the whole file: nobody outside knows it.
@@ -152,8 +152,7 @@ impl List {
         }
         let hash = Hash::parse(hash);
         match &hash {
-            Ok(hash) if self.model.is_none() => self.model = Some(hash.clone()),
-            Ok(_) => {}
+            Ok(_) => self.usable.push(name.to_owned()),
             Err(why) => self.flaws.push(format!(
                 "line {number}: {shown} cannot log in: the hash {why}"
             )),
@@ -182,20 +181,30 @@ impl List {
 
     /// How many can log in.
     pub fn len(&self) -> usize {
-        self.users.values().filter(|u| u.hash.is_ok()).count()
+        self.usable.len()
     }
 
     /// The ways to log in. SCRAM only where everybody can use it: a client takes it when it is offered, and does
     /// not try another way when it fails.
     pub fn mechanisms(&self) -> Vec<Mechanism> {
         let mut usable = self.users.values().filter_map(|u| u.hash.as_ref().ok());
-        if self.model.is_none() {
+        if self.usable.is_empty() {
             Vec::new()
         } else if usable.all(|hash| hash.verifier().is_some()) {
             vec![Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login]
         } else {
             vec![Mechanism::Plain, Mechanism::Login]
         }
+    }
+
+    /// What a password of an unknown user is checked against, so that it takes as long: the hash of this or that user, for
+    /// they may differ in kind and cost, and always the same for a name.
+    fn model(&self, name: &str) -> Option<&Hash> {
+        let drawn = scram::hash(&[&self.seed, name.as_bytes()].concat());
+        let (first, _) = drawn.split_first_chunk()?;
+        let at = u64::from_be_bytes(*first).checked_rem(self.usable.len() as u64)?;
+        let name = self.usable.get(usize::try_from(at).ok()?)?;
+        self.users.get(name)?.hash.as_ref().ok()
     }
 
     /// Whether this is the user's password. It takes as long for a user who does not exist.
@@ -207,7 +216,7 @@ impl List {
             Some(Ok(hash)) if hash.is_of(password)? => Ok(Login::Right),
             Some(Ok(_)) => Ok(Login::Wrong("the password is wrong")),
             missing => {
-                if let Some(model) = &self.model {
+                if let Some(model) = self.model(name) {
                     model.is_of(password)?;
                 }
                 Ok(Login::Wrong(match missing {
@@ -227,7 +236,7 @@ impl List {
         if let Some(verifier) = known.and_then(Hash::verifier) {
             return Some(verifier.clone());
         }
-        let model = self.model.as_ref().and_then(Hash::verifier)?;
+        let model = self.model(name).and_then(Hash::verifier)?;
         Some(model.decoy(&self.seed, name))
     }
 
@@ -388,6 +397,12 @@ mod tests {
         assert!(decoy == list.verifier("alice") && decoy != list.verifier("carol"));
         assert!(decoy.unwrap().to_string().starts_with("4096,"));
         assert!(List::parse(&format!("a:{CHEAP}")).verifier("a").is_none());
+        // Where users have different ones, so have those who do not exist.
+        let other = SCRAM.replace("4096,", "8192,");
+        let list = List::parse(&format!("bob:{SCRAM}\nben:{other}"));
+        let names = (0..64).map(|n| list.verifier(&format!("x{n}")).unwrap().to_string());
+        let many = names.filter(|v| v.starts_with("8192,")).count();
+        assert!((8..56).contains(&many), "{many} of 64");
     }
 
     #[test]
