@@ -109,6 +109,29 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives a file of one folder the same or another name in another folder, which nothing must have there yet. At no moment
+/// has the disk neither name: a file system without a journal writes the folders in any order, so that of a plain change
+/// of name a power cut may leave the half that removes the old one, and the file is gone. It may leave both names.
+pub fn relocate(from: &Path, to: &Path) -> io::Result<()> {
+    use nix::libc::{EMLINK, ENOSYS, EOPNOTSUPP, EPERM};
+    fault("link")?;
+    match std::fs::hard_link(from, to) {
+        Ok(()) => record(&Step::Link(from, to)),
+        // A folder, a file of somebody else's, a file system on which a file has one name.
+        Err(e) if matches!(e.raw_os_error(), Some(EPERM | EMLINK | ENOSYS | EOPNOTSUPP)) => {
+            return rename(from, to);
+        }
+        Err(e) => return Err(e),
+    }
+    let folder = to.parent().unwrap_or(Path::new("/"));
+    sync_folder(folder)
+        .and_then(|()| remove(from))
+        .inspect_err(|_| {
+            // It stays where it was. When even this fails it has two names, and the next claim takes one of them away.
+            let _ = remove(to);
+        })
+}
+
 /// Returns when the folder's names are on the disk.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
     fault("sync folder")?;

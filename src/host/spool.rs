@@ -16,7 +16,9 @@
 //! 4. sync the file: the same, or the whole message; delivered then, though nobody was told, which is allowed
 //! 5. sync new/: SAFE. Only after this "250" or exit 0, and the lock goes
 //!
-//! Renaming before the first sync lets a journalling file system do it all in one commit. Removal is one unlink.
+//! Renaming before the first sync lets a journalling file system do it all in one commit. Removal is one unlink. A
+//! message that is safe moves to cur/ or hold/ by a second name, and loses the first one when that is on the disk: no
+//! power cut leaves it without any, whatever the file system ([`durable::relocate`]).
 //!
 //! With `first_try = "direct"` a short message is kept in memory ([`Draft::keep`]), tried, and committed in the same
 //! steps only if somebody still waits for it then, with the journal already behind it ([`Claim::store`]). What a filter
@@ -310,7 +312,7 @@ impl Spool {
         }
         // The folder of the other name may be younger than the spool.
         self.create()?;
-        durable::rename(&from, &new).map_err(|e| cannot("move the queue file", &from, &e))
+        durable::relocate(&from, &new).map_err(|e| cannot("move the queue file", &from, &e))
     }
 
     fn is_there(&self, folder: Folder, id: &str) -> bool {

@@ -3,11 +3,12 @@
 //!
 //! What was synced is there. Of the rest each part may be there or not, whatever its order was:
 //!
-//! - a name made, removed or changed since its folder was synced. A change of name is whole or did not happen, as
-//!   on every file system with a journal or a log; and of one between two folders the old name may be left behind,
-//!   as on one without (the file then has two)
-//! - octets written since their file was synced: none of them, all, the first half, zeros in their place, or any
-//!   one write without the others
+//! - names: each one may be what it was when its folder was synced last, or anything it has been since, and that
+//!   whatever becomes of all others. So a change of name may have happened in one folder and not in the other: the file
+//!   has both names, or none, as on a file system without a journal
+//! - octets written since their file was synced: of up to [`EACH`] writes, each one by itself is there, or not, or is
+//!   zeros, or half of it is there; of more, all, none, any one without the others, and all without any one. And the
+//!   file may have grown by less than was written
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -28,6 +29,7 @@ pub enum Step {
     Sync(u64),
     SyncFolder(PathBuf),
     Rename(PathBuf, PathBuf),
+    Link(PathBuf, PathBuf),
     Remove(PathBuf),
     /// Something a test wrote into the record: what the world has seen at this point.
     Mark(String),
@@ -60,6 +62,7 @@ fn step(line: &str) -> Step {
         "sync" => Step::Sync(number(first)),
         "sync-folder" => Step::SyncFolder(first.into()),
         "rename" => Step::Rename(first.into(), second.into()),
+        "link" => Step::Link(first.into(), second.into()),
         "remove" => Step::Remove(first.into()),
         "mark" => Step::Mark(line["mark ".len()..].to_owned()),
         _ => panic!("a line of the record is none: {line:?}"),
@@ -82,26 +85,6 @@ pub enum Node {
 /// What may be found after a cut: nodes by path, folders before what is in them.
 pub type Tree = BTreeMap<PathBuf, Node>;
 
-/// A change of names that its folder's sync would make sure of.
-#[derive(Debug, Clone)]
-enum Change {
-    Add(PathBuf, Inode),
-    Remove(PathBuf),
-    Rename(PathBuf, PathBuf, Inode),
-}
-
-impl Change {
-    /// The folder whose sync makes sure of it. Of a change of name the new one decides: with it the old one is gone,
-    /// or left over.
-    fn folder(&self) -> &Path {
-        match self {
-            Self::Add(path, _) | Self::Remove(path) | Self::Rename(_, path, _) => {
-                path.parent().unwrap()
-            }
-        }
-    }
-}
-
 /// A change of octets that the file's sync would make sure of.
 #[derive(Debug, Clone)]
 enum Edit {
@@ -109,19 +92,37 @@ enum Edit {
     Truncate(usize),
 }
 
+/// What has become of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Lost,
+    Zeros,
+    Half,
+    Done,
+}
+
+const FATES: [Fate; 4] = [Fate::Lost, Fate::Zeros, Fate::Half, Fate::Done];
+
 impl Edit {
-    fn apply(&self, octets: &mut Vec<u8>, zeros: bool) {
-        match self {
-            Self::Write(at, new) => {
+    fn apply(&self, octets: &mut Vec<u8>, fate: Fate) {
+        match (self, fate) {
+            (_, Fate::Lost) => {}
+            (Self::Write(at, new), _) => {
                 let end = at + new.len();
                 if octets.len() < end {
                     octets.resize(end, 0);
                 }
-                if !zeros {
-                    octets[*at..end].copy_from_slice(new);
+                let there = match fate {
+                    Fate::Lost | Fate::Zeros => 0,
+                    Fate::Half => new.len() / 2,
+                    Fate::Done => new.len(),
+                };
+                if fate == Fate::Zeros {
+                    octets[*at..end].fill(0);
                 }
+                octets[*at..at + there].copy_from_slice(&new[..there]);
             }
-            Self::Truncate(length) => octets.truncate(*length),
+            (Self::Truncate(length), _) => octets.truncate(*length),
         }
     }
 }
@@ -142,11 +143,14 @@ pub struct Disk {
     /// Names as the program sees them, and as they are on the disk for sure.
     seen: BTreeMap<PathBuf, Inode>,
     safe: BTreeMap<PathBuf, Inode>,
-    changes: Vec<Change>,
+    /// What each name has been since its folder was synced.
+    since: BTreeMap<PathBuf, Vec<Option<Inode>>>,
 }
 
-/// At most so many changes of names are undecided at a time; the steps of a message are far fewer.
-const MOST_CHANGES: usize = 10;
+/// So many ways in which names may be found are the most; the steps of a message make far fewer.
+const MOST_NAMES: usize = 4096;
+/// Of so many writes each is decided by itself.
+const EACH: usize = 3;
 
 impl Disk {
     /// These folders with all that is in them now, all of it on the disk; one that is not there yet may come.
@@ -163,6 +167,11 @@ impl Disk {
         let Ok(meta) = fs::symlink_metadata(path) else {
             return;
         };
+        // Another name of a file that is known.
+        if let Some(inode) = self.numbers.get(&meta.ino()) {
+            self.seen.insert(path.to_owned(), *inode);
+            return;
+        }
         let inode = self.add(meta.is_dir());
         self.seen.insert(path.to_owned(), inode);
         if meta.is_dir() {
@@ -193,11 +202,11 @@ impl Disk {
                 }
                 let inode = self.add(false);
                 self.numbers.insert(*number, inode);
-                self.name(path, inode);
+                self.name(path, Some(inode));
             }
             Step::Folder(path) => {
                 let inode = self.add(true);
-                self.name(path, inode);
+                self.name(path, Some(inode));
             }
             Step::Write(number, at, octets) => {
                 let edit = Edit::Write(usize::try_from(*at).unwrap(), octets.clone());
@@ -210,38 +219,49 @@ impl Disk {
                 if let Some(inode) = self.numbers.get(number) {
                     let file = &mut self.files[*inode];
                     for edit in std::mem::take(&mut file.edits) {
-                        edit.apply(&mut file.safe, false);
+                        edit.apply(&mut file.safe, Fate::Done);
                     }
                 }
             }
             Step::SyncFolder(folder) => {
-                for change in std::mem::take(&mut self.changes) {
-                    if change.folder() == folder {
-                        apply(&mut self.safe, &change, false);
-                    } else {
-                        self.changes.push(change);
+                let (seen, safe) = (&self.seen, &mut self.safe);
+                self.since.retain(|path, _| {
+                    if path.parent() != Some(folder) {
+                        return true;
                     }
+                    match seen.get(path) {
+                        Some(inode) => safe.insert(path.clone(), *inode),
+                        None => safe.remove(path),
+                    };
+                    false
+                });
+            }
+            Step::Link(from, to) => {
+                if let Some(inode) = self.seen.get(from).copied() {
+                    self.name(to, Some(inode));
                 }
             }
             Step::Rename(from, to) => {
-                if let Some(inode) = self.seen.remove(from) {
-                    self.seen.insert(to.clone(), inode);
-                    self.changes
-                        .push(Change::Rename(from.clone(), to.clone(), inode));
+                if let Some(inode) = self.seen.get(from).copied() {
+                    self.name(to, Some(inode));
+                    self.name(from, None);
                 }
             }
             Step::Remove(path) => {
-                if self.seen.remove(path).is_some() {
-                    self.changes.push(Change::Remove(path.clone()));
+                if self.seen.contains_key(path) {
+                    self.name(path, None);
                 }
             }
             Step::Mark(_) => {}
         }
     }
 
-    fn name(&mut self, path: &Path, inode: Inode) {
-        self.seen.insert(path.to_owned(), inode);
-        self.changes.push(Change::Add(path.to_owned(), inode));
+    fn name(&mut self, path: &Path, inode: Option<Inode>) {
+        match inode {
+            Some(inode) => self.seen.insert(path.to_owned(), inode),
+            None => self.seen.remove(path),
+        };
+        self.since.entry(path.to_owned()).or_default().push(inode);
     }
 
     fn edit(&mut self, number: u64, edit: Edit) {
@@ -252,20 +272,23 @@ impl Disk {
 
     /// All that may be found when the power goes now.
     pub fn after_a_cut(&self) -> BTreeSet<Tree> {
-        assert!(self.changes.len() <= MOST_CHANGES, "{:?}", self.changes);
-        let mut found = BTreeSet::new();
-        for kept in 0..1u32 << self.changes.len() {
-            let is_kept = |at: usize| kept & (1 << at) != 0;
-            for both in [false, true] {
-                let mut names = self.safe.clone();
-                for (at, change) in self.changes.iter().enumerate() {
-                    if is_kept(at) {
-                        apply(&mut names, change, both);
-                    }
+        let mut all = BTreeSet::from([self.safe.clone()]);
+        for (path, since) in &self.since {
+            for names in all.clone() {
+                for inode in since {
+                    let mut names = names.clone();
+                    match inode {
+                        Some(inode) => names.insert(path.clone(), *inode),
+                        None => names.remove(path),
+                    };
+                    all.insert(names);
                 }
-                self.with_octets(&names, &mut found);
             }
+            assert!(all.len() <= MOST_NAMES, "{:?}", self.since);
         }
+        let mut found = BTreeSet::new();
+        all.iter()
+            .for_each(|names| self.with_octets(names, &mut found));
         found
     }
 
@@ -307,47 +330,34 @@ impl Disk {
 
 impl File {
     fn may_hold(&self) -> Vec<Vec<u8>> {
-        let with = |keep: &dyn Fn(usize) -> Option<bool>| {
+        let number = self.edits.len();
+        let with = |fate: &dyn Fn(usize) -> Fate| {
             let mut octets = self.safe.clone();
             for (at, edit) in self.edits.iter().enumerate() {
-                if let Some(zeros) = keep(at) {
-                    edit.apply(&mut octets, zeros);
-                }
+                edit.apply(&mut octets, fate(at));
             }
             octets
         };
-        let all = with(&|_| Some(false));
-        let mut found = BTreeSet::from([with(&|_| None), with(&|_| Some(true))]);
-        for one in 0..self.edits.len() {
-            found.insert(with(&|at| (at == one).then_some(false)));
-            found.insert(with(&|at| (at != one).then_some(false)));
-            found.insert(with(&|at| Some(at == one)));
-            found.insert(with(&|at| Some(at != one)));
+        let mut found = BTreeSet::new();
+        if number <= EACH {
+            for code in 0..FATES.len().pow(u32::try_from(number).unwrap()) {
+                let digit = |at: usize| code / FATES.len().pow(u32::try_from(at).unwrap());
+                found.insert(with(&|at| FATES[digit(at) % FATES.len()]));
+            }
         }
-        // A file that grew may have got half of its growth.
+        for fate in FATES {
+            found.insert(with(&|_| fate));
+            for one in 0..number {
+                found.insert(with(&|at| if at == one { fate } else { Fate::Done }));
+                found.insert(with(&|at| if at == one { Fate::Done } else { fate }));
+            }
+        }
+        let all = with(&|_| Fate::Done);
         if all.len() > self.safe.len() {
             found.insert(all[..self.safe.len() + (all.len() - self.safe.len()) / 2].to_vec());
             found.insert(all[..all.len() - 1].to_vec());
         }
-        found.insert(all);
         found.into_iter().collect()
-    }
-}
-
-fn apply(names: &mut BTreeMap<PathBuf, Inode>, change: &Change, both: bool) {
-    match change {
-        Change::Add(path, inode) => {
-            names.insert(path.clone(), *inode);
-        }
-        Change::Remove(path) => {
-            names.remove(path);
-        }
-        Change::Rename(from, to, inode) => {
-            if names.get(from) == Some(inode) && !(both && from.parent() != to.parent()) {
-                names.remove(from);
-            }
-            names.insert(to.clone(), *inode);
-        }
     }
 }
 

@@ -18,7 +18,11 @@ pub struct Talk {
 impl Talk {
     /// Starts it with these words and reads the greeting.
     pub fn start(system: &System, args: &[&str]) -> Self {
-        let mut child = system.call("sendmail").args(args).start();
+        Self::of(system.call("sendmail").args(args).start())
+    }
+
+    /// One that was started.
+    pub fn of(mut child: Child) -> Self {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, replies) = mpsc::channel();
         std::thread::spawn(move || {

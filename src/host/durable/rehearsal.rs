@@ -3,7 +3,8 @@
 //! there the constant [`ON`] takes it all away.
 //!
 //! - `MINIMTA_FAULT=N:kill` dies at the N-th step of the process, as kill -9 would; `N:ENOSPC` fails there, `N+:EIO`
-//!   fails from there on; `N:short` writes half of it and then finds the disk full
+//!   fails from there on; `N:short` writes half of it and then finds the disk full. `N@USER:...`: in processes that run as
+//!   the user of this number only. A fault that happened is written down, too
 //! - `MINIMTA_RECORD=FILE` appends a line for each step that was taken, with what a power cut would need to know of
 //!   it: file numbers, places, octets. `tests/powerless.rs` makes from it what a disk may hold after a cut
 
@@ -45,6 +46,10 @@ fn plan() -> Option<&'static (u32, bool, String)> {
     let plan = PLAN.get_or_init(|| {
         let text = std::env::var("MINIMTA_FAULT").ok()?;
         let (at, what) = text.split_once(':')?;
+        let (at, user) = at.split_once('@').unwrap_or((at, ""));
+        if !user.is_empty() && user != nix::unistd::geteuid().to_string() {
+            return None;
+        }
         let lasting = at.ends_with('+');
         let at = at.trim_end_matches('+').parse().ok()?;
         Some((at, lasting, what.to_owned()))
@@ -60,6 +65,7 @@ fn next(step: &str) -> Option<i32> {
     if now != *at && !(*lasting && now > *at) {
         return None;
     }
+    write_down(&format!("mark fault {what} at {now}, {step}"));
     let code = match what.as_str() {
         "kill" => std::process::abort(),
         "ENOSPC" | "short" => nix::libc::ENOSPC,
@@ -67,6 +73,7 @@ fn next(step: &str) -> Option<i32> {
         "EROFS" => nix::libc::EROFS,
         "EMFILE" => nix::libc::EMFILE,
         "ENOMEM" => nix::libc::ENOMEM,
+        "EINTR" => nix::libc::EINTR,
         _ => nix::libc::EIO,
     };
     let _ = writeln!(io::stderr(), "fault injected: {what} at step {now}, {step}");
@@ -89,24 +96,19 @@ pub enum Step<'a> {
     SyncFolder(&'a Path),
     /// A file got another name.
     Rename(&'a Path, &'a Path),
+    /// A file got one more name.
+    Link(&'a Path, &'a Path),
     /// A name was removed.
     Remove(&'a Path),
 }
 
 /// Writes a step down, if that is wanted.
 pub fn record(step: &Step<'_>) {
-    if !ON {
+    let Some(book) = ON.then(book).flatten() else {
         return;
-    }
-    static BOOK: OnceLock<Option<Mutex<File>>> = OnceLock::new();
-    let book = BOOK.get_or_init(|| {
-        let path = std::env::var_os("MINIMTA_RECORD")?;
-        let file = OpenOptions::new().append(true).create(true).open(path);
-        file.ok().map(Mutex::new)
-    });
-    let Some(book) = book else { return };
+    };
     let number = |file: &File| file.metadata().map_or(0, |m| m.ino());
-    let mut line = match step {
+    let line = match step {
         Step::Create(file, path) => format!("create {} {}", number(file), path.display()),
         Step::Folder(path) => format!("folder {}", path.display()),
         Step::Write(file, octets, at) => {
@@ -123,9 +125,31 @@ pub fn record(step: &Step<'_>) {
         Step::Sync(file) => format!("sync {}", number(file)),
         Step::SyncFolder(path) => format!("sync-folder {}", path.display()),
         Step::Rename(from, to) => format!("rename {} {}", from.display(), to.display()),
+        Step::Link(from, to) => format!("link {} {}", from.display(), to.display()),
         Step::Remove(path) => format!("remove {}", path.display()),
     };
-    line.push('\n');
+    put(book, &line);
+}
+
+/// What happened beside the steps.
+fn write_down(line: &str) {
+    if let Some(book) = book() {
+        put(book, line);
+    }
+}
+
+fn put(book: &Mutex<File>, line: &str) {
     let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
-    let _ = book.write_all(line.as_bytes());
+    let _ = book.write_all(format!("{line}\n").as_bytes());
+}
+
+/// The file that MINIMTA_RECORD names.
+fn book() -> Option<&'static Mutex<File>> {
+    static BOOK: OnceLock<Option<Mutex<File>>> = OnceLock::new();
+    let book = BOOK.get_or_init(|| {
+        let path = std::env::var_os("MINIMTA_RECORD")?;
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        file.ok().map(Mutex::new)
+    });
+    book.as_ref()
 }

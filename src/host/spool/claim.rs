@@ -282,7 +282,7 @@ impl Claim {
         };
         if state.folder != Folder::Cur {
             let to = self.spool.path(Folder::Cur, &self.id);
-            durable::rename(&from, &to).map_err(|e| cannot("move the queue file", &from, &e))?;
+            durable::relocate(&from, &to).map_err(|e| cannot("move the queue file", &from, &e))?;
             state.folder = Folder::Cur;
         }
         Ok(())
@@ -342,7 +342,7 @@ impl Claim {
         }
         let (from, to) = (self.path(&state), self.spool.place_in_hold(&self.id));
         self.spool.create()?;
-        durable::rename(&from, &to).map_err(|e| cannot("set aside the queue file", &from, &e))?;
+        durable::relocate(&from, &to).map_err(|e| cannot("set aside the queue file", &from, &e))?;
         state.folder = Folder::Hold;
         Ok(())
     }

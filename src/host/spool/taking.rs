@@ -101,8 +101,8 @@ impl Spool {
         Ok(())
     }
 
-    /// On a file system without a journal a power cut may leave the old name of a file behind that was moved between
-    /// two of our folders. Returned is whether the name in `folder` is the only one now.
+    /// A power cut may leave the old name of a file behind that was moved between two of our folders. Returned is whether
+    /// the name in `folder` is the only one now.
     fn drop_other_names(&self, folder: Folder, id: &str, ours: &fs::Metadata) -> bool {
         let others = Folder::ALL.into_iter().filter(|other| *other != folder);
         let is_same = |path: &PathBuf| {
