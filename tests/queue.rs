@@ -518,6 +518,44 @@ fn a_spool_in_ruins_is_lived_with() {
             Then::NotDelivered,
         ),
         (
+            "a socket",
+            |s, id| {
+                fs::remove_file(path_of(s, id)).unwrap();
+                // A socket's path is short.
+                let place = fs::File::open(s.path("spool/new")).unwrap();
+                let near = format!(
+                    "/proc/self/fd/{}/{id}",
+                    std::os::fd::AsRawFd::as_raw_fd(&place)
+                );
+                drop(std::os::unix::net::UnixListener::bind(near).unwrap());
+            },
+            Then::Held,
+        ),
+        (
+            "a link to nothing",
+            |s, id| {
+                fs::remove_file(path_of(s, id)).unwrap();
+                std::os::unix::fs::symlink("/nowhere/at/all", path_of(s, id)).unwrap();
+            },
+            Then::Held,
+        ),
+        (
+            "a time far ahead",
+            |s, id| {
+                fs::rename(path_of(s, id), s.path("spool/cur").join(id)).unwrap();
+                let file = s.path("spool/cur").join(id);
+                fs::write(&file, "minimta-queue 1\nfrom ").unwrap();
+                let then = std::time::UNIX_EPOCH + Duration::from_secs(1 << 33);
+                fs::File::options()
+                    .append(true)
+                    .open(file)
+                    .unwrap()
+                    .set_modified(then)
+                    .unwrap();
+            },
+            Then::Held,
+        ),
+        (
             "a folder",
             |s, id| {
                 fs::remove_file(path_of(s, id)).unwrap();
@@ -630,6 +668,58 @@ fn nothing_is_replaced_in_hold_or_from_it() {
     let other = held.iter().find(|h| **h != id).unwrap();
     system.accept(&["--release", other], "");
     assert_eq!(system.queued().recipients(), ["one@example.net"]);
+}
+
+/// H14: names by the thousand that are none of ours, which are left alone and count for nothing, and files by the hundred
+/// that have names of ours, which are set aside, each with its one line. What is good goes on, in and out.
+#[test]
+fn rubbish_by_the_thousand_is_lived_with() {
+    rubbish(11_000, 300);
+}
+
+#[test]
+#[ignore = "make faults"]
+fn rubbish_by_the_hundred_thousand_is_lived_with() {
+    rubbish(100_000, 20_000);
+}
+
+fn rubbish(foreign: u32, ours: u32) {
+    use std::os::unix::ffi::OsStringExt;
+    let remote = Remote::start(Script::new());
+    let system = System::relaying("rubbish", &remote);
+    system.accept(&["-q"], "");
+    system.accept(&["-odq", "one@example.net"], "Subject: x\n\nhello\n");
+    let new = system.path("spool/new");
+    for number in 0..foreign {
+        let mut name = format!("x{number}-").into_bytes();
+        name.extend([0xff, 0xfe, b'\n']);
+        fs::write(new.join(std::ffi::OsString::from_vec(name)), "").unwrap();
+    }
+    // More names than the queue may have messages: they are none.
+    system.accept(&["-odq", "two@example.net"], "Subject: x\n\nhello\n");
+    for number in 0..ours {
+        fs::write(new.join(format!("{number:0>17o}")), "no queue file\n").unwrap();
+    }
+    let little = system.call_after("ulimit -d 65536").args(&["-q"]).run();
+    assert_eq!((little.code, little.stderr.as_str()), (0, ""));
+    assert_eq!(remote.take().len(), 2);
+    let log = system.log();
+    let held = log.matches(" held reason=").count();
+    assert_eq!(held, ours as usize);
+    assert!(
+        log.len() < (ours as usize + 20) * 200,
+        "{} octets of log",
+        log.len()
+    );
+    assert_eq!(system.names("hold").len(), ours as usize);
+    assert_eq!(system.names("new").len(), foreign as usize);
+    system.accept(&["-odq", "three@example.net"], "Subject: x\n\nhello\n");
+    system.accept(&["-q"], "");
+    assert_eq!(remote.take().len(), 1);
+    assert!(
+        system.log().len() < log.len() + 2000,
+        "they are told of once"
+    );
 }
 
 /// One that belongs to somebody else is set aside, and the others go on. For root there is no such file.

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::{Folder, Spool};
+use super::{Folder, Spool, is_id};
 use crate::error::{Error, Result};
 
 /// How long a count of names is good enough.
@@ -57,7 +57,10 @@ impl Spool {
         if let Some((_, count)) = counts.get(&folder).filter(|(at, _)| at.elapsed() < RECENT) {
             return *count;
         }
-        let count = fs::read_dir(&path).map_or(0, |names| names.count() as u64);
+        // What is not ours takes no place in the queue.
+        let is_ours = |name: &fs::DirEntry| name.file_name().to_str().is_some_and(is_id);
+        let names = fs::read_dir(&path).map(|names| names.flatten().filter(is_ours));
+        let count = names.map_or(0, |names| names.count() as u64);
         counts.insert(folder, (Instant::now(), count));
         count
     }
