@@ -10,35 +10,55 @@ use crate::harness::house::{ALICE, House};
 use crate::harness::system::{age, me};
 use crate::harness::{Ran, Remote, Script, System};
 
-/// What may happen to a call, beside being interrupted.
-const FAULTS: &[(&str, &str)] = &[
-    ("write", "ENOSPC"),
-    ("pwrite64", "EDQUOT"),
-    ("fallocate", "ENOSPC"),
-    ("ftruncate", "EIO"),
-    ("openat", "EMFILE"),
-    ("fsync", "EIO"),
-    ("fdatasync", "EIO"),
-    ("rename", "EROFS"),
-    ("unlink", "EROFS"),
-    ("mkdir", "ENOSPC"),
-    ("flock", "ENOLCK"),
-    ("statfs", "EIO"),
-    ("statx", "EIO"),
-    ("getdents64", "EIO"),
-    ("read", "EIO"),
-    ("pread64", "EIO"),
-    ("socket", "ENFILE"),
-    ("connect", "ENOBUFS"),
-    ("sendto", "ENOMEM"),
-    ("recvfrom", "ENOMEM"),
-    ("utimensat", "EROFS"),
-    ("clone3", "EAGAIN"),
+mod helped;
+mod pieces;
+mod quota;
+mod served;
+
+/// What may happen to a call that changes something on a disk; EINTR is for file systems of a network.
+const CHANGING: &[&str] = &["ENOSPC", "EDQUOT", "EIO", "EROFS", "ENOMEM", "EINTR"];
+/// The same where something is opened.
+const OPENING: &[&str] = &[
+    "ENOSPC", "EDQUOT", "EIO", "EROFS", "EMFILE", "ENFILE", "ENOMEM", "EINTR",
 ];
-/// Calls that are restarted by whoever makes them; the others are not interrupted on a local file system.
-const INTERRUPTED: &[&str] = &[
-    "write", "read", "pread64", "pwrite64", "connect", "recvfrom", "sendto",
+/// Where something is read or looked at.
+const READING: &[&str] = &["EIO", "ENOMEM", "EINTR"];
+/// The calls of the way in, of the queue and of the ways out, and what may happen to each of them.
+const FAULTS: &[(&str, &[&str])] = &[
+    ("openat", OPENING),
+    ("openat2", OPENING),
+    ("write", CHANGING),
+    ("pwrite64", CHANGING),
+    ("fallocate", CHANGING),
+    ("ftruncate", CHANGING),
+    ("fsync", CHANGING),
+    ("fdatasync", CHANGING),
+    ("rename", CHANGING),
+    ("renameat2", CHANGING),
+    ("link", CHANGING),
+    ("linkat", CHANGING),
+    ("unlink", CHANGING),
+    ("unlinkat", CHANGING),
+    ("mkdir", CHANGING),
+    ("mkdirat", CHANGING),
+    ("utimensat", CHANGING),
+    ("read", READING),
+    ("pread64", READING),
+    ("statx", READING),
+    ("newfstatat", READING),
+    ("statfs", READING),
+    ("getdents64", READING),
+    ("flock", &["ENOLCK", "ENOMEM", "EINTR"]),
+    ("fcntl", &["ENOLCK", "EMFILE", "EINTR"]),
+    ("socket", &["EMFILE", "ENFILE", "ENOMEM"]),
+    ("connect", &["ENOBUFS", "EINTR"]),
+    ("sendto", &["ENOMEM", "EINTR"]),
+    ("recvfrom", &["ENOMEM", "EINTR"]),
+    ("poll", &["ENOMEM", "EINTR"]),
+    ("clone3", &["EAGAIN", "ENOMEM"]),
 ];
+/// What an exit code other than 0 may be: come again later. Whoever cannot read his configuration says so.
+const TEMPORARY: &[i32] = &[71, 73, 74, 75, 78];
 
 const BODY: &str = "0123456789abcdef\n";
 
@@ -56,7 +76,7 @@ fn traced(system: &System, inject: &[String], args: &[&str], stdin: &str) -> Ran
     system.call_after(&line).args(args).stdin(stdin).run()
 }
 
-/// How often each call of the table is made, leaving out the loader's, which are before all else.
+/// How often each call of the table is made.
 fn counts(system: &System, args: &[&str], stdin: &str) -> BTreeMap<&'static str, u32> {
     traced(system, &[], args, stdin);
     let text = fs::read_to_string(system.path("trace")).unwrap();
@@ -84,20 +104,23 @@ fn at_each_call(
 ) -> usize {
     let counts = counts(&prepare(), args, stdin);
     let mut cases = 0;
-    for (name, error) in FAULTS {
+    for (name, errors) in FAULTS {
         for at in 1..=counts.get(name).copied().unwrap_or_default() {
-            let interrupted = INTERRUPTED.contains(name).then_some("EINTR");
-            for error in [Some(*error), interrupted].into_iter().flatten() {
+            for error in *errors {
                 let system = prepare();
                 let inject = format!("-e inject={name}:error={error}:when={at}");
                 let ran = traced(&system, std::slice::from_ref(&inject), args, stdin);
                 let what = format!("{error} at the {at}. {name}");
-                assert!(ran.code >= 0 && ran.code != 101, "{what}: {ran:?}");
-                assert!(!ran.stderr.contains("panicked"), "{what}: {ran:?}");
-                assert!(
-                    ran.code == 0 || !ran.stderr.is_empty(),
-                    "{what}: no word of it: {ran:?}"
-                );
+                // What the loader of the program meets, before there is a program, is not its doing.
+                if ran.code != 127 {
+                    let fine = ran.code == 0 || TEMPORARY.contains(&ran.code);
+                    assert!(fine, "{what}: {ran:?}");
+                    assert!(!ran.stderr.contains("panicked"), "{what}: {ran:?}");
+                    assert!(
+                        ran.code == 0 || !ran.stderr.is_empty(),
+                        "{what}: no word of it: {ran:?}"
+                    );
+                }
                 check(&system, &ran, &what);
                 cases += 1;
             }
@@ -156,31 +179,51 @@ fn a_call_that_fails_breaks_no_promise() {
             assert!(fine, "{what}: {} copies, {ran:?}", found.len());
         },
     );
-    let deliver = at_each_call(
-        &|| {
-            let system = System::new("fault-deliver");
-            system.accept(&["-i", "-odq", &me()], message());
-            system
-        },
-        &["-q"],
-        "",
-        &|system, ran, what| {
-            recover(system);
-            let found = system.mailbox();
-            assert!(
-                found.iter().all(|m| m.body() == BODY.repeat(4_000)),
-                "{what}"
-            );
-            assert!(
-                (1..=2).contains(&found.len()),
-                "{what}: {} copies, {ran:?}",
-                found.len()
-            );
-            assert!(system.names("hold").is_empty(), "{what}: {}", system.log());
-        },
-    );
-    println!("faults: {accept} at accepting, {deliver} at delivering a message");
-    assert!(accept > 50 && deliver > 50);
+    println!("faults: {accept} at accepting a message");
+    assert!(accept > 200);
+}
+
+#[test]
+#[ignore = "make faults"]
+fn a_call_that_fails_at_delivering_loses_nothing() {
+    if !has_strace() {
+        return;
+    }
+    for mailbox in ["mail/%u/", "mail/box"] {
+        let deliver = at_each_call(
+            &|| {
+                let system = System::new("fault-deliver");
+                // The slash at the end is part of what it says.
+                let place = format!("mailbox = \"{}/{mailbox}\"", system.root.display());
+                let system = system.with("local", &place);
+                system.accept(&["-i", "-odq", &me()], message());
+                system
+            },
+            &["-q"],
+            "",
+            &|system, ran, what| {
+                recover(system);
+                let text = match mailbox {
+                    "mail/box" => fs::read_to_string(system.path(mailbox)).unwrap(),
+                    _ => system
+                        .mailbox()
+                        .iter()
+                        .map(|m| format!("{}\n", m.text()))
+                        .collect(),
+                };
+                let copies = text.matches("Subject: x\n").count();
+                let whole = text
+                    .matches(&format!("\n\n{}\n", BODY.repeat(4_000)))
+                    .count();
+                // Here a failure is always found out, and taken back.
+                assert_eq!(copies, whole, "{mailbox}, {what}");
+                assert!((1..=2).contains(&whole), "{mailbox}, {what}: {ran:?}");
+                assert!(system.names("hold").is_empty(), "{mailbox}, {what}");
+            },
+        );
+        println!("faults: {deliver} at delivering a message to {mailbox}");
+        assert!(deliver > 200);
+    }
 }
 
 #[test]
@@ -189,13 +232,13 @@ fn a_call_that_fails_at_sending_loses_nothing() {
     if !has_strace() {
         return;
     }
-    let remote = Remote::start(Script::new());
+    let remote = Remote::start(Script::new().on("RCPT TO:<bad@", "550 5.1.1 no such user"));
     let to = ["one@example.net", "two@example.net"];
     let cases = at_each_call(
         &|| {
             let limits = "command_timeout = \"1s\"\ndata_timeout = \"1s\"";
             let system = System::relaying("fault-send", &remote).with("limits", limits);
-            system.accept(&["-i", "-odq", to[0], to[1]], message());
+            system.accept(&["-i", "-odq", to[0], to[1], "bad@example.net"], message());
             system
         },
         &["-q"],
@@ -214,10 +257,22 @@ fn a_call_that_fails_at_sending_loses_nothing() {
                     "{what}: {who} has {copies}: {ran:?}"
                 );
             }
+            let reports = system.mailbox();
+            let whole = |m: &&crate::harness::Mail| m.text().contains("bad@example.net");
+            assert_eq!(
+                reports.iter().filter(whole).count(),
+                reports.len(),
+                "{what}"
+            );
+            assert!(
+                (1..=2).contains(&reports.len()),
+                "{what}: {}",
+                reports.len()
+            );
         },
     );
-    println!("faults: {cases} at sending a message");
-    assert!(cases > 50);
+    println!("faults: {cases} at sending a message and reporting a failure");
+    assert!(cases > 200);
 }
 
 /// A file system of a few hundred KiB in a folder of a system, gone with it.
