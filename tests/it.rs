@@ -33,6 +33,7 @@ mod killed;
 mod known;
 mod listen;
 mod login;
+mod midway;
 mod milter;
 mod mx;
 mod neighbours;

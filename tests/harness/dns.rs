@@ -149,7 +149,7 @@ impl Drop for Dns {
 }
 
 /// Both of one port.
-fn sockets() -> (UdpSocket, TcpListener) {
+pub fn sockets() -> (UdpSocket, TcpListener) {
     for _ in 0..100 {
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()) {

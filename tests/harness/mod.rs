@@ -4,6 +4,7 @@
 //! Nothing here needs root, the network beyond loopback, or a fixed pause: what happens in the background is
 //! waited for by its effect, and every wait ends.
 
+pub mod between;
 pub mod daemon;
 pub mod disk;
 pub mod dns;
@@ -21,6 +22,7 @@ pub mod talk;
 pub mod tls;
 pub mod web;
 
+pub use between::{Between, Then};
 pub use daemon::{Client, Daemon};
 pub use dns::Dns;
 pub use mail::Mail;
