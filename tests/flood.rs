@@ -4,22 +4,24 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::load::{body, is_of};
 use crate::harness::system::{me, names_in};
+use crate::harness::tls::Secure;
 use crate::harness::{Client, Daemon, System};
 
 /// A good client has its 250 by then, however often it must come again.
 const SERVED: Duration = Duration::from_secs(5);
 /// How long a flood goes on.
 const LASTS: Duration = Duration::from_secs(4);
-/// All processes of the daemon together, in KiB: each of the 50 sessions may hold a header of 1 MiB, and no more of a
-/// message.
+/// All processes of the daemon together, in KiB, as minimta.toml(5) says at max_connections: each of the 50 sessions may
+/// hold a header of 1 MiB, and no more of a message.
 const MEMORY: u64 = 96 * 1024;
 /// Octets of log in one flood, whatever happens in it, beside the lines of each good client.
 const LOG: u64 = 64 * 1024;
@@ -144,11 +146,7 @@ fn endless_parts(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
 
 /// The first half of a ClientHello, and then nothing.
 fn half_a_handshake(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
-    stream.write_all(b"EHLO a.example\r\n")?;
-    std::thread::sleep(Duration::from_millis(30));
-    let _ = stream.read(&mut [0; 4096])?;
-    stream.write_all(b"STARTTLS\r\n")?;
-    let _ = stream.read(&mut [0; 4096])?;
+    begin_tls(stream)?;
     stream.write_all(&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3])?;
     idle(stream, stop)
 }
@@ -173,12 +171,88 @@ fn transactions(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
 
 /// STARTTLS, and then no TLS.
 fn broken_handshake(stream: &mut TcpStream, _: &AtomicBool) -> io::Result<()> {
+    begin_tls(stream)?;
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n")
+}
+
+/// What is not offered, and the octets that would belong to it.
+fn chunks(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
+    let chunk = [b"BDAT 60000\r\n".to_vec(), vec![b'x'; 60_000]].concat();
+    storm(stream, stop, BEGIN, &chunk, true)
+}
+
+fn noops(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
+    storm(
+        stream,
+        stop,
+        "EHLO a.example\r\n",
+        &b"NOOP\r\n".repeat(50),
+        true,
+    )
+}
+
+/// Asks much, and reads an octet of it now and then.
+fn slow_reader(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
+    stream.write_all(b"EHLO a.example\r\n")?;
+    while !stop.load(Ordering::Relaxed) {
+        stream.write_all(b"HELP\r\nNOOP\r\n")?;
+        if stream.read(&mut [0])? == 0 {
+            std::thread::sleep(AWAY);
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// STARTTLS; then a ClientHello that is announced as a whole and comes an octet at a time.
+fn slow_handshake(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
+    begin_tls(stream)?;
+    stream.write_all(&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3])?;
+    trickle(stream, stop)
+}
+
+fn begin_tls(stream: &mut TcpStream) -> io::Result<()> {
     stream.write_all(b"EHLO a.example\r\n")?;
     std::thread::sleep(Duration::from_millis(30));
     let _ = stream.read(&mut [0; 4096])?;
     stream.write_all(b"STARTTLS\r\n")?;
-    let _ = stream.read(&mut [0; 4096])?;
-    stream.write_all(b"GET / HTTP/1.1\r\n\r\n")
+    stream.read(&mut [0; 4096]).map(drop)
+}
+
+/// What the daemon shows.
+static CERTIFICATE: OnceLock<PathBuf> = OnceLock::new();
+
+/// Under TLS.
+fn secured(stream: &mut TcpStream) -> io::Result<Secure> {
+    begin_tls(stream)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let trusted = CERTIFICATE.get().unwrap();
+    let mut secure = Secure::on(stream.try_clone()?, trusted, None)?;
+    secure.ask("EHLO a.example")?;
+    Ok(secure)
+}
+
+/// Handshakes to their end, each of which costs a signature, and no word after that.
+fn handshakes(stream: &mut TcpStream, _: &AtomicBool) -> io::Result<()> {
+    secured(stream).map(drop)
+}
+
+/// Under TLS, and silent in the middle of a login.
+fn half_a_login(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
+    secured(stream)?.ask("AUTH LOGIN")?;
+    stream.set_read_timeout(Some(Duration::from_millis(200)))?;
+    idle(stream, stop)
+}
+
+/// Under TLS, passwords that are wrong, each of which costs a hash.
+fn wrong_logins(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
+    let mut secure = secured(stream)?;
+    while !stop.load(Ordering::Relaxed) {
+        // joe, and no password of his
+        secure.ask("AUTH PLAIN AGpvZQBndWVzc2Vk")?;
+    }
+    Ok(())
 }
 
 /// How long one of the bad stays away that was sent away: all others come as fast as they can.
@@ -200,6 +274,13 @@ const KINDS: &[(&str, usize, Kind)] = &[
     ("transactions begun again and again", 60, transactions),
     ("messages of three octets a second", 100, slow_message),
     ("messages that stop", 100, stopped_message),
+    ("chunks of BDAT", 40, chunks),
+    ("storms of NOOP", 60, noops),
+    ("readers of ten octets a second", 100, slow_reader),
+    ("handshakes of three octets a second", 200, slow_handshake),
+    ("handshakes, one after the other", 40, handshakes),
+    ("logins that stop half-way", 100, half_a_login),
+    ("logins with a wrong password", 40, wrong_logins),
 ];
 
 /// The most memory that the processes of a system have had, in KiB.
@@ -258,9 +339,14 @@ fn a_good_client_is_served_in_every_flood() {
     let (_, most) =
         nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, most, most).unwrap();
-    let system = System::listening("flood");
+    // Passwords are looked at on the same door, which strangers reach.
+    let system = System::listening("flood")
+        .with_user("joe", "secret")
+        .with("access", "relay_from = [\"127.0.0.1\"]");
     let daemon = Daemon::start(&system);
     let address = daemon.address("smtp");
+    let certificate = CERTIFICATE.get_or_init(|| system.path("spool/tls/self-signed.pem"));
+    crate::harness::until("there is a certificate", || certificate.exists());
     let mut served = Vec::new();
     for (number, (name, many, kind)) in KINDS.iter().enumerate() {
         let log = system.log().len() as u64;
@@ -324,4 +410,14 @@ fn a_good_client_is_served_in_every_flood() {
             .log()
             .contains(" repeated event=connect network=127.1.0.0/24 count=")
     );
+}
+
+#[test]
+fn the_bound_is_the_one_that_is_said() {
+    let manual = include_str!("../etc/man/minimta.toml.5").replace('\n', " ");
+    let bound = format!(
+        "with 50 all processes together stay below {} MiB",
+        MEMORY / 1024
+    );
+    assert!(manual.contains(&bound), "{bound}");
 }

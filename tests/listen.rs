@@ -524,6 +524,50 @@ fn a_handshake_that_stalls_is_given_up() {
     assert!(daemon.client().say("QUIT").starts_with("221 "));
 }
 
+/// CVE-2024-32650, and what a client under TLS breaks off: it ends, and so does the session, and nothing spins.
+#[test]
+fn a_handshake_that_ends_at_once_is_left() {
+    let system = System::listening("listen-tls-end").with(
+        "listen",
+        "submissions = [\"127.0.0.1:0\"]\nmax_connections = 1",
+    );
+    let daemon = Daemon::start(&system);
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let name = "pi.test.example".try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    // close_notify, a fatal alert, and one that is none (RFC 8446 6).
+    for alert in [[1, 0], [2, 40], [9, 9]] {
+        for whole in [hello.len(), hello.len() / 2] {
+            let mut stream = TcpStream::connect(daemon.address("submissions")).unwrap();
+            let end = [0x15, 3, 3, 0, 2, alert[0], alert[1]];
+            let text = [&hello[..whole], &end[..]].concat();
+            std::io::Write::write_all(&mut stream, &text).unwrap();
+            stream
+                .set_read_timeout(Some(Duration::from_secs(20)))
+                .unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut rest = Vec::new();
+            // A reset is an end, too.
+            let ended = stream.read_to_end(&mut rest);
+            let in_time = |e: &std::io::Error| e.kind() != std::io::ErrorKind::WouldBlock;
+            assert!(
+                ended.as_ref().err().is_none_or(in_time),
+                "{alert:?}: {ended:?}"
+            );
+            until("there is a place again", || {
+                daemon.stranger().reply().starts_with("220 ")
+            });
+        }
+    }
+}
+
 #[test]
 fn a_submission_is_left_to_the_daemon() {
     let system = System::listening("listen-trigger");

@@ -165,6 +165,44 @@ fn what_is_found_out_stands_on_top() {
     }
 }
 
+/// CVE-2026-40684. What DNS calls a client is a stranger's word: in the log, in Received and in what was found out.
+#[test]
+fn a_name_out_of_dns_breaks_nothing() {
+    let labels = [
+        "x;dmarc=pass".to_owned(),
+        "(x)\"y\\".to_owned(),
+        "\u{1b}[2J\rFrom:x\u{0}".to_owned(),
+        "\u{e9}\u{202e}".to_owned(),
+        "a".repeat(63),
+    ];
+    for label in labels {
+        let dns = Dns::start(&format!(
+            "1.0.0.127.in-addr.arpa PTR {label}.example\n{label}.example A 127.0.0.1\n"
+        ));
+        let system = judging("odd-ptr", &dns, "");
+        let daemon = Daemon::start(&system);
+        let me = crate::harness::system::me();
+        let reply = hand_over(
+            &daemon,
+            "a@gone.example",
+            &me,
+            b"From: a@gone.example\r\nSubject: x\r\n\r\nhello\r\n",
+        );
+        assert!(reply.starts_with("250"), "{label:?}: {reply}");
+        let mail = arrived(&system);
+        let (header, found) = (mail.header(), mail.all("Authentication-Results"));
+        assert_eq!(found.len(), 1, "{header}");
+        assert!(!found[0].contains("dmarc=pass"), "{}", found[0]);
+        assert_eq!(mail.all("From").len(), 1, "{header}");
+        for text in [header, &system.log()] {
+            assert!(
+                !text.contains(['\u{1b}', '\r', '\0', '\u{202e}']),
+                "{label:?}: {text:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn what_the_domain_asks_to_refuse_is_refused_if_that_is_wanted() {
     let dns = Dns::start(ZONE);

@@ -105,7 +105,9 @@ pub struct Secure {
 impl Secure {
     /// After the handshake. `protocol`: what the client says it speaks, if anything (ALPN).
     pub fn on(stream: TcpStream, trusted: &Path, protocol: Option<&str>) -> io::Result<Self> {
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        if stream.read_timeout()?.is_none() {
+            stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        }
         let mut roots = RootCertStore::empty();
         let pem = CertificateDer::from_pem_file(trusted).unwrap();
         roots.add(pem).unwrap();
@@ -174,6 +176,16 @@ impl Secure {
         let stream = self.stream.get_mut();
         stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
         self.reply()
+    }
+
+    /// As [`Self::say`], of a server that may have gone.
+    pub fn ask(&mut self, line: &str) -> io::Result<String> {
+        let stream = self.stream.get_mut();
+        stream.write_all(format!("{line}\r\n").as_bytes())?;
+        match self.reply() {
+            gone if gone.starts_with('(') => Err(io::Error::other(gone)),
+            reply => Ok(reply),
+        }
     }
 
     /// Says each of these and expects the reply's first digits.
