@@ -42,6 +42,34 @@ fn each_option_of_the_help_stands_in_the_manual() {
     }
 }
 
+/// What the log says, by the word that each line has for what has happened.
+#[test]
+fn each_event_of_the_log_stands_in_the_manual() {
+    let source = read("src/events.rs");
+    let code = source.split("mod tests {").next().unwrap();
+    let literals = code.split('"').skip(1).step_by(2);
+    let mut events: BTreeSet<&str> = literals
+        .filter_map(|text| {
+            let ids = ["- ", "{id} ", "{} "];
+            let rest = ids.iter().find_map(|id| text.strip_prefix(id))?;
+            rest.split(' ').next()
+        })
+        .filter(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
+        .collect();
+    events.extend(["queued", "received", "delivered", "deferred", "failed"]);
+    assert!(events.len() > 20, "{events:?}");
+    let manual = read("etc/man/minimta.8");
+    let log = manual.split(".Ss Reading the log").nth(1).unwrap();
+    let heads = log.lines().filter_map(|line| line.strip_prefix(".It Li "));
+    let told: BTreeSet<&str> = heads.flat_map(|line| line.split(" , ")).collect();
+    for event in events {
+        assert!(
+            told.contains(event),
+            "{event} is not in minimta.8: {told:?}"
+        );
+    }
+}
+
 /// The keys of the sample, by section: each is a commented line at its default.
 fn sample_keys() -> Vec<(String, String)> {
     let (mut section, mut keys) = (String::new(), Vec::new());
