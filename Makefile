@@ -49,7 +49,7 @@ cross-test: ## the core of the tests with such a program, by qemu-user; as root;
 	tests/cross $(TARGET)
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1:/p' Makefile | awk '{ i = index($$0, ":"); printf "%-21s%s\n", substr($$0, 1, i - 1), substr($$0, i + 1) }'
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1:/p' Makefile | awk '{ i = index($$0, ":"); printf "%-22s%s\n", substr($$0, 1, i - 1), substr($$0, i + 1) }'
 
 demo: ## send a message through a private system under target/demo, step by step
 	$(CARGO) build --locked

@@ -1,10 +1,13 @@
 //! The configuration: the file `/etc/minimta/minimta.toml`, key by key.
 //!
 //! Read once, whole and bounded; every key has a default; whatever is not understood is refused, so that nothing
-//! starts half-configured. The types stand in `config/sections.rs`; `config/keys.rs` has the table of keys, from which all else
-//! follows; `config/reader.rs` goes through a text, `config/value.rs` and `config/way.rs` read single values, `config/smarthost.rs`
-//! and `config/route.rs` see that the keys of a smarthost and of a route fit together, `config/report.rs` says what is wrong,
-//! `config/warnings.rs` what is foolish, and `config/document.rs` alone knows TOML.
+//! starts half-configured. In `config/`:
+//!
+//! - `sections.rs` has the types, and `keys.rs` the table of keys, from which all else follows
+//! - `reader.rs` goes through a text; `value.rs` and `way.rs` read single values
+//! - `smarthost.rs`, `route.rs`, `milter.rs` and `dkim.rs` see that the keys of one thing fit together
+//! - `report.rs` says what is wrong, `warnings.rs` what is foolish
+//! - `document.rs` alone knows TOML; `import.rs` reads the configurations of other programs
 
 use std::fs::{self, File};
 use std::io::{self, Read};

@@ -1,5 +1,5 @@
-//! What is done for and against strangers, by the worker of root's daemon: shut in (Landlock, seccomp), with the rights of the
-//! user of the spool. Needs root, as tests/root.rs does.
+//! What is done for and against strangers, by the worker of root's daemon: shut in (Landlock, seccomp), with the rights
+//! of the user of the spool. Needs root, as tests/root.rs does.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

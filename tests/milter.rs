@@ -381,7 +381,8 @@ fn a_filter_is_told_of_the_login_and_of_tls() {
     until("all is delivered", || system.mailbox().len() == 3);
 }
 
-/// A filter that does to a body what it was told it may not is no filter that is down for a moment: the log says what to do.
+/// A filter that does to a body what it was told it may not is no filter that is down for a moment: the log says what
+/// to do.
 #[test]
 fn no_filter_replaces_a_body() {
     for (down, heard) in [

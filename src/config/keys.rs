@@ -1,7 +1,7 @@
 //! The keys: one row each, in the order of `etc/minimta.toml` and of minimta.toml(5).
 //!
-//! A key is added by a row in one of the files of this folder, a field in `config.rs` and, because the tests ask for them, its lines in the
-//! sample and its entry in the manual.
+//! A key is added by a row in one of the files of this folder, a field in `config.rs` or `sections.rs` and, because the
+//! tests ask for them, its lines in the sample and its entry in the manual.
 
 mod inward;
 mod machine;

@@ -35,7 +35,8 @@ pub fn pattern(value: &Value) -> Result<Pattern, Wrong> {
     })
 }
 
-/// `host`, `host:port`, `lmtp:PATH`, `lmtp:host:port`, `mx`, `local`, or `refuse` with or without a code, a status and a text.
+/// `host`, `host:port`, `lmtp:PATH`, `lmtp:host:port`, `mx`, `local`, or `refuse` with or without a code, a status and
+/// a text.
 pub fn via(value: &Value) -> Result<Via, Wrong> {
     let wrong = || {
         Wrong::new(

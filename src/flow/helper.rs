@@ -6,8 +6,8 @@
 //!
 //! The helper does not believe the worker more than that this user has mail. A command is run, and a file written, only
 //! if the user's own ~/.forward names it, however the order came about: whoever has taken over the worker can have
-//! nothing done in anybody's right that he did not want. An order or a message that breaks off, or whose checksum is found to be wrong, leaves nothing
-//! behind. What is no order ends the line.
+//! nothing done in anybody's right that he did not want. An order or a message that breaks off, or whose checksum is
+//! found to be wrong, leaves nothing behind. What is no order ends the line.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;

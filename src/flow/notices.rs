@@ -1,5 +1,5 @@
-//! One notice a cause and a day: a smarthost that refuses everything, for a wrong password or a sender it does not know, would
-//! have this machine tell its users so for each message of each cron job.
+//! One notice a cause and a day: a smarthost that refuses everything, for a wrong password or a sender it does not
+//! know, would have this machine tell its users so for each message of each cron job.
 //!
 //! Of mail that was handed in here, for a reason that is no recipient's and no message's own, the first that fails goes
 //! back to its sender. What fails for the same reason within a day waits and is tried again, as if it had been refused for

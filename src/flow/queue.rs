@@ -75,8 +75,8 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
 
 /// The attempt right after a submission: of a message that is still held, or of some that were let go.
 ///
-/// In the background it is left to the daemon, when one runs; otherwise it goes on in a process of its own, if one of the few places for such is free and there is
-/// a recipient that this process can try at all.
+/// In the background it is left to the daemon, when one runs; otherwise it goes on in a process of its own, if one of
+/// the few places for such is free and there is a recipient that this process can try at all.
 pub fn first_attempt(
     context: &Context,
     held: Option<Claim>,

@@ -24,9 +24,9 @@ use super::channel::Channel;
 
 /// This program, whatever stands under its name by now.
 pub const OURSELVES: &str = "/proc/self/exe";
-/// What the C library spends on hundreds of threads that mostly wait (GNU C Library manual, "Tunables"): they have one heap,
-/// not sixteen; a thread keeps no freed piece for itself but small ones; and on its stack no room for libraries in other
-/// namespaces, of which there are none. A silent client costs a fifth less. Other C libraries do not read it.
+/// What the C library spends on hundreds of threads that mostly wait (GNU C Library manual, "Tunables"): they have one
+/// heap, not sixteen; a thread keeps no freed piece for itself but small ones; and on its stack no room for libraries
+/// in other namespaces, of which there are none. A silent client costs a fifth less. Other C libraries do not read it.
 const SPARING: &str = "glibc.malloc.arena_max=1:glibc.malloc.tcache_max=128:glibc.rtld.nns=1";
 /// Where programs are found, for all that minimta starts.
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";

@@ -1,5 +1,5 @@
-//! A short text from a web server, or to it: one request over TLS, one answer, and the connection is closed. Bounded in time and
-//! size; no detour is followed. HTTP/1.0 is asked for, so that the answer comes in one piece.
+//! A short text from a web server, or to it: one request over TLS, one answer, and the connection is closed. Bounded in
+//! time and size; no detour is followed. HTTP/1.0 is asked for, so that the answer comes in one piece.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};

@@ -75,8 +75,8 @@ fn go_to(log: Box<dyn Log>, is_stderr: bool, level: LevelFilter) {
     log::set_max_level(level);
 }
 
-/// Whether lines go where what is said on standard error does not. Where no place was chosen yet, for the configuration that
-/// chooses it cannot be read, it is the one without a configuration.
+/// Whether lines go where what is said on standard error does not. Where no place was chosen yet, for the configuration
+/// that chooses it cannot be read, it is the one without a configuration.
 pub fn is_apart(name: &str) -> bool {
     let chosen = || {
         let place = PLACE.read().unwrap_or_else(PoisonError::into_inner);

@@ -461,8 +461,8 @@ impl LocalEnds {
     }
 }
 
-/// Makes octets so many, if they are fewer. What a vector does itself is done octet by octet in a program that is made to be
-/// small: a quarter of what sending a message took.
+/// Makes octets so many, if they are fewer. What a vector does itself is done octet by octet in a program that is made
+/// to be small: a quarter of what sending a message took.
 pub fn lengthen(octets: &mut Vec<u8>, length: usize) {
     octets.append(&mut vec![0; length.saturating_sub(octets.len())]);
 }

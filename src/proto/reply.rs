@@ -1,5 +1,5 @@
-//! Replies (RFC 5321 4.2) with their enhanced status codes (RFC 3463): the type, the parser for the replies a
-//! remote server gives, and every reply this server gives as a named constant.
+//! Replies (RFC 5321 4.2) with their enhanced status codes (RFC 3463): the type, and the parser for the replies
+//! that a remote server gives. Those of this server stand in `replies.rs`.
 
 use std::fmt;
 

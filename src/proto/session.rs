@@ -7,6 +7,8 @@
 //! 3. After [`Then::ReadData`] the message is read to its end, whatever happens, and what became of it goes to
 //!    [`Session::data_end`].
 //!
+//! What MAIL, RCPT and AUTH do once the table lets them stands in `session/`.
+//!
 //! There is one function that ends a transaction, [`Session::reset`], for EHLO, RSET, STARTTLS and every end of
 //! DATA: the faults of other servers here were resets that forgot something.
 

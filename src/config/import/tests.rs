@@ -1,5 +1,5 @@
-//! The folders of `tests/imports`: each holds what a program was told, as its users write it, and in `expected` what minimta
-//! makes of it, which is a configuration.
+//! The folders of `tests/imports`: each holds what a program was told, as its users write it, and in `expected` what
+//! minimta makes of it, which is a configuration.
 
 use std::fs;
 

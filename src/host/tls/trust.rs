@@ -55,7 +55,7 @@ const SYSTEM_ROOTS: [&str; 7] = [
 /// it would be found at a handshake with this trust, which is [`Trust::System`] or [`Trust::File`].
 ///
 /// # Errors
-/// As at a handshake: for [`super::fault`] and [`super::explain`].
+/// As at a handshake: for [`super::fault()`] and [`super::explain`].
 pub fn judge(trust: &Trust, chain: &[CertificateDer<'_>], name: &str, now: i64) -> io::Result<()> {
     let roots = match trust {
         Trust::File(path) => own_roots(path),

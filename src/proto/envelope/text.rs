@@ -1,4 +1,5 @@
-//! The text of a queue file, both ways: envelope, message line, journal (design of the spool in host/spool.rs).
+//! The text of a queue file, both ways: the envelope and the message line. The lines of the journal are those of
+//! journal.rs, the steps in which it all comes about those of host/spool.rs.
 //!
 //! ```text
 //! minimta-queue 1

@@ -36,7 +36,7 @@ pub enum Forward {
 
 /// What an expansion asks.
 pub trait World {
-    /// Whose address this one is instead, if we have made it for forwarded mail ([`super::srs`]).
+    /// Whose address this one is instead, if we have made it for forwarded mail ([`super::super::srs`]).
     ///
     /// # Errors
     /// It has the form of one and is none, or that cannot be told.
