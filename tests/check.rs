@@ -296,6 +296,76 @@ fn a_port_that_is_closed_outward_is_told() {
     assert!(remote.received().is_empty() && busy.received().is_empty());
 }
 
+/// What root can read and the worker cannot, which is the commonest mistake with a password.
+#[test]
+fn what_the_worker_cannot_read_is_told() {
+    let Some(house) = House::open("unread") else {
+        return;
+    };
+    let login = Script::new()
+        .also("AUTH PLAIN")
+        .login("me@example.org", "secret");
+    let remote = Remote::start(login);
+    let password = house.path("password");
+    fs::write(&password, "secret\n").unwrap();
+    let house = house.with(&format!(
+        "user = \"{SPOOL}\"\n[smarthost]\n{}\nuser = \"me@example.org\"\npassword_file = {password:?}",
+        remote.smarthost()
+    ));
+    let (root, group) = (0, house.group(SPOOL));
+    let cannot = "cannot read password_file ";
+    let rows = [
+        ("secret\n", root, 0o600, "error", cannot),
+        ("secret\n", root, 0o640, "error", cannot),
+        ("secret\n", group, 0o640, "ok", "closed to others"),
+        (
+            "",
+            group,
+            0o640,
+            "error",
+            "has no password in its first line",
+        ),
+        (
+            "\n\n",
+            group,
+            0o640,
+            "error",
+            "has no password in its first line",
+        ),
+    ];
+    for (text, owner, mode, grade, words) in rows {
+        fs::write(&password, text).unwrap();
+        std::os::unix::fs::chown(&password, Some(root), Some(owner)).unwrap();
+        fs::set_permissions(&password, fs::Permissions::from_mode(mode)).unwrap();
+        let ran = house.call("root", &["--check"], "");
+        let begins = format!("{grade:<8} password file {}: ", password.display());
+        let line = ran.stdout.lines().find(|l| l.starts_with(&begins));
+        let line = line.unwrap_or_else(|| panic!("{owner} {mode:o}: {ran:?}"));
+        assert!(line.contains(words), "{line}");
+        assert_eq!(words == cannot, line.contains("; chmod 0640 "), "{line}");
+        let is_well = grade == "ok";
+        assert_eq!(
+            ran.stdout.contains("login as me@example.org works"),
+            is_well,
+            "{ran:?}"
+        );
+        let ran = house.call("root", &["--test", "you@example.net"], "");
+        let code = if is_well { 0 } else { 75 };
+        assert_eq!(
+            (ran.code, ran.stdout.contains(words)),
+            (code, !is_well),
+            "{ran:?}"
+        );
+    }
+    // A user is not asked to read it.
+    let ran = house.call(ALICE, &["--check"], "");
+    let said = format!(
+        "ok       password file {}: closed to others",
+        password.display()
+    );
+    assert!(ran.stdout.contains(&said), "{ran:?}");
+}
+
 /// The program's own rights; and a system that has no list of authorities, as one without ca-certificates.
 #[test]
 fn rights_that_are_wrong_and_roots_that_are_missing_are_told() {

@@ -9,7 +9,7 @@ use super::{Context, exchange, newaliases, parent};
 use crate::cli::{Invocation, say};
 use crate::config::{Password, Smarthost};
 use crate::error::Result;
-use crate::host::{accounts, clock, privilege, words};
+use crate::host::{accounts, clock, password, privilege, words};
 use crate::json::Json;
 use crate::parts;
 use crate::proto::date::Stamp;
@@ -63,15 +63,19 @@ pub fn run(context: &Context, call: &Invocation) -> Result<ExitCode> {
     spool::look(context, &mut findings);
     causes::idle_queue(context, clock::now(), &mut findings);
     mailboxes::look(context, &mut findings);
-    aliases(context, &mut findings);
-    smarthosts(context, &mut findings);
-    direct(context, &call.arguments, &mut findings);
+    as_worker(context, &mut findings, |findings| {
+        aliases(context, findings);
+        smarthosts(context, findings);
+        direct(context, &call.arguments, findings);
+    });
     causes::ports(context, &mut findings);
-    guests::look(context, &mut findings);
-    trust::look(context, &mut findings);
-    if parts::MX && parts::SERVER {
-        sts::look(context, &mut findings);
-    }
+    as_worker(context, &mut findings, |findings| {
+        guests::look(context, findings);
+        trust::look(context, findings);
+        if parts::MX && parts::SERVER {
+            sts::look(context, findings);
+        }
+    });
     if call.json {
         let object = |f: &Finding| {
             let grade = Json::text(&f.grade.word());
@@ -109,6 +113,21 @@ fn add(
         thing: thing.into(),
         text: text.into(),
     });
+}
+
+/// Looks at what the worker reads and does, in its right: root reads a password that the worker cannot, and all would seem
+/// well.
+fn as_worker(context: &Context, findings: &mut Vec<Finding>, look: impl FnOnce(&mut Vec<Finding>)) {
+    let Some(worker) = parent::servant(context).ok().flatten() else {
+        return look(findings);
+    };
+    if let Err(why) = privilege::act_as(&worker) {
+        return add(findings, Grade::Error, "user", why);
+    }
+    look(findings);
+    if let Err(why) = privilege::be_root() {
+        add(findings, Grade::Error, "user", why);
+    }
 }
 
 /// Whom root's minimta works as.
@@ -281,6 +300,13 @@ fn secret(smarthost: &Smarthost, findings: &mut Vec<Finding>) {
                 path.display()
             );
             add(findings, Grade::Error, thing, text);
+        }
+        // Others that are not root have no business in it.
+        Ok(meta) if privilege::is_root() || meta.uid() == accounts::caller_uid() => {
+            match password::from_file(path) {
+                Ok(_) => add(findings, Grade::Ok, thing, "closed to others"),
+                Err(sentence) => add(findings, Grade::Error, thing, sentence),
+            }
         }
         Ok(_) => add(findings, Grade::Ok, thing, "closed to others"),
         Err(e) => add(findings, Grade::Error, thing, words(&e)),
