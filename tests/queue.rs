@@ -278,6 +278,22 @@ fn the_sender_is_told_of_a_delay_once() {
     );
 }
 
+/// A server that says nothing is waited for; what comes meanwhile is delivered by the same run.
+#[test]
+fn a_run_that_waits_for_a_server_takes_what_is_new() {
+    use crate::harness::Answer;
+    let remote = Remote::start(Script::new().on("CONNECT", Answer::Silence));
+    let system = System::relaying("run-waits", &remote);
+    enqueue(&system, "one@example.net");
+    let mut run = system.call("sendmail").args(&["-q"]).start();
+    until("the server is waited for", || !remote.sessions().is_empty());
+    enqueue(&system, &me());
+    until("other mail has arrived", || system.mailbox().len() == 1);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    until("the other waits", || system.queue().len() == 1);
+}
+
 /// Two servers are away, and the message is warned of once: both its recipients are named.
 #[test]
 fn a_delay_is_told_of_all_who_wait() {

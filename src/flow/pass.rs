@@ -7,7 +7,8 @@
 mod claims;
 mod tally;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
 use self::claims::Held;
@@ -34,6 +35,8 @@ use crate::proto::route::{self, Hop};
 
 /// Messages for which one more connection to the same host is made.
 const WORTH_A_CONNECTION: usize = 10;
+/// How often it is looked for new messages while others take their time.
+const LOOK: Duration = Duration::from_secs(2);
 /// What is told when a worker has panicked.
 pub const WORKER_FAILED: &str = "a worker of the queue failed; its message stays in the queue";
 
@@ -83,6 +86,44 @@ impl<'a> Pass<'a> {
             self.add(item, None);
         }
         self.work_off();
+    }
+
+    /// The same, and as long as anybody is at work, those that `more` finds: where a supervisor lets one queue run follow
+    /// the other, a server that answers slowly must not hold up what has come since.
+    pub fn all_and_more(&self, items: Vec<Item>, more: &dyn Fn() -> Vec<Item>) {
+        for item in items {
+            self.add(item, None);
+        }
+        let (done, ended) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let mut at_work: usize = 0;
+            loop {
+                for _ in 0..self.lanes.places() {
+                    let done = done.clone();
+                    let work = move || {
+                        if catch_unwind(AssertUnwindSafe(|| self.worker())).is_err() {
+                            events::trouble("-", &WORKER_FAILED);
+                        }
+                        // It is heard: whoever waits for it is below.
+                        let _ = done.send(());
+                    };
+                    let thread = std::thread::Builder::new().stack_size(STACK);
+                    match thread.spawn_scoped(scope, work) {
+                        Ok(_) => at_work += 1,
+                        // Too few resources for a thread: the others do its work, or this one.
+                        Err(_) if at_work > 0 => break,
+                        Err(_) => self.worker(),
+                    }
+                }
+                if at_work == 0 {
+                    return;
+                }
+                match ended.recv_timeout(LOOK) {
+                    Ok(()) => at_work -= 1,
+                    Err(_) => more().into_iter().for_each(|item| self.add(item, None)),
+                }
+            }
+        });
     }
 
     /// Looks at the envelope of a message and puts it into the lanes of its next hops. What cannot be read is dealt

@@ -4,7 +4,7 @@
 //! 2. list new/ and cur/ (what is not due is not even opened), look at each envelope, group by next hop
 //! 3. a few workers take the groups; in a group, one message after another over one connection
 //! 4. each message is claimed, tried for its recipients of this hop, and settled ([`super::settle`])
-//! 5. the reports made on the way are tried in the same run
+//! 5. the reports made on the way are tried in the same run, and what is new while others take their time
 //!
 //! Steps 3 to 5 are a pass ([`super::pass`]). Two runs share the work: the lock of a queue file decides, message by
 //! message.
@@ -59,7 +59,17 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     }
     let talk = context.verbose || std::io::stderr().is_terminal();
     let run = Pass::new(context, talk);
-    run.all(items);
+    let more = || {
+        // Who asks for some messages wants no others.
+        let is_for_all = call.only.is_empty() && call.select.is_empty();
+        let mut items = match is_for_all {
+            true => context.spool.scan(Folder::New).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        items.retain(|item| !is_guest || admin::is_ours(context, item));
+        items
+    };
+    run.all_and_more(items, &more);
     let tally = run.into_tally();
     tlsrpt::settle(context);
     if talk {
