@@ -166,7 +166,41 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Invocation> {
             invocation.arguments.push(word);
         }
     }
+    see_that_it_fits(&invocation)?;
     Ok(invocation)
+}
+
+/// A long option that would change nothing is a slip of a person at a terminal, who would be left with a program that
+/// waits for a message.
+fn see_that_it_fits(invocation: &Invocation) -> Result<()> {
+    let mode = &invocation.mode;
+    let is_list = matches!(mode, Mode::List | Mode::Status | Mode::Verify | Mode::Check);
+    let rows = [
+        (
+            invocation.due,
+            matches!(mode, Mode::Queue | Mode::Daemon),
+            "--due goes with -q",
+        ),
+        (
+            invocation.json,
+            is_list,
+            "--json goes with mailq, --status, -bv and --check",
+        ),
+        (
+            invocation.prometheus,
+            *mode == Mode::Status,
+            "--prometheus goes with --status",
+        ),
+        (
+            invocation.scram,
+            *mode == Mode::Password,
+            "--scram goes with --password",
+        ),
+    ];
+    match rows.iter().find(|(given, fits, _)| *given && !fits) {
+        Some((_, _, sentence)) => Err(Error::Usage(format!("option {sentence}"))),
+        None => Ok(()),
+    }
 }
 
 impl Invocation {
@@ -223,7 +257,14 @@ fn long_option(
         (None, None) => String::new(),
         (None, Some(_)) => return Err(Error::Usage(format!("option --{name} takes no value"))),
         (Some(_), Some(value)) => value.to_owned(),
-        (Some(what), None) => next(words, &format!("--{name}"), &format!("an {what}"))?,
+        (Some(what), None) => {
+            let article = if what.starts_with(['A', 'E', 'I', 'O', 'U']) {
+                "an"
+            } else {
+                "a"
+            };
+            next(words, &format!("--{name}"), &format!("{article} {what}"))?
+        }
     };
     (long.act)(invocation, &value)
 }

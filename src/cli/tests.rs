@@ -157,6 +157,23 @@ fn what_no_sendmail_ever_had_is_refused_with_a_sentence() {
         (&["sendmail", "--json=1"], "option --json takes no value"),
         (&["sendmail", "--show"], "option --show needs an ID"),
         (
+            &["minimta", "--dkim-key"],
+            "option --dkim-key needs a DOMAIN",
+        ),
+        (&["minimta", "--due"], "option --due goes with -q"),
+        (
+            &["minimta", "--json", "--test", "a@b.example"],
+            "option --json goes with mailq, --status, -bv and --check",
+        ),
+        (
+            &["mailq", "--prometheus"],
+            "option --prometheus goes with --status",
+        ),
+        (
+            &["minimta", "--scram"],
+            "option --scram goes with --password",
+        ),
+        (
             &["sendmail", "-bx"],
             "there is no mode -bx; minimta has -bm -bs -bd -bp -bi -bv -bq",
         ),
