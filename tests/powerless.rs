@@ -220,6 +220,34 @@ fn what_was_delivered_is_there_or_in_the_queue() {
     assert!(cases > 50, "{cases} cases");
 }
 
+/// Another delivery has made the Maildir, and what it made is not on the disk yet.
+#[test]
+fn what_was_delivered_beside_another_is_there_or_in_the_queue() {
+    let body = "short\n";
+    let system = System::new("powerless-beside");
+    system.accept(&["-i", "-odq", &me()], message(body));
+    let start = Disk::read(&folders(&system));
+    let place = system.maildir();
+    let made = ["", "tmp", "new", "cur"].map(|name| place.join(name).components().collect());
+    made.iter()
+        .for_each(|path: &PathBuf| fs::create_dir(path).unwrap());
+    let own = Told::of(&system, &["-q"], "");
+    let told = Told {
+        start,
+        steps: [made.map(Step::Folder).to_vec(), own.steps].concat(),
+        folders: own.folders,
+    };
+    let cases = told.cut(
+        |_| 0,
+        |before| {
+            recover(&system, &last(before));
+            let copies = whole(&maildir(&place), body);
+            assert!((1..=2).contains(&copies), "{copies}: {:#?}", last(before));
+        },
+    );
+    assert!(cases > 10, "{cases} cases");
+}
+
 fn maildir(folder: &Path) -> Vec<Mail> {
     let new = folder.join("new");
     let names = names_in(&new);

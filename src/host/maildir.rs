@@ -8,7 +8,9 @@
 //! 5. sync new/                                       DELIVERED. Only now may the spool forget the recipient
 //! ```
 //!
-//! A crash between 4 and 5 may give a second copy, never none. A failure removes what was written.
+//! A crash between 4 and 5 may give a second copy, never none. A failure removes what was written. What another delivery
+//! is making at this moment may not be on the disk yet: in a Maildir that is younger than two minutes each process syncs
+//! once as if it had made it.
 //!
 //! All is done as the user whose mailbox it is, so the worst a folder of his can do is to harm his own mail.
 //! Still refused, to be tried again later: folders of somebody else, links of anybody but the user or root on the way to
@@ -20,12 +22,16 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::durable::{self, Barred, Folder};
 use super::mailbox::{MailboxError, copy};
 use crate::proto::address::Domain;
 use crate::proto::data::LocalEnds;
+
+/// Who made a Maildir has brought it to the disk by then, or the kernel has.
+const YOUNG: Duration = Duration::from_secs(120);
 
 /// A file name no other delivery has, on this or another machine that shares the Maildir.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,13 +121,35 @@ fn open(path: &Path) -> Result<(Folder, Folder), MailboxError> {
     // Nothing is put there; it must only be there for mail readers.
     let made_cur =
         !maildir.has_folder(OsStr::new("cur"), us) && inside(&maildir, "cur", us, false)?.1;
-    if made_tmp || made_new || made_cur {
+    let is_young = above.is_none() && is_young(&maildir) && !is_settled(&maildir, false);
+    if made_tmp || made_new || made_cur || is_young {
         sync(&maildir)?;
     }
     if let Some(above) = above {
         sync(&above)?;
+    } else if is_young && let Some(above) = path.parent() {
+        // Whoever made it may have been allowed to do what we are not.
+        let _ = Folder::reach(above, us).map(|above| above.sync());
+        is_settled(&maildir, true);
     }
     Ok((tmp, new))
+}
+
+/// Whether a folder may have been made just now. A clock that was set back makes it so.
+fn is_young(folder: &Folder) -> bool {
+    let made = folder.metadata().and_then(|m| m.created().or(m.modified()));
+    made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age < YOUNG) || made.elapsed().is_err())
+}
+
+/// Whether this is the Maildir that this process has brought to the disk last; `now`: it is from now on.
+fn is_settled(folder: &Folder, now: bool) -> bool {
+    static LAST: Mutex<Option<(u64, u64)>> = Mutex::new(None);
+    let found = folder.metadata().ok().map(|m| (m.dev(), m.ino()));
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if now {
+        *last = found;
+    }
+    found.is_some() && *last == found
 }
 
 /// Makes a Maildir in the folder above it, which must be there; returned are both.
