@@ -292,13 +292,15 @@ pub fn queue_run(delivered: usize, deferred: usize, failed: usize) {
 
 /// In double quotes, with quotes, backslashes and what is not shown escaped.
 fn quoted(value: &dyn Display) -> String {
-    let value = value.to_string();
+    let mut plain = format!("\"{value}");
+    let value = plain.get(1..).unwrap_or_default();
     // Nearly all have nothing to escape.
     if value
         .bytes()
         .all(|b| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\'))
     {
-        return format!("\"{value}\"");
+        plain.push('"');
+        return plain;
     }
     let mut text = String::from("\"");
     for c in value.chars() {

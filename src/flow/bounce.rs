@@ -107,7 +107,7 @@ fn returned(claim: &Claim, envelope: &Envelope, action: Action) -> Result<Return
 /// Whether the message is what was accepted. What is damaged must not keep its sender from hearing that it failed: then
 /// its header has to do.
 fn is_whole(claim: &Claim) -> Result<bool> {
-    match text::copy(claim.message(), &mut |_| Ok(())) {
+    match text::copy(&mut claim.message(), claim.facts.size, &mut |_| Ok(())) {
         Err(e) if e.kind() == io::ErrorKind::InvalidData => Ok(false),
         read => read.map(|()| true).map_err(|e| unreadable(claim, &e)),
     }
@@ -132,7 +132,7 @@ fn whole_lines(text: &[u8], most: usize) -> &[u8] {
 /// Copies the whole message into the report.
 fn copy(claim: &Claim, draft: &mut Draft) -> Result<()> {
     let mut full = None;
-    let copied = text::copy(claim.message(), &mut |octets| {
+    let copied = text::copy(&mut claim.message(), claim.facts.size, &mut |octets| {
         draft.write(octets).map_err(|error| {
             full = Some(error);
             io::Error::other("the report cannot be written")

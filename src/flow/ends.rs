@@ -124,7 +124,7 @@ pub fn deliver(
             let text = format!("the mailbox is with the server {peer}");
             deferred(Enhanced(4, 3, 0), &text)
         }
-        Place::Nowhere => match text::copy(&mut message, &mut |_| Ok(())) {
+        Place::Nowhere => match text::copy(&mut message, u64::MAX, &mut |_| Ok(())) {
             Ok(()) => delivered("thrown away, as it is wished"),
             Err(_) => deferred(Enhanced(4, 3, 0), "cannot read the message to deliver"),
         },

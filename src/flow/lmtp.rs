@@ -130,7 +130,11 @@ impl Handover<'_> {
         let mut damaged = false;
         let mut source = |take: &mut dyn FnMut(&[u8]) -> io::Result<()>| {
             let message = text::changed(self.claim, &|header| header.strip("Return-Path"))?;
-            let copied = text::copy(Cursor::new(trace.as_str()).chain(message), take);
+            let copied = text::copy(
+                &mut Cursor::new(trace.as_str()).chain(message),
+                self.claim.facts.size,
+                take,
+            );
             damaged |= matches!(&copied, Err(e) if e.kind() == io::ErrorKind::InvalidData);
             copied
         };

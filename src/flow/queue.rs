@@ -47,7 +47,10 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
         .sweep(&mut |id| events::swept(id, "its writer died before it was accepted"));
     let now = clock::now();
     let mut items = context.spool.scan(Folder::New)?;
-    items.extend(context.spool.scan(Folder::Cur)?);
+    items.extend(match call.due {
+        true => context.spool.scan(Folder::Cur)?,
+        false => context.spool.names(Folder::Cur)?,
+    });
     let named = |item: &Item| call.only.is_empty() || call.only.contains(&item.id);
     items.retain(|item| {
         (!call.due || is_due(context, item, now))

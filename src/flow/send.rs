@@ -78,9 +78,7 @@ impl<'a> Connection<'a> {
         source: &mut Source<'_>,
         seal: Option<&Seal<'_>>,
     ) -> Vec<Outcome> {
-        let forgotten = "the delivery was not brought to its end";
-        let forgotten = self.target.deferred(Enhanced(4, 3, 0), forgotten);
-        let mut outcomes = vec![forgotten; letter.recipients.len()];
+        let mut outcomes = vec![None; letter.recipients.len()];
         let mut left: Vec<usize> = (0..outcomes.len()).collect();
         // Each transaction but the last delivers to somebody, or was the first on a connection found closed.
         while !left.is_empty() {
@@ -101,10 +99,12 @@ impl<'a> Connection<'a> {
             record(&mut outcomes, all);
         }
         let protection = self.short_protection();
-        for outcome in &mut outcomes {
-            outcome.protection.clone_from(&protection);
-        }
-        outcomes
+        let forgotten = "the delivery was not brought to its end";
+        let finished = outcomes.into_iter().map(|outcome| Outcome {
+            protection: protection.clone(),
+            ..outcome.unwrap_or_else(|| self.target.deferred(Enhanced(4, 3, 0), forgotten))
+        });
+        finished.collect()
     }
 
     /// How it is protected, for the log: `TLSv1.3 dane`, or `none`.
@@ -295,7 +295,7 @@ const NOT_SIGNED: Enhanced = Enhanced(4, 3, 5);
 
 /// Notes what became of recipients, and returns those who may be tried again at once.
 fn record(
-    outcomes: &mut [Outcome],
+    outcomes: &mut [Option<Outcome>],
     settled: impl IntoIterator<Item = (usize, Settled)>,
 ) -> Vec<usize> {
     let mut again = Vec::new();
@@ -308,7 +308,7 @@ fn record(
             }
         };
         if let Some(place) = outcomes.get_mut(index) {
-            *place = outcome;
+            *place = Some(outcome);
         }
     }
     again

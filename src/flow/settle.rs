@@ -9,7 +9,6 @@
 //! A null sender is never answered: what fails then goes to postmaster here as a report of its own, and when
 //! postmaster's own mail fails, the message is set aside in hold/, never deleted.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::expand::Replaced;
@@ -113,16 +112,13 @@ impl Settlement<'_> {
     /// A deferral that has no next attempt is a failure, with the last answer in its words.
     fn give_up(&mut self) {
         let progress = self.claim.progress();
-        let last: Vec<Option<u32>> = self
-            .outcomes
-            .iter()
-            .map(|(index, _)| self.last_attempt(&progress, *index))
-            .collect();
+        let last = |(index, outcome): &(usize, Outcome)| match outcome.verdict {
+            Verdict::Deferred => self.last_attempt(&progress, *index),
+            _ => None,
+        };
+        let last: Vec<Option<u32>> = self.outcomes.iter().map(last).collect();
         for ((_, outcome), last) in self.outcomes.iter_mut().zip(last) {
-            let Some(attempts) = last else {
-                continue;
-            };
-            if outcome.verdict == Verdict::Deferred {
+            if let Some(attempts) = last {
                 let hours = self.now.saturating_sub(self.envelope.received_at) / 3600;
                 let text = format!(
                     "given up after {attempts} attempts in {hours} hours; the last one: {}",
@@ -160,6 +156,9 @@ impl Settlement<'_> {
                     .is_some_and(|c| c.was_told(self.context, self.now))
         };
         let told: Vec<bool> = self.outcomes.iter().map(was_told).collect();
+        if !told.contains(&true) {
+            return false;
+        }
         for ((_, outcome), _) in self
             .outcomes
             .iter_mut()
@@ -329,7 +328,10 @@ impl Settlement<'_> {
 
     /// A success that its sender wants to hear of, and that no other server will report (RFC 3461 5.2).
     fn report_successes(&mut self, replaced: &[Replaced]) {
-        let delivered = self.having(Verdict::Delivered);
+        let is_asked_for = |(index, outcome): &&(usize, Outcome)| {
+            outcome.verdict == Verdict::Delivered && self.is_wanted(*index, Action::Delivered)
+        };
+        let delivered = self.outcomes.iter().filter(is_asked_for).cloned().collect();
         for (sender, delivered) in self.by_sender(delivered) {
             for action in [Action::Delivered, Action::Relayed] {
                 let relayed = action == Action::Relayed;
@@ -381,19 +383,17 @@ impl Settlement<'_> {
 
     /// One line for all who share an outcome.
     fn write_down(&self) {
-        let mut lines: BTreeMap<String, (Vec<usize>, &Outcome)> = BTreeMap::new();
+        let mut entries: Vec<Entry> = Vec::new();
         for (index, outcome) in &self.outcomes {
-            let key = Entry::Attempt(Vec::new(), outcome.clone()).line(0);
-            lines
-                .entry(key)
-                .or_insert_with(|| (Vec::new(), outcome))
-                .0
-                .push(*index);
+            let same = entries.iter_mut().find_map(|entry| match entry {
+                Entry::Attempt(to, shared) if shared == outcome => Some(to),
+                _ => None,
+            });
+            match same {
+                Some(to) => to.push(*index),
+                None => entries.push(Entry::Attempt(vec![*index], outcome.clone())),
+            }
         }
-        let entries: Vec<Entry> = lines
-            .into_values()
-            .map(|(to, o)| Entry::Attempt(to, o.clone()))
-            .collect();
         match self.claim.record(self.now, &entries) {
             Ok(true) => events::removed(&self.claim.id, "done"),
             Ok(false) => {}

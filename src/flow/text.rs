@@ -31,15 +31,19 @@ pub fn changed<'a>(claim: &'a Claim, change: &dyn Fn(&mut Header)) -> io::Result
     Ok(Cursor::new(text).chain(body))
 }
 
-/// Hands all that a reader has to `take`, block by block.
+/// Hands all that a reader has to `take`, block by block. `size`: how many octets that is, or about.
 ///
 /// # Errors
 /// Those of reading and of `take`.
 pub fn copy(
-    mut message: impl Read,
+    message: &mut dyn Read,
+    size: u64,
     take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut block = vec![0; BLOCK];
+    /// A size that tells less than the truth makes more work, and no other harm.
+    const LEAST: usize = 1024;
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let mut block = vec![0; size.clamp(LEAST, BLOCK)];
     loop {
         match message.read(&mut block) {
             Ok(0) => return Ok(()),

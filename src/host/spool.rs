@@ -200,6 +200,18 @@ impl Spool {
     /// # Errors
     /// As for every read; an absent folder is an empty one.
     pub fn scan(&self, folder: Folder) -> Result<Vec<Item>> {
+        self.list(folder, folder == Folder::Cur)
+    }
+
+    /// The same for whoever does not care when they are due.
+    ///
+    /// # Errors
+    /// As for [`Self::scan`].
+    pub fn names(&self, folder: Folder) -> Result<Vec<Item>> {
+        self.list(folder, false)
+    }
+
+    fn list(&self, folder: Folder, with_times: bool) -> Result<Vec<Item>> {
         let path = self.root.join(folder.name());
         let names = match fs::read_dir(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -216,13 +228,11 @@ impl Spool {
             else {
                 continue;
             };
-            let due = match folder {
-                Folder::Cur => match name.metadata() {
-                    Ok(m) => m.mtime(),
-                    // Gone since the folder was read: another run had it.
-                    Err(_) => continue,
-                },
-                _ => 0,
+            let due = match with_times.then(|| name.metadata()) {
+                None => 0,
+                Some(Ok(m)) => m.mtime(),
+                // Gone since the folder was read: another run had it.
+                Some(Err(_)) => continue,
             };
             items.push(Item { id, folder, due });
         }

@@ -30,7 +30,9 @@ fn is_utf8_text(c: char) -> bool {
 
 /// A character of an unquoted local part (RFC 5322 3.2.3 atext).
 fn is_atext(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || is_utf8_text(c)
+    matches!(c, 'a'..='z' | 'A'..='Z' | '0'..='9' | '!' | '#'..='\'' | '*' | '+' | '-' | '/' | '=' | '?')
+        || matches!(c, '^'..='`' | '{'..='~')
+        || is_utf8_text(c)
 }
 
 /// An address with a local part and a domain. The local part is kept without its quoting, case as it came.
@@ -66,7 +68,9 @@ impl Mailbox {
             return Err(Invalid("it has a control character"));
         }
         let made = Self { local, domain };
-        if made.to_string().len() + 2 > MAX_PATH {
+        // Quotes and backslashes make a local part twice as long, and two octets, at most.
+        let most = 2 * made.local.len() + made.domain.as_str().len() + "\"\"@<>".len();
+        if most > MAX_PATH && made.to_string().len() + 2 > MAX_PATH {
             return Err(Invalid("it is longer than 254 octets"));
         }
         Ok(made)

@@ -407,7 +407,15 @@ impl<'a> Transaction<'a> {
     pub fn finish(self) -> Vec<(usize, Settled)> {
         let again = self.delivered && self.usable;
         let unfinished = "the transaction was not brought to its end";
-        let unfinished = self.own(Verdict::Deferred, Enhanced(4, 3, 0), unfinished);
+        let unfinished = || {
+            Outcome::new(
+                Verdict::Deferred,
+                None,
+                Enhanced(4, 3, 0),
+                self.host,
+                unfinished,
+            )
+        };
         let standings = self.standings.into_iter().enumerate();
         let settled = standings.filter_map(|(index, standing)| match standing {
             Standing::Absent => None,
@@ -415,7 +423,7 @@ impl<'a> Transaction<'a> {
                 Some((index, Settled::Now(outcome)))
             }
             Standing::Settled(settled) => Some((index, settled)),
-            Standing::Open | Standing::Accepted => Some((index, Settled::Now(unfinished.clone()))),
+            Standing::Open | Standing::Accepted => Some((index, Settled::Now(unfinished()))),
         });
         settled.collect()
     }

@@ -84,7 +84,7 @@ impl Letter<'_> {
             || self
                 .sender
                 .mailbox()
-                .is_some_and(|m| m.to_ascii().is_none())
+                .is_some_and(|m| !m.is_ascii() && m.to_ascii().is_none())
     }
 
     /// The command MAIL (RFC 5321 4.1.1.2). `ascii`: all recipients that will be named are.
@@ -135,7 +135,7 @@ pub fn rcpt(recipient: &Recipient, offered: &Capabilities) -> String {
 
 /// An address in the form that the server understands.
 fn told(address: &Mailbox, offered: &Capabilities) -> String {
-    let ascii = match offered.smtputf8 {
+    let ascii = match offered.smtputf8 || address.is_ascii() {
         true => None,
         false => address.to_ascii(),
     };

@@ -67,12 +67,12 @@ impl Outcome {
         host: &str,
         text: &str,
     ) -> Self {
-        let host: String = one_line(host)
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join("_");
-        let host = host.chars().take(255).collect();
-        let text = one_line(text).trim().chars().take(Self::MAX_TEXT).collect();
+        let mut host = one_line(host);
+        if host.contains(char::is_whitespace) {
+            host = host.split_whitespace().collect::<Vec<_>>().join("_");
+        }
+        let host = first(&host, 255).to_owned();
+        let text = first(one_line(text).trim(), Self::MAX_TEXT).to_owned();
         Self {
             verdict,
             code,
@@ -92,6 +92,16 @@ impl Outcome {
             .trim_end()
             .to_owned()
     }
+}
+
+/// So many characters of a text, at most.
+fn first(text: &str, most: usize) -> &str {
+    // No text has more characters than octets.
+    let end = match text.len() > most {
+        true => text.char_indices().nth(most).map(|(at, _)| at),
+        false => None,
+    };
+    text.get(..end.unwrap_or(text.len())).unwrap_or_default()
 }
 
 /// A text on one line: every control character becomes a space.

@@ -71,9 +71,11 @@ pub fn deliver(
                 || of(recipient) != of(first)
                 || way.sender(&envelope, recipient) != sender
         };
+        let goes_apart =
+            |recipient: &Recipient| !std::ptr::eq(first, recipient) && differs(recipient);
         let (others, same): (Vec<usize>, Vec<usize>) = left
             .iter()
-            .partition(|i| envelope.recipients.get(**i).is_none_or(differs));
+            .partition(|i| envelope.recipients.get(**i).is_none_or(goes_apart));
         let done = match &sender {
             Ok(sender) => deliver_one(connection, way, sender, claim, &same),
             Err(why) => {
@@ -145,8 +147,8 @@ fn deliver_one(
         } else {
             Box::new(claim.message())
         };
-        let message = Cursor::new(stamp.clone().unwrap_or_default()).chain(message);
-        let copied = text::copy(message, take);
+        let mut message = Cursor::new(stamp.as_deref().unwrap_or_default()).chain(message);
+        let copied = text::copy(&mut message, letter.facts.size, take);
         damaged |= matches!(&copied, Err(e) if e.kind() == io::ErrorKind::InvalidData);
         copied
     };

@@ -31,6 +31,8 @@ pub struct Claim {
     /// Its size, checksum and shape.
     pub facts: Facts,
     pub(super) message_at: u64,
+    /// The file as far as it was read at the claim, when all of the message is in there.
+    pub(super) head: Vec<u8>,
     pub(super) state: Mutex<State>,
 }
 
@@ -374,12 +376,12 @@ impl Read for Message<'_> {
         let at = self.claim.message_at + (self.claim.facts.size - self.left);
         // most is at most the block's length.
         let block = &mut block[..most];
+        let place = usize::try_from(at).unwrap_or(usize::MAX);
+        let mut read = self.claim.head.get(place..).unwrap_or_default();
         let n = match &self.body {
+            _ if !read.is_empty() => read.read(block)?,
             Body::File(file) => file.read_at(block, at)?,
-            Body::Memory(text) => {
-                let at = usize::try_from(at).unwrap_or(usize::MAX);
-                text.get(at..).unwrap_or_default().read(block)?
-            }
+            Body::Memory(text) => text.get(place..).unwrap_or_default().read(block)?,
         };
         if n == 0 && most > 0 {
             return Err(io::Error::new(

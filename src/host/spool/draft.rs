@@ -153,6 +153,7 @@ impl Draft {
             id: self.id.clone(),
             facts,
             message_at: self.message_at,
+            head: Vec::new(),
             state: Mutex::new(State {
                 folder: Folder::Tmp,
                 progress: Progress::new(recipients),

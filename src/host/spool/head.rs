@@ -27,15 +27,11 @@ pub fn read_head(file: &File, length: u64) -> io::Result<(Result<Parsed, Unreada
 }
 
 /// So many octets of a file, from `at` on, of which `head` may have been read already.
-pub fn rest(file: &File, mut head: Vec<u8>, at: u64, length: u64) -> io::Result<Vec<u8>> {
-    match usize::try_from(at) {
-        Ok(start) if at.saturating_add(length) <= head.len() as u64 => {
-            // The start is not behind the end, which is in there.
-            head.drain(..start);
-            head.truncate(usize::try_from(length).unwrap_or(usize::MAX));
-            Ok(head)
-        }
-        _ => read_at(file, at, length),
+pub fn rest(file: &File, head: &[u8], at: u64, length: u64) -> io::Result<Vec<u8>> {
+    let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+    match head.get(place(at)..place(at.saturating_add(length))) {
+        Some(rest) => Ok(rest.to_vec()),
+        None => read_at(file, at, length),
     }
 }
 

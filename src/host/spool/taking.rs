@@ -57,7 +57,7 @@ impl Spool {
         if length - journal_at > MAX_JOURNAL {
             return Err(Refusal::Bad("its journal is too long".to_owned()));
         }
-        let journal = rest(&file, head, journal_at, length - journal_at).map_err(trouble)?;
+        let journal = rest(&file, &head, journal_at, length - journal_at).map_err(trouble)?;
         let (progress, whole) = Progress::parse(&journal, &mut envelope.recipients);
         let end = journal_at + whole as u64;
         if end < length {
@@ -77,6 +77,10 @@ impl Spool {
             id: id.to_owned(),
             facts,
             message_at,
+            // Of a message that goes on behind it the whole is read when it is wanted.
+            head: Some(head)
+                .filter(|head| journal_at <= head.len() as u64)
+                .unwrap_or_default(),
             state,
         })
     }
@@ -125,7 +129,7 @@ impl Spool {
         let mut parsed = parsed.ok()?;
         let journal_at = message_at_end(&parsed)?;
         let length = meta.size().checked_sub(journal_at)?.min(MAX_JOURNAL);
-        let journal = rest(&file, head, journal_at, length).ok()?;
+        let journal = rest(&file, &head, journal_at, length).ok()?;
         let (progress, _) = Progress::parse(&journal, &mut parsed.envelope.recipients);
         Some((parsed, progress))
     }

@@ -12,9 +12,9 @@ use crate::proto::reply::Enhanced;
 
 const TEXT: &str = "Subject: x\r\n\r\nhello\r\n";
 
-fn stored(spool: &Spool) -> String {
+fn stored(spool: &Spool, text: &str) -> String {
     let mut draft = spool.begin(&sample(&["one@example.net"])).unwrap();
-    draft.write(TEXT.as_bytes()).unwrap();
+    draft.write(text.as_bytes()).unwrap();
     draft.commit().unwrap().id.clone()
 }
 
@@ -23,10 +23,10 @@ fn what_is_done_to_a_file_that_is_claimed_is_found_out_or_counts_for_nothing() {
     let scratch = Scratch::new("spool-claimed");
     let spool = Spool::new(&scratch.path("spool"), 0, 100);
     spool.create().unwrap();
-    let other = stored(&spool);
+    let other = stored(&spool, TEXT);
     let file = |path: &Path| OpenOptions::new().write(true).open(path).unwrap();
     type Deed<'a> = &'a dyn Fn(&Path);
-    // What is done to the path, and whether the message is still what was accepted.
+    // What is done to the path, and whether a message is still what was accepted that is read only now.
     let rows: [(&str, Deed<'_>, bool); 7] = [
         ("nothing", &|_| {}, true),
         (
@@ -62,14 +62,18 @@ fn what_is_done_to_a_file_that_is_claimed_is_found_out_or_counts_for_nothing() {
         ),
         ("removed", &|p| fs::remove_file(p).unwrap(), true),
     ];
-    for (what, deed, is_whole) in rows {
-        let id = stored(&spool);
+    let long = TEXT.repeat(5000 / TEXT.len() + 1);
+    for ((what, deed, is_whole), sent) in
+        rows.into_iter().flat_map(|row| [(row, TEXT), (row, &long)])
+    {
+        let id = stored(&spool, sent);
         let claim = spool.claim(Folder::New, &id).unwrap();
         deed(&spool.path(Folder::New, &id));
         let mut text = String::new();
         let read = claim.message().read_to_string(&mut text);
-        match is_whole {
-            true => assert_eq!(text, TEXT, "{what}"),
+        // A short one was read with its envelope.
+        match is_whole || sent == TEXT {
+            true => assert_eq!(text, sent, "{what}"),
             false => assert_eq!(
                 read.unwrap_err().kind(),
                 io::ErrorKind::InvalidData,
