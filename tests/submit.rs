@@ -120,6 +120,9 @@ fn the_message_is_stored_as_it_came() {
         "From: a@example.org\nDate: Mon, 23 Nov 2026 18:20:00 +0100\nMessage-ID: <1@example.org>\n";
     let long = "x".repeat(5000);
     let fields: String = (0..1000).map(|i| format!("X-{i}: {i}\n")).collect();
+    let lines: String = (0..2000)
+        .map(|i| format!("{i}{}\n", "-".repeat(i % 200)))
+        .collect();
     let rows: &[(&str, String, String)] = &[
         (
             "a body",
@@ -181,6 +184,16 @@ fn the_message_is_stored_as_it_came() {
             "UTF-8 in body and header",
             format!("Subject: gr\u{fc}n\n{head}\n\u{20ac}\n"),
             format!("Subject: gr\u{fc}n\n{head}\n\u{20ac}\n"),
+        ),
+        (
+            "more blank lines than are read at a time, which become twice as long",
+            format!("{head}\n{}", "\n".repeat(200_000)),
+            format!("{head}\n{}", "\n".repeat(200_000)),
+        ),
+        (
+            "as many octets in lines of all lengths",
+            format!("{head}\n{lines}"),
+            format!("{head}\n{lines}"),
         ),
         (
             "two CRs before a LF",

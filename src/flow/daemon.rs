@@ -11,8 +11,8 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::Context;
@@ -331,6 +331,7 @@ impl Daemon<'_> {
             verbose: old.verbose,
             keeper: old.keeper.clone(),
             servant: None,
+            private: OnceLock::new(),
         };
         // Whoever turns log files over tells so with this signal.
         if let Err(sentence) = logging::renew(&context.config.log, &context.program) {

@@ -77,7 +77,7 @@ pub fn may_deliver(context: &Context, recipient: &Recipient) -> bool {
     if privilege::has_group() {
         return false;
     }
-    if owner(context) == Some(accounts::caller_uid()) {
+    if context.is_private() {
         return true;
     }
     let user = recipient.origin.as_ref().map(|o| o.user.as_deref());

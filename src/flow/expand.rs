@@ -194,9 +194,7 @@ fn is_service(context: &Context, account: &Account) -> bool {
 
 /// Who reads root's mail: on a private system whoever owns it.
 fn root(context: &Context) -> String {
-    let is_private = context.keeper.is_none()
-        && deliver::owner(context).is_some_and(|uid| uid == accounts::caller_uid());
-    match is_private {
+    match context.keeper.is_none() && context.is_private() {
         true => accounts::caller().name,
         false => "root".to_owned(),
     }

@@ -1,14 +1,14 @@
 //! The story of a message, in reading order: received or submitted, queued, delivered or sent, reported. Glue only: what is
 //! decided is decided in `proto/`, what is touched is touched in `host/`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aliases::Aliases;
 use helpers::Keeper;
 
 use crate::cli::Invocation;
 use crate::config::Config;
-use crate::host::accounts::Account;
+use crate::host::accounts::{self, Account};
 use crate::host::ledger::Ledger;
 use crate::host::spool::Spool;
 use crate::proto::outcome::Outcome;
@@ -87,6 +87,8 @@ pub struct Context {
     pub keeper: Option<Arc<Keeper>>,
     /// The user of the spool, when root runs this process and is not that user himself.
     pub servant: Option<Account>,
+    /// Whether whoever runs this process owns the spool, once somebody has looked.
+    private: OnceLock<bool>,
 }
 
 impl Context {
@@ -103,7 +105,14 @@ impl Context {
             verbose: call.verbose,
             keeper: None,
             servant: None,
+            private: OnceLock::new(),
         }
+    }
+
+    /// Whether the spool is that of whoever runs this process. It stays so as long as this lives.
+    pub fn is_private(&self) -> bool {
+        let look = || deliver::owner(self) == Some(accounts::caller_uid());
+        *self.private.get_or_init(look)
     }
 }
 

@@ -8,7 +8,7 @@
 //! A bad recipient among good ones does not stop the message: it is named on standard error and in a report to
 //! the sender. With no good recipient nothing is kept.
 
-use std::io::{BufRead, BufReader};
+use std::io::Read;
 
 use super::direct::{self, Resting};
 use super::intake::{Accepted, Intake, Origin, Repeats, envelope, own_address};
@@ -26,9 +26,15 @@ use crate::proto::outcome::{Outcome, Verdict, one_line};
 use crate::proto::reply::Enhanced;
 use crate::proto::xtext;
 
-/// Octets read from standard input at a time, and as soon as it brings so many: most messages are shorter.
-const BLOCK: usize = 32 * 1024;
-const LARGE: usize = 128 * 1024;
+/// Octets read from standard input at a time, and as soon as it brings so many: most messages are shorter. No fewer than
+/// the standard library reads at a time, which would else be copied once more.
+const FIRST: usize = 8 * 1024;
+const BLOCK: usize = 64 * 1024;
+/// Octets of them that are made canonical at a time.
+const STEP: usize = 1024;
+/// Octets that are left free before them. What comes of a step is twice as long, at most, and what earlier steps held
+/// back: it then never reaches what is not read yet.
+const GAP: usize = 2 * STEP;
 
 /// Takes the message on standard input.
 ///
@@ -37,49 +43,11 @@ const LARGE: usize = 128 * 1024;
 /// recipient is known; `TempFail` and the like when the spool would not have it. Nothing is kept then.
 pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     let mut intake = intake(context, call)?;
-    // The library's own buffer is smaller and passed by; and memory that is not filled is never touched.
-    let mut input = BufReader::with_capacity(BLOCK, std::io::stdin().lock());
-    let mut text = LocalText::new(call.dot_ends);
-    let mut canonical = Vec::new();
-    let mut is_empty = true;
-    loop {
-        let block = match input.fill_buf() {
-            Ok(block) => block,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(e) => {
-                let why = words(&e);
-                return Err(Error::Io(format!(
-                    "cannot read the message on standard input: {why}"
-                )));
-            }
-        };
-        let read = block.len();
-        // Room for the CRs of lines of eight octets and more, at once: growing would copy.
-        canonical.reserve(read + read / 8);
-        let ended = read == 0 || text.feed(block, &mut canonical).ended;
-        input.consume(read);
-        is_empty &= read == 0;
-        if read == 0 {
-            text.finish(&mut canonical);
-        }
-        intake.write(&canonical)?;
-        canonical.clear();
-        if ended {
-            break;
-        }
-        if read == BLOCK && input.capacity() == BLOCK {
-            input = BufReader::with_capacity(LARGE, input.into_inner());
-        }
-    }
-    if is_empty {
-        return Err(Error::Data(
-            "standard input is empty: there is no message to send".to_owned(),
-        ));
-    }
-    if text.nuls() > 0 {
+    let nuls = read(&mut intake, call.dot_ends)?;
+    if nuls > 0 {
         complain(
             &context.program,
-            &format!("{} NUL octets were left out of the message", text.nuls()),
+            &format!("{nuls} NUL octets were left out of the message"),
         );
     }
     if direct::is_wanted(context) && call.delivery != Delivery::Queue {
@@ -91,6 +59,77 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     }
     after(context, call.delivery, accepted);
     Ok(())
+}
+
+/// Reads the message to its end; returned is how many NUL octets were left out of it.
+fn read(intake: &mut Intake<'_>, dot_ends: bool) -> Result<u64> {
+    let mut input = std::io::stdin().lock();
+    let mut text = LocalText::new(dot_ends);
+    let mut block = vec![0; GAP + FIRST];
+    let mut is_empty = true;
+    loop {
+        let length = match input.read(block.get_mut(GAP..).unwrap_or_default()) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(e) => {
+                let why = words(&e);
+                return Err(Error::Io(format!(
+                    "cannot read the message on standard input: {why}"
+                )));
+            }
+        };
+        is_empty = false;
+        let filled = GAP + length;
+        if hand_on(
+            &mut text,
+            block.get_mut(..filled).unwrap_or_default(),
+            intake,
+        )? {
+            return Ok(text.nuls());
+        }
+        if filled == block.len() && length == FIRST {
+            // The smaller one goes first: it is never there beside the larger one.
+            drop(block);
+            block = vec![0; GAP + BLOCK];
+        }
+    }
+    if is_empty {
+        return Err(Error::Data(
+            "standard input is empty: there is no message to send".to_owned(),
+        ));
+    }
+    let mut last = Vec::new();
+    text.finish(&mut last);
+    intake.write(&last)?;
+    Ok(text.nuls())
+}
+
+/// Makes what stands in the block behind the gap canonical, in its place: a large message would else need the room twice.
+/// Returned is whether the message has ended.
+fn hand_on(text: &mut LocalText, block: &mut [u8], intake: &mut Intake<'_>) -> Result<bool> {
+    let mut step = Vec::with_capacity(GAP);
+    // What was made stands from the beginning on, and what is to be made begins here.
+    let (mut made, mut rest) = (0, GAP);
+    let mut ended = false;
+    while rest < block.len() && !ended {
+        let next = block.len().min(rest + STEP);
+        step.clear();
+        ended = text
+            .feed(block.get(rest..next).unwrap_or_default(), &mut step)
+            .ended;
+        rest = next;
+        if made + step.len() > rest {
+            // Only of a text of shortest lines.
+            intake.write(block.get(..made).unwrap_or_default())?;
+            made = 0;
+        }
+        // The gap is long enough for this to end before what is not read yet, which is in the block.
+        block[made..made + step.len()].copy_from_slice(&step);
+        made += step.len();
+    }
+    intake.write(block.get(..made).unwrap_or_default())?;
+    Ok(ended)
 }
 
 /// Passes the message on before this process ends; it goes into the spool only if that fails.

@@ -36,6 +36,7 @@ fn service(folder: &std::path::Path) -> Service {
         verbose: false,
         keeper: None,
         servant: None,
+        private: std::sync::OnceLock::new(),
         srs: Arc::default(),
     })
 }
