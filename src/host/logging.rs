@@ -3,7 +3,7 @@
 //! The system's log is not opened before the first line is logged, and no line that cannot be written stops any mail.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, LineWriter};
+use std::io::{self, ErrorKind, LineWriter, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -109,11 +109,9 @@ impl Log for Current {
 }
 
 fn to_stderr(level: LevelFilter) -> Box<dyn Log> {
-    WriteLogger::new(
-        level,
-        plain().set_time_level(LevelFilter::Off).build(),
-        LineWriter::new(std::io::stderr()),
-    )
+    let mut form = plain();
+    form.set_time_level(LevelFilter::Off);
+    to_writer(level, form, Box::new(std::io::stderr()))
 }
 
 fn to_file(level: LevelFilter, path: &Path) -> Result<Box<dyn Log>, String> {
@@ -139,11 +137,18 @@ fn to_file(level: LevelFilter, path: &Path) -> Result<Box<dyn Log>, String> {
         .custom_flags(flags)
         .open(path)
         .map_err(|e| format!("cannot write the log file {shown}: {e}; see [log] to"))?;
-    Ok(WriteLogger::new(
-        level,
-        plain().set_time_format_custom(SECONDS).build(),
-        LineWriter::new(file),
-    ))
+    let mut form = plain();
+    form.set_time_format_custom(SECONDS);
+    Ok(to_writer(level, form, Box::new(file)))
+}
+
+/// One kind of logger for all places: the library's is 6 KiB of code for each.
+fn to_writer(
+    level: LevelFilter,
+    mut form: ConfigBuilder,
+    to: Box<dyn Write + Send>,
+) -> Box<dyn Log> {
+    WriteLogger::new(level, form.build(), LineWriter::new(to))
 }
 
 /// Without threads, targets and source places, which say nothing to an admin.
