@@ -8,6 +8,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::proto::order;
+
 /// A key and its value, in the order of the text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
@@ -78,7 +80,7 @@ fn entries(text: &str, table: &DeTable<'_>) -> Vec<Entry> {
         })
         .collect();
     // The library sorts by name; people read by place.
-    entries.sort_by_key(|entry| entry.name_at.start);
+    order::sort(&mut entries, &|a, b| a.name_at.start.cmp(&b.name_at.start));
     entries
 }
 

@@ -20,6 +20,7 @@ use super::{Config, KeyPair, System, default_hostname};
 use crate::error::Error;
 use crate::parts;
 use crate::proto::address::Domain;
+use crate::proto::order;
 
 /// A configuration in the making: what the rows of the table write to.
 #[derive(Debug)]
@@ -130,7 +131,7 @@ fn line(text: &str, at: usize) -> Range<usize> {
 
 /// One flaw a line: the others on it are mostly consequences.
 fn syntax_problems(text: &str, mut flaws: Vec<Flaw>) -> Vec<Problem> {
-    flaws.sort_by_key(|flaw| flaw.at.start);
+    order::sort(&mut flaws, &|a, b| a.at.start.cmp(&b.at.start));
     // Or a megabyte of rubbish would take a while.
     flaws.truncate(MAX_FLAWS);
     let mut problems: Vec<Problem> = Vec::new();

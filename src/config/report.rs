@@ -13,6 +13,8 @@ use std::fmt::Write;
 use std::ops::Range;
 use std::path::Path;
 
+use crate::proto::order;
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -28,7 +30,7 @@ pub struct Problem {
 
 /// All of it, in the order of the file, the first ten in full.
 pub fn render(file: &Path, text: &str, mut problems: Vec<Problem>) -> String {
-    problems.sort_by_key(|problem| problem.at.start);
+    order::sort(&mut problems, &|a, b| a.at.start.cmp(&b.at.start));
     let mut out = String::new();
     for problem in problems.iter().take(MAX_SHOWN) {
         if !out.is_empty() {

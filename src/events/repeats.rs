@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use crate::proto::order;
+
 /// Lines that are written before the counting begins.
 const FIRST: u64 = 30;
 /// Lines of one event, whoever causes it.
@@ -91,7 +93,7 @@ impl Repeats {
             false
         });
         self.due = due;
-        over.sort_unstable();
+        order::sort(&mut over, &Summary::cmp);
         over
     }
 }

@@ -15,6 +15,7 @@ use crate::json::Json;
 use crate::proto::date::Stamp;
 use crate::proto::envelope::{Envelope, Parsed};
 use crate::proto::journal::Progress;
+use crate::proto::order;
 
 /// A message of the queue, as a list shows it.
 pub struct Listed {
@@ -91,7 +92,7 @@ pub fn waiting(context: &Context, select: &[Select]) -> Result<Waiting> {
             }
         }
     }
-    listed.sort_by(|a, b| a.item.id.cmp(&b.item.id));
+    order::sort(&mut listed, &|a, b| a.item.id.cmp(&b.item.id));
     Ok(Waiting { listed, unreadable })
 }
 

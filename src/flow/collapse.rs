@@ -21,6 +21,7 @@ use crate::host::table::Table;
 use crate::proto::collapse::{self, BUCKET, Course, Entry, Key, Print, ROOM, Waiting};
 use crate::proto::envelope::{Envelope, MIN_ROOM};
 use crate::proto::header::Header;
+use crate::proto::order;
 
 /// Looks whether a message repeats another, as it passes.
 pub struct Collapse<'a> {
@@ -175,7 +176,9 @@ fn claim(context: &Context, envelope: &str, id: &str) -> Option<Claim> {
 fn shape(envelope: &Envelope) -> String {
     let mut shape = envelope.clone();
     shape.received_at = 0;
-    shape.recipients.sort_by_key(|r| r.address.to_string());
+    order::sort(&mut shape.recipients, &|a, b| {
+        a.address.to_string().cmp(&b.address.to_string())
+    });
     shape.to_text()
 }
 

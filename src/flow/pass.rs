@@ -29,6 +29,7 @@ use crate::events;
 use crate::host::spool::{Claim, Item};
 use crate::proto::end::Mailboxes;
 use crate::proto::journal::{Progress, Standing};
+use crate::proto::order;
 use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
 use crate::proto::route::{self, Hop};
@@ -392,7 +393,7 @@ impl<'a> Pass<'a> {
             .filter(|i| progress.standings.get(*i).is_some_and(Standing::is_waiting))
             .filter_map(|i| hops.get(i).filter(|hop| **hop != Hop::Local).cloned())
             .collect();
-        new.sort_unstable();
+        order::sort(&mut new, &Hop::cmp);
         new.dedup();
         let new = new
             .into_iter()
@@ -450,7 +451,7 @@ fn wanted(hops: &[Hop], progress: &Progress) -> Vec<Hop> {
         .into_iter()
         .filter_map(|i| hops.get(i).cloned())
         .collect();
-    wanted.sort_unstable();
+    order::sort(&mut wanted, &Hop::cmp);
     wanted.dedup();
     wanted
 }

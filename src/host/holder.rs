@@ -9,6 +9,8 @@ use std::path::Path;
 
 use super::{accounts, read_bounded};
 
+use crate::proto::order;
+
 /// Octets of the kernel's table of sockets that are read: some thousands of them. Those that listen stand first, and
 /// behind them, on a machine with many clients, tens of thousands of others.
 const MAX_TABLE: u64 = 1024 * 1024;
@@ -113,7 +115,7 @@ fn process_with(socket: u64) -> Option<Holder> {
     let mut numbers: Vec<u32> = entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect();
-    numbers.sort_unstable();
+    order::sort(&mut numbers, &u32::cmp);
     let has_it = |number: &u32| {
         let files = fs::read_dir(format!("/proc/{number}/fd"));
         let mut files = files.into_iter().flatten().flatten();

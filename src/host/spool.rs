@@ -42,6 +42,7 @@ use crate::error::{Error, Result};
 use crate::host::{durable, words};
 use crate::proto::data::Meter;
 use crate::proto::envelope::{Envelope, Facts};
+use crate::proto::order;
 
 mod claim;
 mod draft;
@@ -236,7 +237,7 @@ impl Spool {
             };
             items.push(Item { id, folder, due });
         }
-        items.sort_unstable();
+        order::sort(&mut items, &Item::cmp);
         Ok(items)
     }
 

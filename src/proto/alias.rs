@@ -24,6 +24,7 @@ pub use self::list::{Place, read_list};
 use self::list::{list, local_name, shown, unquote};
 
 use super::address::Mailbox;
+use super::order;
 
 /// The longest command or path, in octets.
 const MAX_TEXT: usize = 1000;
@@ -73,7 +74,7 @@ pub struct Fault {
 
 /// Puts faults into the order of the file.
 pub fn by_line(faults: &mut [Fault]) {
-    faults.sort_by_key(|fault| fault.line);
+    order::sort(faults, &|a, b| a.line.cmp(&b.line));
 }
 
 impl fmt::Display for Fault {

@@ -1,5 +1,7 @@
 //! DANE: what TLSA records say about a server's certificate (RFC 6698; for mail RFC 7672, RFC 7671).
 
+use super::order;
+
 use ring::digest;
 
 /// One TLSA record, as it came.
@@ -74,7 +76,7 @@ pub fn usable(records: Vec<Tlsa>) -> Vec<Tlsa> {
         .map(|r| (r.usage, r.selector))
         .collect();
     records.retain(|r| r.matching != 1 || !strong.contains(&(r.usage, r.selector)));
-    records.sort();
+    order::sort(&mut records, &Tlsa::cmp);
     records.dedup();
     records
 }

@@ -35,6 +35,7 @@ pub mod mime;
 pub mod mx;
 pub mod names;
 pub mod network;
+pub mod order;
 pub mod outcome;
 pub mod parameters;
 pub mod proxy;

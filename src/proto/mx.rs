@@ -9,6 +9,7 @@
 use std::net::IpAddr;
 
 use super::address::Domain;
+use super::order;
 use super::outcome::{Outcome, Verdict};
 use super::reply::Enhanced;
 
@@ -120,7 +121,9 @@ pub fn exchangers(
         let text = format!("the MX records of {domain} name no host");
         return Err(failed(Enhanced(5, 4, 4), &text));
     }
-    usable.sort_by(|a, b| a.name.cmp(&b.name).then(a.preference.cmp(&b.preference)));
+    order::sort(&mut usable, &|a, b| {
+        a.name.cmp(&b.name).then(a.preference.cmp(&b.preference))
+    });
     usable.dedup_by(|a, b| a.name == b.name);
     let ours = |e: &Exchanger| own.names.iter().any(|name| name.ascii() == e.name);
     if let Some(limit) = usable
@@ -134,12 +137,12 @@ pub fn exchangers(
     if usable.is_empty() {
         return Err(circle(domain));
     }
-    let mut order: Vec<(u16, u64, Exchanger)> = (0u64..)
+    let mut drawn: Vec<(u16, u64, Exchanger)> = (0u64..)
         .zip(usable)
         .map(|(number, e)| (e.preference, mixed(random, number), e))
         .collect();
-    order.sort_by_key(|(preference, lot, _)| (*preference, *lot));
-    Ok(order
+    order::sort(&mut drawn, &|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+    Ok(drawn
         .into_iter()
         .map(|(_, _, e)| e)
         .take(MAX_NAMES)

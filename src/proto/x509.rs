@@ -1,6 +1,8 @@
 //! What a certificate says of itself, for people: whose it is, who has signed it, until when it is good (RFC 5280 4.1).
 //! Nothing is decided by it; of a certificate that cannot be read nothing is said.
 
+use super::order;
+
 /// The words of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Words {
@@ -74,7 +76,7 @@ fn name(mut der: &[u8]) -> String {
             found.push((part, value.collect()));
         }
     }
-    found.sort();
+    order::sort(&mut found, &Ord::cmp);
     let shown = found
         .iter()
         .filter_map(|(part, value)| PARTS.get(*part).map(|(word, _)| format!("{word}={value}")));
