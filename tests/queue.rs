@@ -665,6 +665,29 @@ fn a_copy_is_no_second_message() {
     assert!(system.log().contains(&why), "{}", system.log());
 }
 
+/// What a power cut leaves on a file system without a journal: names of files that were gone lead to the place on the
+/// disk that another message has. It has one name then, and is delivered once.
+#[test]
+fn names_that_are_left_over_are_dropped() {
+    let remote = Remote::start(Script::new());
+    let system = System::relaying("left-over", &remote);
+    let id = enqueue(&system, "one@example.net");
+    let old = format!("{:0>17}", 7);
+    for other in [
+        format!("tmp/{id}"),
+        format!("tmp/{old}"),
+        format!("cur/{old}"),
+        format!("cur/{id}"),
+    ] {
+        fs::hard_link(path_of(&system, &id), system.path("spool").join(other)).unwrap();
+    }
+    system.accept(&["-q"], "");
+    assert_eq!(remote.received().len(), 1, "{}", system.log());
+    for folder in ["tmp", "new", "cur", "hold"] {
+        assert_eq!(system.names(folder), [""; 0], "{folder}");
+    }
+}
+
 /// A file that is set aside never takes the place of one that was, and a released one none of one that waits.
 #[test]
 fn nothing_is_replaced_in_hold_or_from_it() {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirEntryExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -105,16 +105,24 @@ impl Spool {
         Ok(())
     }
 
-    /// A power cut may leave the old name of a file behind that was moved between two of our folders. Returned is whether
-    /// the name in `folder` is the only one now.
+    /// A power cut may leave the old name of a file behind that was moved between two of our folders, or the name of one
+    /// that was gone before this one got its place on the disk. Returned is whether the name in `folder` is the only one
+    /// now.
     fn drop_other_names(&self, folder: Folder, id: &str, ours: &fs::Metadata) -> bool {
-        let others = Folder::ALL.into_iter().filter(|other| *other != folder);
         let is_same = |path: &PathBuf| {
             fs::symlink_metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (ours.dev(), ours.ino()))
         };
-        let paths = others.map(|other| self.path(other, id)).filter(is_same);
-        let dropped = paths.filter(|path| durable::remove(path).is_ok()).count();
-        dropped as u64 + 1 == ours.nlink()
+        let mut left = ours.nlink();
+        for place in Folder::ALL {
+            let names = fs::read_dir(self.root.join(place.name()));
+            let names = names.into_iter().flatten().flatten();
+            let same = names.filter(|name| name.ino() == ours.ino());
+            let others = same.filter(|name| place != folder || name.file_name() != id);
+            let others = others.map(|name| name.path()).filter(is_same);
+            let dropped = others.filter(|path| durable::remove(path).is_ok()).count();
+            left = left.saturating_sub(dropped as u64);
+        }
+        left == 1
     }
 
     /// What a queue file says, without a claim: for lists. `None` when it is gone or unreadable.
