@@ -659,6 +659,19 @@ fn there_is_one_daemon_in_a_folder() {
         daemon.id()
     );
     assert!(ran.stderr.contains(&expected), "{expected} {ran:?}");
+    // An address of no machine; one that is still to come from DHCP is met in the same way.
+    let other = other.with("listen", "smtp = [\"192.0.2.77:2525\"]");
+    let ran = other.run(&["-bD"], "");
+    assert_eq!(ran.code, 69, "{ran:?}");
+    let begins = "sendmail: cannot listen at 192.0.2.77:2525: ";
+    let ends = ": no interface of this machine has that address now; name another place in [listen], or begin when the network is there\n";
+    assert!(
+        ran.stderr.starts_with(begins) && ran.stderr.ends_with(ends),
+        "{ran:?}"
+    );
+    let said = "warning  port 2525: no interface of this machine has 192.0.2.77 now, so minimta -bd cannot listen there; name another place in [listen]\n";
+    let ran = other.run(&["--check"], "");
+    assert!(ran.stdout.contains(said), "{ran:?}");
 }
 
 #[test]

@@ -184,6 +184,10 @@ impl Doors {
                     "{sentence}: another program listens there; stop it, or name another place in [listen]"
                 ),
             }),
+            std::io::ErrorKind::AddrNotAvailable => Error::Unavailable(format!(
+                "{sentence}: no interface of this machine has that address now; name another place in [listen], or begin when the \
+                 network is there"
+            )),
             _ => Error::Unavailable(sentence),
         })
     }

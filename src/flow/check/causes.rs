@@ -79,11 +79,17 @@ pub fn ports(context: &Context, findings: &mut Vec<Finding>) {
         let Endpoint::Tcp(address) = place else {
             continue;
         };
+        let thing = format!("port {}", address.port());
         // Nobody comes in: it is closed at once.
-        if let Err(e) = TcpListener::bind(address)
-            && e.kind() == io::ErrorKind::AddrInUse
-        {
-            let thing = format!("port {}", address.port());
+        let refused = TcpListener::bind(address).err().map(|e| e.kind());
+        // A machine without IPv6 does without.
+        if refused == Some(io::ErrorKind::AddrNotAvailable) && address.is_ipv4() {
+            let text = format!(
+                "no interface of this machine has {} now, so minimta -bd cannot listen there; name another place in [listen]",
+                address.ip()
+            );
+            add(findings, Grade::Warning, thing, text);
+        } else if refused == Some(io::ErrorKind::AddrInUse) {
             let holder = holder::of(address);
             if matches!(&holder, Holder::Process(1, name) if name == "systemd") {
                 let text = "systemd listens there for a unit; systemctl list-sockets says whether it is minimta.socket";
