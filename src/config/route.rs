@@ -49,6 +49,16 @@ impl RouteDraft {
                 "add the domain whose mail is meant",
             ));
         }
+        // Others may send to a domain that is routed; nobody may to all.
+        if self.domain == Some(Pattern::Others) && !matches!(self.via, None | Some(Via::Refuse(_)))
+        {
+            let finding = "all domains there are can be refused, and not led anywhere";
+            problems.push(problem(
+                "domain",
+                finding,
+                "set host in [smarthost] for the way of all mail, or via = \"refuse\" here",
+            ));
+        }
         if has("tls") && matches!(self.via, Some(Via::Local | Via::Lmtp(_) | Via::Refuse(_))) {
             let finding = "there is no TLS on this way";
             problems.push(problem("tls", finding, "remove it"));

@@ -55,7 +55,7 @@ impl Config {
     fn warn_of_own_name(&self, warnings: &mut Vec<String>) {
         let hostname = &self.hostname;
         let takes_mail = self.domains.iter().any(|d| d.as_str() != "localhost");
-        let leads = |r: &Route| r.domain.as_ref().is_some_and(|d| d.matches(hostname));
+        let leads = |r: &Route| r.domain.as_ref().is_some_and(|d| d.matches(hostname, true));
         if takes_mail && !self.domains.contains(hostname) && !self.routes.iter().any(leads) {
             warnings.push(format!(
                 "domains has not {hostname}, the host name: mail for root and other users of this machine, and what comes back to its programs, is sent elsewhere; add it, or lead it away with a [[route]]"

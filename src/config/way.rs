@@ -12,7 +12,7 @@ use crate::proto::reply::Enhanced;
 use crate::proto::rewrite::Who;
 use crate::proto::route::{Pattern, Peer, Refusal, Via};
 
-/// A domain, or with a dot before it all below it.
+/// A domain, with a dot before it all below it, or a dot alone for all that are not of this machine.
 pub fn pattern(value: &Value) -> Result<Pattern, Wrong> {
     let wrong = || {
         Wrong::new(
@@ -23,6 +23,9 @@ pub fn pattern(value: &Value) -> Result<Pattern, Wrong> {
     let Value::Text(text) = value else {
         return Err(wrong());
     };
+    if text == "." {
+        return Ok(Pattern::Others);
+    }
     let (bare, below) = match text.strip_prefix('.') {
         Some(bare) => (bare, true),
         None => (text.as_str(), false),

@@ -13,7 +13,7 @@ use crate::host::{accounts, clock, password, privilege, words};
 use crate::json::Json;
 use crate::parts;
 use crate::proto::date::Stamp;
-use crate::proto::route::Via;
+use crate::proto::route::{Pattern, Route, Via};
 
 mod causes;
 mod guests;
@@ -270,7 +270,8 @@ fn smarthosts(context: &Context, findings: &mut Vec<Finding>) {
 fn direct(context: &Context, named: &[String], findings: &mut Vec<Finding>) {
     let config = &context.config;
     let by_route = config.routes.iter().any(|route| route.via == Via::Mx);
-    if !config.smarthosts.is_empty() && !by_route {
+    let stays = |route: &Route| route.sender.is_none() && route.domain == Some(Pattern::Others);
+    if !by_route && (!config.smarthosts.is_empty() || config.routes.iter().any(stays)) {
         return;
     }
     let dns = exchange::resolver(config);

@@ -89,12 +89,15 @@ pub enum Pattern {
     Exactly(Domain),
     /// All below it, however deep, and not itself.
     Below(Domain),
+    /// All that are not of this machine.
+    Others,
 }
 
 impl Pattern {
-    /// Whether it fits.
-    pub fn matches(&self, domain: &Domain) -> bool {
+    /// Whether it fits; `is_ours`: mail for the recipient would stay here.
+    pub fn matches(&self, domain: &Domain, is_ours: bool) -> bool {
         match self {
+            Self::Others => !is_ours,
             Self::Exactly(this) => this == domain,
             Self::Below(above) => domain
                 .ascii()
@@ -143,7 +146,10 @@ impl Router<'_> {
         let is_ours = self.domains.contains(domain) || self.is_own_role(recipient);
         let fits = |route: &&Route| {
             let from = |wanted: &Mailbox| !is_ours && sender.is_some_and(|s| is_same(wanted, s));
-            route.domain.as_ref().is_none_or(|d| d.matches(domain))
+            route
+                .domain
+                .as_ref()
+                .is_none_or(|d| d.matches(domain, is_ours))
                 && route.sender.as_ref().is_none_or(from)
         };
         if let Some(route) = self.routes.iter().find(fits) {
@@ -245,6 +251,45 @@ mod tests {
             };
             let postmaster = Mailbox::parse("postmaster@mx.pi.example").unwrap();
             assert_eq!(show(router.route(None, &postmaster)), "smarthost");
+        }
+    }
+
+    #[test]
+    fn all_other_domains_can_be_refused() {
+        let refusal = Refusal {
+            code: 550,
+            enhanced: Enhanced(5, 7, 1),
+            text: "no".to_owned(),
+        };
+        let route = |domain, via| Route {
+            domain: Some(domain),
+            sender: None,
+            via,
+            tls: None,
+        };
+        let routes = [
+            route(Pattern::Exactly(domain("lan.example")), Via::Mx),
+            route(Pattern::Others, Via::Refuse(refusal)),
+        ];
+        let router = Router {
+            routes: &routes,
+            domains: &[domain("pi.example"), domain("localhost")],
+            hostname: &domain("box.pi.example"),
+            smarthost: true,
+            port: 25,
+            tls: Protection::Opportunistic,
+        };
+        let rows = [
+            ("a@pi.example", "local"),
+            ("root@localhost", "local"),
+            ("postmaster@box.pi.example", "local"),
+            ("a@lan.example", "mx lan.example Opportunistic"),
+            ("a@box.pi.example", "no"),
+            ("a@example.net", "no"),
+        ];
+        for (to, hop) in rows {
+            let found = router.route(None, &Mailbox::parse(to).unwrap());
+            assert_eq!(show(found), hop, "{to}");
         }
     }
 
