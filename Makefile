@@ -91,7 +91,7 @@ bench: ## figures beside those of eight other mailers, root; ONLY="flush relay" 
 fuzz: ## look for input that breaks a promise, ten minutes for each target; SECONDS_EACH=600
 	tests/fuzz/run
 
-miri: ## the tests of src/proto in Miri, which sees wrong uses of memory; nightly; SECONDS_EACH=180
+miri: ## the tests of src/proto in Miri, which sees wrong uses of memory; takes long; nightly; JOBS=2
 	tests/miri
 
 order: ## src/hot.ld anew, before a release; needs valgrind

@@ -333,6 +333,7 @@ impl Words {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::few;
 
     /// A field's body; of each address, the octets it stands on and what it says; a broken one says `!`.
     type Row = (&'static str, &'static [(&'static str, &'static str)]);
@@ -431,7 +432,7 @@ mod tests {
             "<@a,",
             "<a>\"b\",",
         ] {
-            let body = piece.repeat(1_000_000 / piece.len());
+            let body = piece.repeat(few(1_000_000) / piece.len());
             assert!(addresses(body.as_bytes()).count() <= body.len());
         }
     }

@@ -216,6 +216,7 @@ fn field_length(text: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::few;
 
     /// The header as it is written again, and the body.
     fn read(chunks: &[&[u8]]) -> (String, String) {
@@ -340,16 +341,17 @@ mod tests {
             HeaderReader::new(99).push(field.as_bytes()),
             Err(HeaderTooBig(99))
         );
-        let many = "A: b\r\n".repeat(10_000);
-        let mut reader = HeaderReader::new(60_000);
+        let count = few(10_000);
+        let many = "A: b\r\n".repeat(count);
+        let mut reader = HeaderReader::new(6 * count);
         assert_eq!(reader.push(many.as_bytes()), Ok(None));
-        assert_eq!(reader.finish().0.fields().len(), 10_000);
+        assert_eq!(reader.finish().0.fields().len(), count);
     }
 
     #[test]
     fn a_giant_line_is_not_held() {
         for start in ["", "From ", "x "] {
-            let text = format!("{start}{}", "x".repeat(1_000_000));
+            let text = format!("{start}{}", "x".repeat(few(1_000_000)));
             let mut reader = HeaderReader::new(10_000);
             let taken = reader.push(text.as_bytes()).unwrap().unwrap();
             assert!(taken <= MAX_NAME + 1, "{taken}");

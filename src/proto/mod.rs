@@ -58,3 +58,16 @@ pub mod tlsrpt;
 pub mod transaction;
 pub mod x509;
 pub mod xtext;
+
+/// How often a test repeats what Miri, a thousand times as slow as the processor, need not see as often: there as often as
+/// the square root of it.
+#[cfg(test)]
+pub(crate) fn few(count: usize) -> usize {
+    if cfg!(miri) { count.isqrt() } else { count }
+}
+
+/// The numbers below an end; in Miri a few of them.
+#[cfg(test)]
+pub(crate) fn below(end: usize) -> impl Iterator<Item = usize> {
+    (0..end).step_by((end / few(end).max(1)).max(1))
+}

@@ -310,6 +310,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "ring is C and assembly")]
     fn the_example_of_the_rfc_works() {
         let first = First::parse(RFC.0.as_bytes()).unwrap();
         assert_eq!(first.user, "user");
@@ -322,6 +323,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "ring is C and assembly")]
     fn no_other_proof_is_taken() {
         let (_, challenge) = First::parse(RFC.0.as_bytes())
             .unwrap()
@@ -381,6 +383,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "ring is C and assembly")]
     fn what_is_kept_can_be_read_again() {
         let made = Verifier::new(b"secret", &[7; 16]);
         let text = made.to_string();

@@ -379,6 +379,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes too long")]
     fn no_text_makes_a_day_grow_without_end() {
         let mut text = String::new();
         for n in 0..3000 {

@@ -106,6 +106,7 @@ fn day(kind: u8, time: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::below;
 
     fn tlv(tag: u8, inside: &[u8]) -> Vec<u8> {
         let length = u8::try_from(inside.len()).unwrap();
@@ -172,10 +173,10 @@ mod tests {
     #[test]
     fn rubbish_is_told_nothing_of() {
         let good = certificate(&named(&[(3, "x")]), &tlv(UTC_TIME, b"260102030405Z"));
-        for length in 0..good.len() {
+        for length in below(good.len()) {
             assert_eq!(words(&good[..length]), None);
         }
-        for at in 0..good.len() {
+        for at in below(good.len()) {
             for octet in [0, 0x30, 0x7f, 0x80, 0x84, 0xff] {
                 let mut bad = good.clone();
                 bad[at] = octet;

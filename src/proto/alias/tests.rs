@@ -1,6 +1,7 @@
 //! The grammar of aliases(5), the faults people make in it, and the line that is named for each.
 
 use super::*;
+use crate::proto::below;
 
 fn show(targets: &[Target]) -> String {
     let mark = |t: &Target| match t {
@@ -173,7 +174,7 @@ fn nothing_makes_it_panic_or_read_for_ever() {
     ];
     // Every text of three pieces, and some longer ones.
     let three = pieces.len().pow(3);
-    for number in 0..three + 3000 {
+    for number in below(three + 3000) {
         let (mut rest, count) = match number < three {
             true => (number, 3),
             false => (number.wrapping_mul(0x9e37_79b9), 14),

@@ -53,6 +53,7 @@ fn sealed_by(message: &str, by: &str, signer: &Signer) -> String {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "ring is C and assembly")]
 fn a_chain_is_made_longer_and_breaks_with_any_change() {
     let signer = |domain: &str| Signer {
         domain: Domain::parse(domain).unwrap(),
@@ -189,6 +190,7 @@ fn suite() -> Vec<Scenario> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "ring is C and assembly")]
 fn the_suite_of_valimail_agrees() {
     let (mut wrong, mut count) = (Vec::new(), 0);
     for (keys, rows) in suite() {
@@ -213,6 +215,7 @@ fn the_suite_of_valimail_agrees() {
 /// The signature that somebody else adds is right for us, and our set says the same as his. (The white space that his seals
 /// seal is not known.) A chain that is broken gets no set here: that it is broken anybody can see.
 #[test]
+#[cfg_attr(miri, ignore = "ring is C and assembly")]
 fn messages_are_sealed_as_the_suite_of_valimail_does() {
     let own = Signer {
         domain: Domain::parse("own.example").unwrap(),

@@ -350,6 +350,7 @@ fn only_those_who_need_smtputf8_fail_without_it() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes too long")]
 fn groups_are_bounded() {
     let to = recipients(250);
     let replies = ["250 ok"].repeat(251);

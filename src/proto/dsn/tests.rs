@@ -353,6 +353,7 @@ fn addresses_beyond_ascii_are_written_in_ascii() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes too long")]
 fn a_thousand_recipients_are_one_report_of_bounded_size() {
     let names: Vec<String> = (0..1000)
         .map(|n| format!("user{n}@{}.example", "d".repeat(60)))

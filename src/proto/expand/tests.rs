@@ -340,6 +340,7 @@ fn what_is_expanded_later_does_not_begin_anew() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes too long")]
 fn depth_and_number_are_bounded() {
     let mut chain = String::new();
     for n in 0..1000 {

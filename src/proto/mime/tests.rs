@@ -1,6 +1,7 @@
 //! Messages converted for servers that take seven bits, and those that cannot be.
 
 use super::*;
+use crate::proto::few;
 
 const TO_SEVEN_BIT: Need = Need {
     eight_bit_ok: false,
@@ -307,7 +308,7 @@ fn no_octet_is_lost() {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (random >> 8) as usize % below
     };
-    for _ in 0..400 {
+    for _ in 0..few(400) {
         let mut message = Vec::new();
         for _ in 0..next(40) {
             let at = next(PIECES.len() + 1);
@@ -326,10 +327,10 @@ fn no_octet_is_lost() {
 
 #[test]
 fn endless_nesting_and_endless_parts_are_passed() {
-    let nested = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n".repeat(10_000); // F30
+    let nested = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n".repeat(few(10_000)); // F30
     let digest = "Content-Type: multipart/digest; boundary=b\r\n\r\n".to_owned()
-        + &"--b\r\n\r\n\u{e9}\r\n".repeat(3000);
-    let messages = "Content-Type: message/rfc822\r\n\r\n".repeat(10_000);
+        + &"--b\r\n\r\n\u{e9}\r\n".repeat(few(3000));
+    let messages = "Content-Type: message/rfc822\r\n\r\n".repeat(few(10_000));
     for message in [nested, digest, messages] {
         let plan = survey(TO_SEVEN_BIT, &[message.as_bytes()]);
         assert!(plan.changes.len() <= structure::MAX_PARTS);
