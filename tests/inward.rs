@@ -104,6 +104,36 @@ fn what_is_said_of_this_host_is_ascii() {
     assert!(text.is_ascii(), "{text}");
 }
 
+/// R159: what stands in the configuration with letters beyond ASCII is written into mail in A-labels, so that any server
+/// takes it.
+#[test]
+fn configured_senders_leave_in_ascii() {
+    for (section, line) in [
+        ("smarthost", "from = \"me@bücher.example\""),
+        (
+            "rewrite",
+            "masquerade = { \"pi.example\" = \"bücher.example\" }",
+        ),
+        ("rewrite", "senders = { \"me\" = \"me@bücher.example\" }"),
+    ] {
+        let remote = Remote::start(Script::new());
+        let system = System::relaying("inward-idn-from", &remote)
+            .with("", "hostname = \"pi.example\"")
+            .with(section, line);
+        system.accept(
+            &["-odq", "-f", "me@pi.example", "one@example.net"],
+            "From: me@pi.example\nSubject: x\n\nhello\n",
+        );
+        assert_eq!(system.run(&["-q"], "").code, 0, "{line}");
+        let heard = remote.commands();
+        let sender = "MAIL FROM:<me@xn--bcher-kva.example>";
+        assert!(heard.iter().any(|l| l.starts_with(sender)), "{heard:?}");
+        let text = remote.received()[0].mail().text().to_owned();
+        assert!(text.is_ascii(), "{line}: {text}");
+        assert!(text.contains("me@xn--bcher-kva.example"), "{line}: {text}");
+    }
+}
+
 /// The first message of a handshake, from a client that knows no version beyond this one (RFC 5246 7.4.1.2); but for
 /// that it is one that servers of today take.
 fn client_hello(version: u8) -> Vec<u8> {

@@ -286,7 +286,10 @@ pub fn address(value: &Value) -> Result<Mailbox, Wrong> {
     let Value::Text(text) = value else {
         return Err(wrong());
     };
-    Mailbox::parse(text).map_err(|invalid| wrong().because(invalid.0))
+    // What is written into mail must not ask for servers that know SMTPUTF8.
+    Mailbox::parse(text)
+        .map(Mailbox::with_ascii_domain)
+        .map_err(|invalid| wrong().because(invalid.0))
 }
 
 /// A host by name or address, written as a resolver takes it: no brackets, no final dot.

@@ -256,7 +256,7 @@ pub fn masquerade(value: &Value) -> Result<Vec<(Domain, Domain)>, Wrong> {
         .into_iter()
         .map(|(from, to)| {
             let parse = |text: &str| Domain::parse(text).map_err(|why| wrong().because(why.0));
-            Ok((parse(from)?, parse(to)?))
+            Ok((parse(from)?, parse(to)?.into_ascii()))
         })
         .collect()
 }
@@ -274,7 +274,7 @@ pub fn senders(value: &Value) -> Result<Vec<(Who, Mailbox)>, Wrong> {
             } else {
                 Who::Name(from.to_owned())
             };
-            Ok((who, parse(to)?))
+            Ok((who, parse(to)?.with_ascii_domain()))
         })
         .collect()
 }

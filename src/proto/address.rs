@@ -91,6 +91,13 @@ impl Mailbox {
         self.local.is_ascii() && self.domain.as_str().is_ascii()
     }
 
+    /// The same address, its domain written in A-labels.
+    #[must_use]
+    pub fn with_ascii_domain(self) -> Self {
+        let domain = self.domain.into_ascii();
+        Self { domain, ..self }
+    }
+
     /// The address as a server without SMTPUTF8 (RFC 6531) can be told it, its domain in A-labels. `None`: there is no
     /// such form, as its local part is beyond ASCII and only its own system may change that.
     pub fn to_ascii(&self) -> Option<Self> {
