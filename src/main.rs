@@ -29,7 +29,7 @@ use flow::{
     password, probe, queue, status, stdio, submit, verify,
 };
 use host::channel::Channel;
-use host::{accounts, guard, logging, privilege};
+use host::{accounts, children, guard, logging, privilege};
 
 fn main() -> ExitCode {
     let program = program();
@@ -119,6 +119,9 @@ fn act(program: &str, mut call: Invocation) -> Result<ExitCode> {
     }
     if needs_nothing(&call)? {
         return Ok(ExitCode::SUCCESS);
+    }
+    if call.part == Part::Whole && call.mode == Mode::Daemon {
+        children::begin_sparing();
     }
     if call.part != Part::Whole || matches!(call.mode, Mode::Daemon | Mode::Queue) {
         begin_alone(program);

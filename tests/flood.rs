@@ -245,6 +245,16 @@ fn half_a_login(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
     idle(stream, stop)
 }
 
+/// Under TLS, passwords that are wrong, each of which costs a hash.
+fn wrong_logins(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
+    let mut secure = secured(stream)?;
+    while !stop.load(Ordering::Relaxed) {
+        // joe, and no password of his
+        secure.ask("AUTH PLAIN AGpvZQBndWVzc2Vk")?;
+    }
+    Ok(())
+}
+
 /// How long one of the bad stays away that was sent away: all others come as fast as they can.
 const AWAY: Duration = Duration::from_secs(1);
 
@@ -270,6 +280,7 @@ const KINDS: &[(&str, usize, Kind)] = &[
     ("handshakes of three octets a second", 200, slow_handshake),
     ("handshakes, one after the other", 40, handshakes),
     ("logins that stop half-way", 100, half_a_login),
+    ("logins with a wrong password", 40, wrong_logins),
 ];
 
 /// The most memory that the processes of a system have had, in KiB.

@@ -17,7 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, dup2_stdin, execve};
+use nix::unistd::{Pid, dup2_stdin, execve, getegid, geteuid, getgid, getuid};
 
 use super::accounts::Account;
 use super::channel::Channel;
@@ -26,8 +26,11 @@ use super::channel::Channel;
 pub const OURSELVES: &str = "/proc/self/exe";
 /// What the C library spends on hundreds of threads that mostly wait (GNU C Library manual, "Tunables"): they have one
 /// heap, not sixteen; a thread keeps no freed piece for itself but small ones; and on its stack no room for libraries
-/// in other namespaces, of which there are none. A silent client costs a fifth less. Other C libraries do not read it.
-const SPARING: &str = "glibc.malloc.arena_max=1:glibc.malloc.tcache_max=128:glibc.rtld.nns=1";
+/// in other namespaces, of which there are none. A silent client costs a fifth less. And what is large goes back to the
+/// system when it is freed: of the megabytes that each password takes, the heap would keep holes, until forty who try
+/// passwords out have it grown to hundreds of them. Other C libraries do not read it.
+const SPARING: &str = "glibc.malloc.arena_max=1:glibc.malloc.tcache_max=128:glibc.malloc.mmap_threshold=1048576:glibc.rtld.nns=1";
+const TUNABLES: &str = "GLIBC_TUNABLES";
 /// Where programs are found, for all that minimta starts.
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -45,6 +48,29 @@ fn environment() -> Vec<(&'static str, OsString)> {
         .into_iter()
         .chain(kept)
         .collect()
+}
+
+/// Begins this program anew in this process, as it was started, with a C library that spends less; unless somebody has
+/// said already what it is to spend. Where that cannot be, all goes on with more memory.
+pub fn begin_sparing() {
+    // The C library of a program that has rights of its file takes no advice.
+    let is_of_file = getuid() != geteuid() || getgid() != getegid();
+    if is_of_file || std::env::var_os(TUNABLES).is_some() {
+        return;
+    }
+    let text = |word: OsString| CString::new(word.into_vec());
+    let variables = std::env::vars_os().chain([(TUNABLES.into(), SPARING.into())]);
+    let variables = variables.map(|(mut name, value)| {
+        name.push("=");
+        name.push(value);
+        text(name)
+    });
+    let words = std::env::args_os().map(text).collect::<Result<Vec<_>, _>>();
+    let environment = variables.collect::<Result<Vec<_>, _>>();
+    if let (Ok(program), Ok(words), Ok(environment)) = (CString::new(OURSELVES), words, environment)
+    {
+        let _ = execve(&program, &words, &environment);
+    }
 }
 
 /// Begins this program anew in this process, with these words and one end of a channel as its standard input. It keeps
@@ -88,7 +114,7 @@ pub fn start_worker(
     // Who becomes another user without naming groups has none.
     command.uid(account.uid).gid(account.gid);
     command.arg("--as-worker").args(words);
-    command.env("GLIBC_TUNABLES", SPARING);
+    command.env(TUNABLES, SPARING);
     let child = command.env("HOME", &account.home).spawn()?;
     Worker::of(&child).ok_or_else(|| io::ErrorKind::Other.into())
 }
