@@ -71,7 +71,7 @@ soak: ## kill -9 of everything in the middle of a load, 200 times; ROUNDS=N for 
 powercut: ## real power cuts on file systems in images, 20 of each kind; as root; ROUNDS=N
 	ROUNDS=$${ROUNDS:-20} $(SOAK) powercut::
 
-faults: ## a fault at each system call (strace), and disks that are full (root)
+faults: ## a fault at each system call (strace), and disks that are full (root); EVERY=4 for some
 	$(SOAK) faults::
 
 flood: ## bad clients of every kind by the thousand, and a good one that must be served

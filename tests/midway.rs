@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use crate::harness::lmtp::Lmtp;
 use crate::harness::system::{HOST, me, until};
 use crate::harness::tls::Authority;
-use crate::harness::{Between, Daemon, Dns, Milter, Remote, Script, System, Then, Wants, Web};
+use crate::harness::{
+    Between, Daemon, Dns, Milter, Remote, Script, System, Then, Wants, Web, every,
+};
 
 const MESSAGE: &str = "Subject: x\n\nhello\n";
 const LIMITS: &str = "command_timeout = \"1s\"\ndata_timeout = \"1s\"";
@@ -39,7 +41,7 @@ fn run(system: &System, between: &Between, what: &str) {
 /// The places at which something happens, of so many octets: each one, or some.
 fn places(total: u64, most: usize) -> Vec<u64> {
     let step = usize::try_from(total).unwrap().div_ceil(most).max(1);
-    let mut all: Vec<u64> = (0..total).step_by(step).collect();
+    let mut all: Vec<u64> = (0..total).step_by(step * every()).collect();
     all.push(total - 1);
     all
 }

@@ -29,6 +29,6 @@ pub use mail::Mail;
 pub use milter::{Milter, Wants};
 pub use queued::Queued;
 pub use remote::{Answer, Remote, Script};
-pub use system::{Ran, System, until};
+pub use system::{Ran, System, every, until};
 pub use talk::Talk;
 pub use web::Web;

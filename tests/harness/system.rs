@@ -445,6 +445,12 @@ pub fn names_in(folder: &Path) -> Vec<String> {
     names
 }
 
+/// Of cases that differ only in where they happen, each so-manieth is tried: EVERY, or all.
+pub fn every() -> usize {
+    let said = std::env::var("EVERY").ok().and_then(|n| n.parse().ok());
+    said.unwrap_or(1).max(1)
+}
+
 /// A file's time set so many seconds back.
 pub fn age(path: &Path, seconds: u64) {
     let file = fs::File::options().append(true).open(path).unwrap();
