@@ -191,6 +191,9 @@ fn inside(
         .enter(name, us, readable)
         .map_err(|b| MailboxError::barred("cannot follow the link", &path, b))?;
     check(&made, us)?;
+    // Before its name is there: without a journal what a folder of earlier had in this place may show up in it.
+    made.sync()
+        .map_err(|e| MailboxError::step("cannot write to the folder", &path, &e))?;
     Ok((made, true))
 }
 

@@ -187,12 +187,13 @@ impl Spool {
         if made { sync_names(&self.root) } else { Ok(()) }
     }
 
-    /// Returns whether it was not there before.
+    /// Returns whether it was not there before. What is made is on the disk before its name: without a journal what a
+    /// folder of earlier had in this place may show up in it.
     fn create_folder(&self, path: &Path, mode: u32) -> Result<bool> {
         match durable::create_folder(path, mode) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(e) => Err(cannot("create the spool folder", path, &e)),
-            Ok(()) => Ok(true),
+            Ok(()) => sync_names(path).map(|()| true),
         }
     }
 
