@@ -1,7 +1,7 @@
 //! What real programs pass to `sendmail`, in their own words: the right people get the right message, from the
 //! right sender, and the caller hears 0. The words are those the callers' sources hold.
 
-use crate::harness::system::{HOST, PROGRAM, me, user};
+use crate::harness::system::{HOST, me, program, user};
 use crate::harness::{System, Talk};
 
 /// A caller: the words, what it writes, and what must wait in the spool then.
@@ -610,7 +610,7 @@ fn each_name_has_its_mode() {
     let ran = system.call("newaliases").run();
     assert_eq!(ran.code, 0, "{ran:?}");
     // By any other name it takes a message.
-    std::os::unix::fs::symlink(PROGRAM, system.path("bin/send-mail")).unwrap();
+    std::os::unix::fs::symlink(program(), system.path("bin/send-mail")).unwrap();
     let ran = system
         .call("send-mail")
         .args(&["root"])

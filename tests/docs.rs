@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::harness::System;
-use crate::harness::system::{PROGRAM, names_in};
+use crate::harness::system::{names_in, program};
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -15,7 +15,11 @@ fn read(path: &str) -> String {
 
 /// The options that `--help` shows, each once.
 fn options() -> BTreeSet<String> {
-    let help = Command::new(PROGRAM).arg("--help").output().unwrap().stdout;
+    let help = Command::new(program())
+        .arg("--help")
+        .output()
+        .unwrap()
+        .stdout;
     let help = String::from_utf8(help).unwrap();
     let words = help.split(|c: char| c.is_whitespace() || "[]|,;():".contains(c));
     let options = words.filter(|w| {

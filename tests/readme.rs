@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::system::PROGRAM;
+use crate::harness::system::program;
 use crate::harness::{Remote, Script, System};
 
 /// How a command is known to do what the README says.
@@ -109,7 +109,11 @@ fn each_command_is_run_by_a_test() {
 /// Options and programs that the text names are there.
 #[test]
 fn each_option_that_is_named_exists() {
-    let help = Command::new(PROGRAM).arg("--help").output().unwrap().stdout;
+    let help = Command::new(program())
+        .arg("--help")
+        .output()
+        .unwrap()
+        .stdout;
     let help = String::from_utf8(help).unwrap();
     let (mut found, readme) = (0, read("README.md"));
     for code in readme.split('`').skip(1).step_by(2) {
@@ -135,7 +139,7 @@ fn each_configuration_is_one() {
         let file = system.path("readme.toml");
         // Its host name is not this machine's.
         fs::write(&file, format!("hostname = \"pi.example.org\"\n{text}")).unwrap();
-        let ran = Command::new(PROGRAM)
+        let ran = Command::new(program())
             .args(["-bv", "you@example.net", "-C"])
             .arg(&file)
             .output()
@@ -150,7 +154,7 @@ fn each_configuration_is_one() {
 fn the_session_of_the_readme() {
     let remote = Remote::start(Script::new().on("DOT", "250 2.0.0 Ok: queued as 4F2A1C"));
     let system = System::relaying("readme", &remote);
-    std::os::unix::fs::symlink(PROGRAM, system.path("bin/minimta")).unwrap();
+    std::os::unix::fs::symlink(program(), system.path("bin/minimta")).unwrap();
     let mut said = String::new();
     for (command, _) in COMMANDS.iter().filter(|(_, proof)| matches!(proof, Here)) {
         let ran = Command::new("/bin/sh")

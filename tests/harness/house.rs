@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::system::{HOST, PROGRAM, Ran, finish, names_in};
+use super::system::{HOST, Ran, finish, names_in};
 use super::{Daemon, Dns};
 
 /// A person, who is in a club.
@@ -71,7 +71,10 @@ impl House {
         house.make_users();
         let program = house.path("bin/minimta");
         // By another process: a child that another test starts meanwhile must not keep the file open for writing.
-        let copied = Command::new("cp").arg(PROGRAM).arg(&program).status();
+        let copied = Command::new("cp")
+            .arg(super::system::program())
+            .arg(&program)
+            .status();
         assert!(copied.unwrap().success());
         chown(&program, Some(0), Some(house.group(SPOOL))).unwrap();
         fs::set_permissions(&program, PermissionsExt::from_mode(0o2755)).unwrap();

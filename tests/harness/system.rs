@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use super::{Mail, Queued};
 
-/// The program under test; `MINIMTA_TEST_PROGRAM` names another one, as of `make cross-test`, when the tests are built.
-pub const PROGRAM: &str = match option_env!("MINIMTA_TEST_PROGRAM") {
-    Some(program) => program,
-    None => env!("CARGO_BIN_EXE_minimta"),
-};
+/// The program under test; `MINIMTA_TEST_PROGRAM` names another one, as of `make cross-test`.
+pub fn program() -> PathBuf {
+    std::env::var_os("MINIMTA_TEST_PROGRAM")
+        .map_or_else(|| env!("CARGO_BIN_EXE_minimta").into(), PathBuf::from)
+}
 
 /// The host name of every system.
 pub const HOST: &str = "pi.test.example";
@@ -56,7 +56,7 @@ impl System {
             fs::create_dir_all(root.join(folder)).unwrap();
         }
         for name in ["sendmail", "mailq", "newaliases"] {
-            std::os::unix::fs::symlink(PROGRAM, root.join("bin").join(name)).unwrap();
+            std::os::unix::fs::symlink(program(), root.join("bin").join(name)).unwrap();
         }
         let path = |name: &str| root.join(name).display().to_string();
         let (spool, log, mailbox) = (path("spool"), path("log"), path("mail/%u/"));
