@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 
+use crate::harness::system::HOST_OF_REPORTS;
 use crate::harness::tls::Authority;
 use crate::harness::{Daemon, Dns, Remote, Script, System, Web, until};
 
@@ -19,7 +20,9 @@ fn send(system: &System, to: &str) {
 
 fn reporting(name: &str, dns: &Dns, remote: &Remote) -> System {
     let keys = "tls_reports = \"postmaster@pi.example\"\nmta_sts_port = 9";
-    System::direct(name, dns, remote).with("remote", keys)
+    System::direct(name, dns, remote)
+        .with("", &format!("hostname = \"{HOST_OF_REPORTS}\""))
+        .with("remote", keys)
 }
 
 /// A day by its number since 1970, as it is written (the algorithm of H. Hinnant).
@@ -195,7 +198,8 @@ fn what_a_policy_in_testing_would_have_refused_is_counted() {
 
 /// As [`reporting`], with web servers that this authority vouches for.
 fn trusting(name: &str, dns: &Dns, remote: &Remote, authority: &Authority, port: u16) -> System {
-    let system = System::direct(name, dns, remote);
+    let system =
+        System::direct(name, dns, remote).with("", &format!("hostname = \"{HOST_OF_REPORTS}\""));
     authority.write(&system.path("ca.pem"));
     let keys = format!(
         "tls_reports = \"postmaster@pi.example\"\nmta_sts_port = {port}\nca_file = {:?}",
@@ -204,40 +208,25 @@ fn trusting(name: &str, dns: &Dns, remote: &Remote, authority: &Authority, port:
     system.with("remote", &keys)
 }
 
-/// Counts of the day before yesterday.
+/// Counts of yesterday.
 fn write_counts(system: &System) -> String {
     let folder = system.path("spool/state/tls");
     fs::create_dir_all(&folder).unwrap();
-    let day = before_yesterday();
+    let day = yesterday();
     fs::write(folder.join(&day), COUNTS).unwrap();
     day
 }
 
-fn now() -> u64 {
+/// Yesterday, as the file of its counts is called. A day that begins before it is read makes it no younger.
+pub fn yesterday() -> String {
     let now = std::time::SystemTime::now();
-    now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
-}
-
-/// The day before yesterday, as the file of its counts is called.
-pub fn before_yesterday() -> String {
-    day(now() / (24 * 3600) - 2)
-}
-
-/// Whether it is so early in the day that some host's reports may wait.
-pub fn is_early() -> bool {
-    now() % (24 * 3600) < 4 * 3600
+    let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    day(now / (24 * 3600) - 1)
 }
 
 const COUNTS: &str = "example.net\tno-policy-found\t\tmail.example.net\tok\t3\n\
                       example.net\tno-policy-found\t\tmail.example.net\tok\t4\n\
                       silent.example\tno-policy-found\t\tmail.example.net\tok\t1\n";
-
-/// Whether it is too early for this host's reports, and they wait: so early that they may.
-fn must_wait(system: &System, day: &str) -> bool {
-    let waits = system.path("spool/state/tls").join(day).exists();
-    assert!(!waits || is_early(), "{}", system.log());
-    waits
-}
 
 /// A report goes to the domain's web server, and what that says is told.
 #[test]
@@ -265,9 +254,8 @@ fn a_day_becomes_a_report_to_a_web_server() {
         let system = trusting("tlsrpt-post", &dns, &remotes[0], &authority, web.port);
         let day = write_counts(&system);
         system.accept(&["-q"], "");
-        if must_wait(&system, &day) {
-            return;
-        }
+        let waits = system.path("spool/state/tls").join(day).exists();
+        assert!(!waits, "{}", system.log());
         let asked = web.requests();
         assert_eq!(asked.len(), 1, "{}", system.log());
         let (header, body) = &asked[0];
@@ -296,9 +284,6 @@ fn a_day_becomes_a_report_to_a_web_server() {
 /// Somebody else's web server that takes a connection and says nothing: the mail goes on.
 #[test]
 fn no_receiver_of_reports_holds_up_the_queue() {
-    if is_early() {
-        return;
-    }
     let web = TcpListener::bind("127.0.0.9:0").unwrap();
     let remotes = Remote::several(&[Script::new()]);
     let names = [
@@ -317,7 +302,7 @@ fn no_receiver_of_reports_holds_up_the_queue() {
     fs::create_dir_all(&folder).unwrap();
     let count = |name: &&str| format!("{name}\tno-policy-found\t\tmail.example.net\tok\t1\n");
     let counts: String = names.iter().map(count).collect();
-    fs::write(folder.join(before_yesterday()), counts).unwrap();
+    fs::write(folder.join(yesterday()), counts).unwrap();
     let _daemon = Daemon::start(&system);
     let _silence = web.accept().unwrap();
     system.accept(&["x@example.net"], MESSAGE);
@@ -349,11 +334,7 @@ fn a_day_becomes_a_report_by_mail() {
     let counts = COUNTS;
     fs::write(folder.join("2001-01-01"), counts).unwrap();
     fs::write(folder.join("notes"), "kept").unwrap();
-    // The hour of the night before which reports wait is this host's own.
     system.accept(&["-q"], "");
-    if must_wait(&system, &day) {
-        return;
-    }
     let left: Vec<_> = fs::read_dir(&folder)
         .unwrap()
         .map(|e| e.unwrap().file_name())

@@ -34,8 +34,6 @@ const MOST: u64 = 256 * 1024;
 /// The most different counts of a run.
 const MOST_LINES: usize = 1000;
 const DAY: i64 = 24 * 60 * 60;
-/// Reports go out within so many seconds after midnight: not all hosts at once (RFC 8460 4.1).
-const SPREAD: u64 = 4 * 60 * 60;
 /// A report that could not be made for so long is nobody's any more.
 const FORGOTTEN: i64 = 3 * DAY;
 /// How long a web server may take.
@@ -162,13 +160,7 @@ fn due(context: &Context, now: i64) -> Vec<(PathBuf, i64)> {
         return Vec::new();
     }
     let today = now - now.rem_euclid(DAY);
-    let by = context.config.hostname.as_str();
-    // Any number that is another one on other hosts.
-    let number = by
-        .bytes()
-        .fold(0u64, |n, b| n.wrapping_mul(31).wrapping_add(u64::from(b)));
-    let delay = i64::try_from(number % SPREAD).unwrap_or_default();
-    if now < today + delay {
+    if now < today + tlsrpt::delay(context.config.hostname.as_str()) {
         return Vec::new();
     }
     let files = std::fs::read_dir(folder(&context.config));

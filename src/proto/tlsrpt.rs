@@ -29,6 +29,18 @@ const MAX_PLACES: usize = 4;
 /// The longest text of a policy that is kept.
 const MAX_POLICY: usize = 2000;
 
+/// Reports go out within so many seconds after midnight.
+const SPREAD: u64 = 4 * 60 * 60;
+
+/// So many seconds after midnight (UTC) a host sends its reports: not all hosts at once (RFC 8460 4.1).
+pub fn delay(host: &str) -> i64 {
+    // Any number that is another one on other hosts.
+    let number = host
+        .bytes()
+        .fold(0u64, |n, b| n.wrapping_mul(31).wrapping_add(u64::from(b)));
+    i64::try_from(number % SPREAD).unwrap_or_default()
+}
+
 /// What a domain demands of the way to its servers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Applied {
@@ -288,6 +300,24 @@ mod tests {
 
     fn strings(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|t| (*t).to_owned()).collect()
+    }
+
+    #[test]
+    fn each_host_has_its_own_delay() {
+        let rows = [
+            // tests/harness/system.rs stands on it.
+            ("pi2104.test.example", 0),
+            ("pi.test.example", 99),
+            ("mail.example.net", 13_474),
+            ("a.example", 11_421),
+        ];
+        for (host, seconds) in rows {
+            assert_eq!(delay(host), seconds, "{host}");
+        }
+        let hosts = (0..1000).map(|n| delay(&format!("pi{n}.example.org")));
+        let different = hosts.collect::<std::collections::BTreeSet<_>>();
+        assert!(different.iter().all(|s| (0..4 * 3600).contains(s)));
+        assert!(different.len() > 500, "{}", different.len());
     }
 
     #[test]

@@ -27,6 +27,7 @@ static ONE: Mutex<()> = Mutex::new(());
 /// The machine, with its folder in /tmp, where all users may go.
 pub struct House {
     root: PathBuf,
+    host: &'static str,
     mailbox: String,
     more: String,
     dns: String,
@@ -62,6 +63,7 @@ impl House {
         let mailbox = format!("{}/mail/%u/", root.display());
         let house = Self {
             root,
+            host: HOST,
             mailbox,
             more: format!("user = \"{SPOOL}\"\n"),
             dns: "servers = [\"127.0.0.1:1\"]\ntimeout = \"1s\"".to_owned(),
@@ -118,9 +120,9 @@ impl House {
 
     fn write(&self) {
         let path = |name: &str| self.path(name).display().to_string();
-        let (mailbox, more, dns) = (&self.mailbox, &self.more, &self.dns);
+        let (host, mailbox, more, dns) = (self.host, &self.mailbox, &self.more, &self.dns);
         let text = format!(
-            "hostname = \"{HOST}\"\n{more}[queue]\nspool = \"{}\"\nrun = \"{}\"\n[log]\nto = \"{}\"\n[local]\nmailbox = \"{mailbox}\"\naliases = \"{}\"\n[listen]\nsmtp = [\"127.0.0.1:0\"]\n[dns]\n{dns}\n",
+            "hostname = \"{host}\"\n{more}[queue]\nspool = \"{}\"\nrun = \"{}\"\n[log]\nto = \"{}\"\n[local]\nmailbox = \"{mailbox}\"\naliases = \"{}\"\n[listen]\nsmtp = [\"127.0.0.1:0\"]\n[dns]\n{dns}\n",
             path("spool"),
             path("run"),
             path("log"),
@@ -130,6 +132,13 @@ impl House {
         fs::write(&file, text).unwrap();
         chown(&file, Some(0), Some(self.group(SPOOL))).unwrap();
         fs::set_permissions(&file, PermissionsExt::from_mode(0o640)).unwrap();
+    }
+
+    /// By another name.
+    pub fn with_host(mut self, host: &'static str) -> Self {
+        self.host = host;
+        self.write();
+        self
     }
 
     /// With another `[local] mailbox`.

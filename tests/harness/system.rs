@@ -23,6 +23,8 @@ pub fn program() -> PathBuf {
 
 /// The host name of every system.
 pub const HOST: &str = "pi.test.example";
+/// A host name that has reports about TLS go out from midnight (UTC) on; of others they wait a while, by their name.
+pub const HOST_OF_REPORTS: &str = "pi2104.test.example";
 
 /// Longest time one run of the program, or one wait for an effect, may take.
 const LIMIT: Duration = Duration::from_secs(60);
