@@ -3,11 +3,11 @@
 //! The system's log is not opened before the first line is logged, and no line that cannot be written stops any mail.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, LineWriter, Write};
+use std::io::{self, LineWriter, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, FormatItem, WriteLogger, format_description};
@@ -62,7 +62,7 @@ pub fn renew(target: &Target, name: &str) -> Result<(), String> {
         LogTo::Auto | LogTo::Syslog => Box::new(Syslog {
             tag: format!("{name}[{}]", std::process::id()),
             path: SYSLOG.into(),
-            socket: Mutex::default(),
+            socket: OnceLock::new(),
         }),
     };
     go_to(log, is_stderr, level);
@@ -165,7 +165,7 @@ fn plain() -> ConfigBuilder {
 struct Syslog {
     tag: String,
     path: PathBuf,
-    socket: Mutex<Option<UnixDatagram>>,
+    socket: OnceLock<Option<UnixDatagram>>,
 }
 
 impl Log for Syslog {
@@ -197,25 +197,17 @@ impl Log for Syslog {
 }
 
 impl Syslog {
-    /// A log daemon that was started anew has a new socket, which the old connection does not lead to.
+    /// Each line goes to whoever has the socket now: a log daemon that was started anew has a new one, and where there is
+    /// none, a line costs a single call.
     fn send(&self, line: &str) {
-        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        for _ in 0..2 {
-            if socket.is_none() {
-                *socket = connect(&self.path).ok();
-            }
-            let Some(open) = &*socket else { return };
-            match open.send(line.as_bytes()) {
-                Err(e) if e.kind() != ErrorKind::WouldBlock => *socket = None,
-                _ => return,
-            }
+        if let Some(socket) = self.socket.get_or_init(|| unbound().ok()) {
+            let _ = socket.send_to(line.as_bytes(), &self.path);
         }
     }
 }
 
-fn connect(path: &Path) -> io::Result<UnixDatagram> {
+fn unbound() -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
-    socket.connect(path)?;
     // A log daemon that stands still must not stop the mail.
     socket.set_nonblocking(true)?;
     Ok(socket)
@@ -235,7 +227,7 @@ mod tests {
         let log = Syslog {
             tag: "minimta[1]".into(),
             path: path.clone(),
-            socket: Mutex::default(),
+            socket: OnceLock::new(),
         };
         log.send("nobody is there");
         for line in ["at first", "and again"] {
