@@ -167,6 +167,40 @@ fn odd_times_are_lived_with() {
 }
 
 #[test]
+fn what_a_program_could_not_send_itself_waits_in_its_place() {
+    let remote = Remote::start(
+        Script::new()
+            .once("MAIL", "451 4.3.0 not now")
+            .on("RCPT TO:<two@", "451 4.7.1 greylisted"),
+    );
+    let system = System::relaying("own-try", &remote);
+    for to in ["one@example.net", "two@example.net"] {
+        system.accept(&["-i", "-odi", to], "Subject: x\n\nhello\n");
+    }
+    let ids = names_in(&system.path("spool/new"));
+    assert_eq!(
+        (ids.len(), names_in(&system.path("spool/cur")).len()),
+        (2, 0)
+    );
+    let list = system.call("mailq").run().stdout;
+    assert!(
+        list.contains("not now; next try ") && !list.contains("next try now"),
+        "{list}"
+    );
+    // Nobody tries it before it is due, but whoever wants all to be tried.
+    system.accept(&["-q", "--due"], "");
+    assert_eq!(remote.received().len(), 0);
+    for id in &ids {
+        age(&system.path("spool/new").join(id), 0);
+    }
+    system.accept(&["-q", "--due"], "");
+    assert_eq!(remote.received().len(), 1);
+    // What was tried again waits where all that waits is.
+    assert_eq!(names_in(&system.path("spool/new")).len(), 0);
+    assert_eq!(names_in(&system.path("spool/cur")), ids[1..]);
+}
+
+#[test]
 fn a_run_can_be_for_some_messages_only() {
     let rows: &[(&str, &[usize])] = &[
         ("-qRone@", &[0]),

@@ -69,7 +69,9 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
             true => context.spool.scan(Folder::New).unwrap_or_default(),
             false => Vec::new(),
         };
-        items.retain(|item| !is_guest || admin::is_ours(context, item));
+        items.retain(|item| {
+            is_due(context, item, clock::now()) && (!is_guest || admin::is_ours(context, item))
+        });
         items
     };
     run.all_and_more(items, &more);
@@ -132,7 +134,7 @@ pub fn first_attempt(
     items.extend(held.iter().map(|claim| fresh(claim.id.clone())));
     run.all(items);
     if let Some(claim) = held {
-        run.release(claim);
+        run.release_own(claim);
     }
     while place.is_some() && !run.is_blocked() {
         // Whoever found no place in the meantime relies on us to look after his message.
@@ -144,7 +146,9 @@ pub fn first_attempt(
         if place.is_some() {
             let mut items = context.spool.scan(Folder::New).unwrap_or_default();
             // Whoever can stop a process must not hold up with it what others have sent.
-            items.retain(|item| admin::is_ours(context, item));
+            items.retain(|item| {
+                is_due(context, item, clock::now()) && admin::is_ours(context, item)
+            });
             run.all(items);
         }
     }

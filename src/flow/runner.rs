@@ -300,20 +300,20 @@ impl Runner {
                 Vec::new()
             })
         };
-        let mut next = None;
+        let mut found = Vec::new();
         if all {
             spool.sweep(&mut |id| events::swept(id, "its writer died before it was accepted"));
-            for item in scan(Folder::Cur) {
-                if is_due(&service.context, &item, now) {
-                    run.add(item, None);
-                } else {
-                    next = Some(next.map_or(item.due, |next: i64| next.min(item.due)));
-                }
+            found = scan(Folder::Cur);
+        }
+        found.extend(scan(Folder::New));
+        let mut next = None;
+        for item in found {
+            if is_due(&service.context, &item, now) {
+                run.add(item, None);
+            } else {
+                next = Some(next.map_or(item.due, |next: i64| next.min(item.due)));
             }
         }
-        scan(Folder::New)
-            .into_iter()
-            .for_each(|item| run.add(item, None));
         let ended = Instant::now();
         let mut state = self.lock();
         state.rest_until = ended + REST.max((ended - begun) * REST_FACTOR);

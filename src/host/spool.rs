@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! tmp/ID    being written, locked by its writer
-//! new/ID    accepted, not tried yet
+//! new/ID    accepted, not tried yet; or put off by whoever accepted it, until its mtime
 //! cur/ID    tried, deferred; its mtime is when it is due
 //! hold/ID   set aside by an admin, or unreadable: never deleted by the program
 //! ```
@@ -18,7 +18,10 @@
 //!
 //! Renaming before the first sync lets a journalling file system do it all in one commit. Removal is one unlink. A
 //! message that is safe moves to cur/ or hold/ by a second name, and loses the first one when that is on the disk: no
-//! power cut leaves it without any, whatever the file system ([`durable::relocate`]).
+//! power cut leaves it without any, whatever the file system ([`durable::relocate`]). That costs a sync, which a program
+//! that tries its own message once does not wait for: it leaves it in new/ and sets its mtime alone ([`Claim::put_off`]),
+//! and the next attempt moves it. No file has by itself an mtime after its last change (ctime), whatever the clock does;
+//! so what was not tried yet is never taken for one that waits ([`is_put_off`]).
 //!
 //! With `first_try = "direct"` a short message is kept in memory ([`Draft::keep`]), tried, and committed in the same
 //! steps only if somebody still waits for it then, with the journal already behind it ([`Claim::store`]). What a filter
@@ -71,7 +74,7 @@ const MAX_JOURNAL: u64 = 8 * 1024 * 1024;
 pub enum Folder {
     /// Being written.
     Tmp,
-    /// Accepted, not tried yet.
+    /// Accepted, not tried yet or put off by whoever accepted it.
     New,
     /// Tried, deferred.
     Cur,
@@ -101,7 +104,7 @@ pub struct Item {
     pub id: String,
     /// Where it stands.
     pub folder: Folder,
-    /// When it is due, seconds since 1970; 0 when it was never tried.
+    /// When it is due, seconds since 1970; 0 for one in new/ that was not put off.
     pub due: i64,
 }
 
@@ -202,7 +205,7 @@ impl Spool {
     /// # Errors
     /// As for every read; an absent folder is an empty one.
     pub fn scan(&self, folder: Folder) -> Result<Vec<Item>> {
-        self.list(folder, folder == Folder::Cur)
+        self.list(folder, matches!(folder, Folder::New | Folder::Cur))
     }
 
     /// The same for whoever does not care when they are due.
@@ -232,7 +235,7 @@ impl Spool {
             };
             let due = match with_times.then(|| name.metadata()) {
                 None => 0,
-                Some(Ok(m)) => m.mtime(),
+                Some(Ok(m)) => due(folder, &m),
                 // Gone since the folder was read: another run had it.
                 Some(Err(_)) => continue,
             };
@@ -270,11 +273,7 @@ impl Spool {
             .into_iter()
             .find_map(|folder| {
                 let meta = fs::symlink_metadata(self.path(folder, id)).ok()?;
-                let due = if folder == Folder::Cur {
-                    meta.mtime()
-                } else {
-                    0
-                };
+                let due = due(folder, &meta);
                 Some(Item {
                     id: id.to_owned(),
                     folder,
@@ -362,6 +361,20 @@ impl Spool {
             ))),
         }
     }
+}
+
+/// When a file is due, as its folder shows it.
+fn due(folder: Folder, meta: &fs::Metadata) -> i64 {
+    match folder {
+        Folder::Cur => meta.mtime(),
+        Folder::New if is_put_off(meta) => meta.mtime(),
+        _ => 0,
+    }
+}
+
+/// Whether a file of new/ was put off: its mtime was set to a time that was still to come.
+fn is_put_off(meta: &fs::Metadata) -> bool {
+    (meta.mtime(), meta.mtime_nsec()) > (meta.ctime(), meta.ctime_nsec())
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -12,7 +12,7 @@ use crate::flow::send::Connection;
 use crate::flow::{Context, parent};
 use crate::host::dns::Dns;
 use crate::host::holder::{self, Holder};
-use crate::host::spool::Folder;
+use crate::host::spool::{Folder, Item};
 use crate::host::{accounts, presence, privilege, tls, words};
 use crate::proto::address::{Domain, Mailbox};
 use crate::proto::mx::NoAnswer;
@@ -52,14 +52,15 @@ pub fn idle_queue(context: &Context, now: i64, findings: &mut Vec<Finding>) {
     /// In seconds. The shipped ones come every five minutes.
     const LATE: i64 = 3600;
     let scan = |folder| context.spool.scan(folder).unwrap_or_default();
-    let untried = scan(Folder::New).into_iter().filter(|item| {
-        let seen = context.spool.look(item);
-        seen.is_some_and(|(parsed, _)| now - parsed.envelope.received_at > LATE)
-    });
-    let late = scan(Folder::Cur)
-        .into_iter()
-        .filter(|item| now - item.due > LATE);
-    let n = untried.count() + late.count();
+    let is_late = |item: &Item| match item.due {
+        0 if item.folder == Folder::New => {
+            let seen = context.spool.look(item);
+            seen.is_some_and(|(parsed, _)| now - parsed.envelope.received_at > LATE)
+        }
+        due => now - due > LATE,
+    };
+    let waiting = [Folder::New, Folder::Cur].into_iter().flat_map(scan);
+    let n = waiting.filter(is_late).count();
     if n > 0 {
         let (plural, are) = if n == 1 { ("", "is") } else { ("s", "are") };
         let text = format!(

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use super::{Pass, lock};
 use crate::cli::complain;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::events;
 use crate::flow::settle::policy;
 use crate::host::clock;
@@ -96,6 +96,15 @@ impl Pass<'_> {
 
     /// Lets go of a message; the last one puts it back into the queue, if anybody waits.
     pub fn release(&self, claim: Arc<Claim>) {
+        self.put_back(claim, Claim::defer_until);
+    }
+
+    /// The same for one that this process has accepted, and tried alone.
+    pub fn release_own(&self, claim: Arc<Claim>) {
+        self.put_back(claim, Claim::put_off);
+    }
+
+    fn put_back(&self, claim: Arc<Claim>, until: fn(&Claim, i64) -> Result<()>) {
         let mut held = self.held.of(&claim.id);
         let Some(claim) = Arc::into_inner(claim) else {
             return;
@@ -106,7 +115,7 @@ impl Pass<'_> {
             let mut tally = lock(&self.tally);
             tally.next = Some(tally.next.map_or(due, |next| next.min(due)));
             drop(tally);
-            if let Err(error) = claim.defer_until(due) {
+            if let Err(error) = until(&claim, due) {
                 events::trouble(&claim.id, &error);
             }
         }

@@ -263,31 +263,44 @@ impl Claim {
     /// As for every write; the message is then due at once, which harms nothing.
     pub fn defer_until(&self, due: i64) -> Result<()> {
         let mut state = self.state();
-        let Body::File(file) = &state.body else {
-            return Ok(());
-        };
-        // What was never stored was promised to nobody.
-        if matches!(state.folder, Folder::Hold | Folder::Tmp) {
-            return Ok(());
-        }
-        let from = self.path(&state);
-        let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(due).unwrap_or(0));
         // A copy stays locked until it has its place.
-        let _copy = match file.set_modified(time) {
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                Some(self.take_over(file, state.end, &from, time)?)
-            }
-            set => {
-                set.map_err(|e| cannot("set the time of", &from, &e))?;
-                None
-            }
-        };
-        if state.folder != Folder::Cur {
-            let to = self.spool.path(Folder::Cur, &self.id);
+        let _copy = self.set_due(&state, due)?;
+        if state.folder == Folder::New {
+            let (from, to) = (self.path(&state), self.spool.path(Folder::Cur, &self.id));
             durable::relocate(&from, &to).map_err(|e| cannot("move the queue file", &from, &e))?;
             state.folder = Folder::Cur;
         }
         Ok(())
+    }
+
+    /// The same for whoever has accepted it just now: it stays where it is, which takes no sync. A daemon that has many
+    /// would pass over all of them whenever it looks for new ones.
+    ///
+    /// # Errors
+    /// As for [`Self::defer_until`].
+    pub fn put_off(&self, due: i64) -> Result<()> {
+        self.set_due(&self.state(), due).map(drop)
+    }
+
+    /// Sets the time when it is due. Returned is a copy that has taken the place of the file, if one had to.
+    fn set_due(&self, state: &State, due: i64) -> Result<Option<File>> {
+        let Body::File(file) = &state.body else {
+            return Ok(None);
+        };
+        // What was never stored was promised to nobody.
+        if matches!(state.folder, Folder::Hold | Folder::Tmp) {
+            return Ok(None);
+        }
+        let path = self.path(state);
+        let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(due).unwrap_or(0));
+        match file.set_modified(time) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                self.take_over(file, state.end, &path, time).map(Some)
+            }
+            set => set
+                .map(|()| None)
+                .map_err(|e| cannot("set the time of", &path, &e)),
+        }
     }
 
     /// Puts a copy in the place of a file that another user has made, whose time nobody else can set. The one who made

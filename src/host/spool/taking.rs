@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use super::claim::{Body, Claim, State};
 use super::head::{message_at_end, read_head, rest};
-use super::{Folder, Item, MAX_HEAD, MAX_JOURNAL, Spool, cannot, open};
+use super::{Folder, Item, MAX_HEAD, MAX_JOURNAL, Spool, cannot, is_put_off, open};
 use crate::error::{Error, Result};
 use crate::host::{durable, words};
 use crate::proto::envelope::{Parsed, Unreadable};
@@ -52,7 +52,7 @@ impl Spool {
             mut envelope,
             facts,
             message_at,
-        } = whole(parsed, folder, length)?;
+        } = whole(parsed, folder == Folder::New && !is_put_off(&meta), length)?;
         let journal_at = message_at + facts.size;
         if length - journal_at > MAX_JOURNAL {
             return Err(Refusal::Bad("its journal is too long".to_owned()));
@@ -166,10 +166,11 @@ fn open_locked(path: &Path) -> Result<File, Refusal> {
     }
 }
 
-/// The head of a file that has all the octets it was promised with, and somebody to go to.
+/// The head of a file that has all the octets it was promised with, and somebody to go to; `untried`: perhaps it was not
+/// promised.
 fn whole(
     parsed: Result<Parsed, Unreadable>,
-    folder: Folder,
+    untried: bool,
     length: u64,
 ) -> Result<Parsed, Refusal> {
     let bad = |why: &str| Err(Refusal::Bad(why.to_owned()));
@@ -178,7 +179,7 @@ fn whole(
         Err(Unreadable::MoreNeeded) if length >= MAX_HEAD as u64 => {
             return bad("its envelope is too long");
         }
-        Ok(_) | Err(Unreadable::Unfinished | Unreadable::MoreNeeded) if folder == Folder::New => {
+        Ok(_) | Err(Unreadable::Unfinished | Unreadable::MoreNeeded) if untried => {
             return Err(Refusal::Unfinished);
         }
         Ok(_) => return bad("it is shorter than its message line says"),

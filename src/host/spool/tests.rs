@@ -122,3 +122,57 @@ fn a_journal_stays_short_enough_to_be_read() {
         assert_eq!((last.verdict, last.code), (Verdict::Deferred, Some(450)));
     }
 }
+
+#[test]
+fn what_is_put_off_waits_and_is_not_taken_for_unfinished() {
+    let scratch = Scratch::new("spool-put-off");
+    let spool = Spool::new(&scratch.path("spool"), 0, 100);
+    spool.create().unwrap();
+    let due = 4_000_000_000;
+    let [untried, whole, cut, moved] = [(); 4].map(|()| stored(&spool, TEXT));
+    for id in [&whole, &cut, &moved] {
+        let claim = spool.claim(Folder::New, id).unwrap();
+        claim.put_off(due).unwrap();
+    }
+    let dues = |folder| {
+        let items = spool.scan(folder).unwrap().into_iter();
+        items.map(|item| (item.id, item.due)).collect::<Vec<_>>()
+    };
+    let [first, second, third, fourth] = [&untried, &whole, &cut, &moved].map(Clone::clone);
+    assert_eq!(
+        dues(Folder::New),
+        [
+            (first, 0),
+            (second, due),
+            (third, due),
+            (fourth.clone(), due)
+        ]
+    );
+    assert_eq!(spool.find(&whole).unwrap().due, due);
+    let claim = spool.claim(Folder::New, &moved).unwrap();
+    claim.defer_until(due + 1).unwrap();
+    assert_eq!(dues(Folder::Cur), [(fourth, due + 1)]);
+    // Whatever was tried once was promised: what is not whole is set aside, and never swept.
+    for (id, is_promised) in [(&untried, false), (&cut, true)] {
+        let path = spool.path(Folder::New, id);
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        let time = fs::metadata(spool.path(Folder::New, id))
+            .unwrap()
+            .modified();
+        file.set_len(fs::metadata(spool.path(Folder::New, id)).unwrap().len() - 3)
+            .unwrap();
+        // A file system that loses its end does not look at the clock.
+        file.set_modified(time.unwrap()).unwrap();
+        let refusal = spool.claim(Folder::New, id).unwrap_err();
+        assert_eq!(
+            matches!(refusal, Refusal::Bad(_)),
+            is_promised,
+            "{refusal:?}"
+        );
+        assert_eq!(
+            matches!(refusal, Refusal::Unfinished),
+            !is_promised,
+            "{refusal:?}"
+        );
+    }
+}
