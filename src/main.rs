@@ -25,8 +25,8 @@ use config::{Config, System};
 use error::{Error, Result};
 use flow::helpers::Keeper;
 use flow::{
-    Context, admin, check, daemon, deliver, dkim_key, helper, import, jail, newaliases, parent,
-    password, probe, queue, status, stdio, submit, verify,
+    Context, admin, attend, check, daemon, deliver, dkim_key, helper, import, jail, newaliases,
+    parent, password, probe, queue, status, stdio, submit, verify,
 };
 use host::channel::Channel;
 use host::{accounts, children, guard, logging, privilege};
@@ -231,7 +231,7 @@ fn works_on_mail(mode: &Mode) -> bool {
 /// Who does what this process may not: root's process, for a worker; the user of the spool, for root.
 fn find_others(context: &mut Context, call: &Invocation) -> Result<()> {
     if call.part == Part::Worker {
-        context.keeper = Some(worker(context)?);
+        context.keeper = Some(worker(context, call)?);
         return Ok(());
     }
     // Whoever asks how things are must hear it of a machine that is not ready, too.
@@ -243,6 +243,9 @@ fn find_others(context: &mut Context, call: &Invocation) -> Result<()> {
         Err(_) if asks => None,
         servant => servant?,
     };
+    if call.part == Part::Whole && context.servant.is_none() {
+        prepare_certificate(context, call);
+    }
     Ok(())
 }
 
@@ -258,6 +261,13 @@ fn begin_alone(program: &str) {
     privilege::hear_signals();
 }
 
+/// A daemon that makes its certificate at its first start begins anew after it.
+fn prepare_certificate(context: &Context, call: &Invocation) {
+    if call.mode == Mode::Daemon && attend::prepare_certificate(&context.config, call.listen) {
+        children::begin_again(&[]);
+    }
+}
+
 /// The way to root's process when a supervisor keeps it apart, and this one is the user of the spool, with no rights but
 /// his.
 fn keeper_apart(context: &Context) -> Option<Arc<Keeper>> {
@@ -271,7 +281,7 @@ fn keeper_apart(context: &Context) -> Option<Arc<Keeper>> {
 }
 
 /// The way to root's process, which has started this one.
-fn worker(context: &Context) -> Result<Arc<Keeper>> {
+fn worker(context: &Context, call: &Invocation) -> Result<Arc<Keeper>> {
     let refused =
         |why: &str| Error::NoPermission(format!("workers are started by minimta itself{why}"));
     let account = accounts::find(&context.config.user).map_err(Error::Os)?;
@@ -279,6 +289,7 @@ fn worker(context: &Context) -> Result<Arc<Keeper>> {
         privilege::drop_group().map_err(Error::NoPermission)?;
         return Err(refused(", as the user of the spool"));
     }
+    prepare_certificate(context, call);
     privilege::forswear();
     privilege::end_with_parent();
     let line = Channel::on_standard_input().map_err(|_| refused(""))?;

@@ -117,6 +117,18 @@ impl Service {
     }
 }
 
+/// Makes the certificate that a daemon will want and that nobody has configured or made. Returned is whether it was made
+/// now: then it is time to begin anew, for what that takes of the program and of its tables, 300 KiB, would stay in
+/// memory. What keeps it from being made is told by [`Service::look_at_certificate`].
+pub fn prepare_certificate(config: &Config, listens: bool) -> bool {
+    let is_wanted =
+        listens && config.tls.is_none() && config.listen.places().iter().any(|p| !p.is_empty());
+    let own = own_pair(config);
+    is_wanted
+        && !tls::Server::has_own(&own)
+        && tls::Server::make_own(&own, config.hostname.as_str()).is_ok()
+}
+
 /// The folder of the pair that is made when none is configured.
 fn own_pair(config: &Config) -> PathBuf {
     config.queue.spool.join("tls")

@@ -58,8 +58,15 @@ pub fn begin_sparing() {
     if is_of_file || std::env::var_os(TUNABLES).is_some() {
         return;
     }
+    begin_again(&[(TUNABLES, SPARING)]);
+}
+
+/// Begins this program anew in this process, as it was started, with these variables beside the others. Where that cannot
+/// be, all goes on.
+pub fn begin_again(more: &[(&str, &str)]) {
     let text = |word: OsString| CString::new(word.into_vec());
-    let variables = std::env::vars_os().chain([(TUNABLES.into(), SPARING.into())]);
+    let more = more.iter().map(|(name, value)| (name.into(), value.into()));
+    let variables = std::env::vars_os().chain(more);
     let variables = variables.map(|(mut name, value)| {
         name.push("=");
         name.push(value);

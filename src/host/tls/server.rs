@@ -77,13 +77,18 @@ impl Server {
         Self::load(&path, &path)
     }
 
+    /// Whether the self-signed pair is there.
+    pub fn has_own(folder: &Path) -> bool {
+        Version::of(&folder.join(OWN_PAIR)).exists()
+    }
+
     /// Makes the self-signed pair, where it is not there yet, and says where.
     ///
     /// # Errors
     /// A sentence with its remedy.
     pub fn make_own(folder: &Path, hostname: &str) -> Result<PathBuf, String> {
         let path = folder.join(OWN_PAIR);
-        if !Version::of(&path).exists() {
+        if !Self::has_own(folder) {
             make_pair(folder, &path, hostname).map_err(|why| {
                 format!(
                     "cannot make a self-signed certificate in {}: {why}; set certificate and key in [tls]",
