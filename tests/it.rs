@@ -45,7 +45,9 @@ mod powercut;
 mod powerless;
 mod queue;
 mod readme;
+mod resident;
 mod root;
+mod ruins;
 mod send;
 #[cfg(not(any(feature = "mx", feature = "server")))]
 mod small;

@@ -1,28 +1,23 @@
-//! `minimta -bd` as its clients see it: bounds, deadlines, signals, and mail on its way through.
+//! `minimta -bd` as its clients see it: bounds, deadlines, and mail on its way through.
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
-
-use crate::harness::daemon::activated;
-use crate::harness::remote::Script;
 use crate::harness::system::{finish, me, names_in, user};
-use crate::harness::{Answer, Client, Daemon, Remote, System, until};
+use crate::harness::{Client, Daemon, System, until};
 
-const MESSAGE: &str = "Subject: hello\r\n\r\nsome text\r\n";
+pub const MESSAGE: &str = "Subject: hello\r\n\r\nsome text\r\n";
 
 /// Waits until a file of the log has this.
-fn logged(system: &System, what: &str) {
+pub fn logged(system: &System, what: &str) {
     until(what, || system.log().contains(what));
 }
 
-fn nothing_kept(system: &System) {
+pub fn nothing_kept(system: &System) {
     for folder in ["tmp", "new", "cur", "hold"] {
         assert!(system.names(folder).is_empty(), "{folder}");
     }
@@ -403,78 +398,6 @@ fn who_goes_in_the_middle_leaves_nothing() {
 }
 
 #[test]
-fn a_stop_is_told_to_the_idle_and_waits_for_the_busy() {
-    // B28, R38, R82
-    let system = System::listening("listen-stop");
-    let daemon = Daemon::start(&system);
-    let mut idle = daemon.client();
-    let mut greeted = daemon.client();
-    greeted.steps(&[("EHLO x.example", "250-")]);
-    let mut busy = daemon.client();
-    let to = format!("RCPT TO:<{}>", me());
-    busy.steps(&[
-        ("EHLO x", "250-"),
-        ("MAIL FROM:<>", "250 "),
-        (&to, "250 "),
-        ("DATA", "354 "),
-    ]);
-    let begun = Instant::now();
-    daemon.signal(Signal::SIGTERM);
-    assert!(idle.reply().starts_with("421 4.3.2"));
-    assert!(greeted.reply().starts_with("421 4.3.2"));
-    let reply = busy.say(&format!("{MESSAGE}."));
-    assert!(reply.starts_with("250 "), "{reply}");
-    assert!(busy.reply().starts_with("421 4.3.2"));
-    drop((idle, greeted, busy));
-    assert_eq!(daemon.end().code, 0);
-    assert!(begun.elapsed() < Duration::from_secs(10));
-    // What it has accepted is safe, whether it was still delivered or not.
-    assert_eq!(system.names("new").len() + system.mailbox().len(), 1);
-}
-
-#[test]
-fn a_message_that_does_not_end_is_cut_off_by_a_stop() {
-    let system = System::listening("listen-cut");
-    let daemon = Daemon::start(&system);
-    let mut busy = daemon.client();
-    busy.steps(&[
-        ("EHLO x", "250-"),
-        ("MAIL FROM:<>", "250 "),
-        ("RCPT TO:<postmaster>", "250 "),
-        ("DATA", "354 "),
-    ]);
-    daemon.signal(Signal::SIGTERM);
-    let reply = busy.reply();
-    assert!(reply.starts_with("421 4.3.2"), "{reply}");
-    assert_eq!(daemon.end().code, 0);
-    nothing_kept(&system);
-}
-
-#[test]
-fn a_new_configuration_is_for_new_sessions() {
-    // B29
-    let system = System::listening("listen-reload");
-    let daemon = Daemon::start(&system);
-    let mut old = daemon.client();
-    old.steps(&[("EHLO x", "250-")]);
-    let system = system.with("limits", "message_size = \"2M\"");
-    daemon.signal(Signal::SIGHUP);
-    logged(&system, "daemon has read its configuration again");
-    assert!(daemon.client().say("EHLO x").contains("SIZE 2097152"));
-    assert!(old.say("EHLO x").contains("SIZE 26214400"));
-    let text = std::fs::read_to_string(system.path("minimta.toml")).unwrap();
-    std::fs::write(
-        system.path("minimta.toml"),
-        format!("{text}\nnonsense = 1\n"),
-    )
-    .unwrap();
-    daemon.signal(Signal::SIGHUP);
-    logged(&system, "the configuration stays as it was");
-    assert!(daemon.client().say("EHLO x").contains("SIZE 2097152"));
-    assert!(old.deliver(&me(), MESSAGE).starts_with("250 "));
-}
-
-#[test]
 fn many_come_and_go() {
     // G9
     let system = System::listening("listen-many");
@@ -565,211 +488,6 @@ fn a_handshake_that_ends_at_once_is_left() {
                 daemon.stranger().reply().starts_with("220 ")
             });
         }
-    }
-}
-
-#[test]
-fn a_submission_is_left_to_the_daemon() {
-    let system = System::listening("listen-trigger");
-    let daemon = Daemon::start(&system);
-    system.accept(&[&me()], MESSAGE);
-    until("delivered", || system.mailbox().len() == 1);
-    let id = daemon.id();
-    let name = names_in(&system.maildir().join("new")).remove(0);
-    assert!(name.contains(&format!("P{id}Q")), "{name} not by {id}");
-}
-
-#[test]
-fn the_queue_is_worked_off_by_itself() {
-    // A daemon that does not listen; what waits when it begins, and what fails once.
-    let remote = Remote::start(Script::new().once("MAIL", "451 4.7.1 later"));
-    let system = System::relaying("listen-queue", &remote)
-        .listens()
-        .with("queue", "retry_first = \"1s\"");
-    system.accept(&["-odq", "one@example.net"], MESSAGE);
-    let daemon = Daemon::with(&system, &["-bD", "-q1h"]);
-    logged(&system, "deferred");
-    drop(daemon);
-    let daemon = Daemon::start(&system);
-    logged(&system, "delivered");
-    assert_eq!(
-        daemon.client().deliver("two@example.net", MESSAGE)[..4],
-        *"250 "
-    );
-    until("both are gone", || {
-        system.log().matches("delivered to").count() == 2
-    });
-    until("nothing waits", || system.queue().is_empty());
-}
-
-/// Servers that say nothing are waited for, and meanwhile all other mail goes on; also when the configuration is
-/// read again, and once more.
-#[test]
-fn a_silent_server_holds_up_nobody_else() {
-    let remote = Remote::start(Script::new().on("CONNECT", Answer::Silence));
-    let system = System::relaying("listen-silent", &remote).listens();
-    let daemon = Daemon::start(&system);
-    for round in 1..=3 {
-        system.accept(&["one@elsewhere.example"], MESSAGE);
-        if round < 3 {
-            until("the server is waited for", || {
-                remote.sessions().len() >= round
-            });
-        }
-        system.accept(&[&me()], MESSAGE);
-        until("other mail has arrived", || {
-            system.mailbox().len() == 2 * round - 1
-        });
-        daemon.signal(Signal::SIGHUP);
-        let read_again = || {
-            system
-                .log()
-                .matches("has read its configuration again")
-                .count()
-                == round
-        };
-        until("the configuration was read again", read_again);
-        system.accept(&[&me()], MESSAGE);
-        until("other mail has arrived", || {
-            system.mailbox().len() == 2 * round
-        });
-    }
-    until("the others wait", || system.queue().len() == 3);
-    assert!(remote.received().is_empty());
-    assert_eq!(daemon.stop().code, 0);
-}
-
-#[test]
-fn there_is_one_daemon_in_a_folder() {
-    let system = System::listening("listen-twice");
-    let daemon = Daemon::start(&system);
-    let ran = system.run(&["-bD"], "");
-    assert_eq!(ran.code, 69, "{ran:?}");
-    assert!(
-        ran.stderr
-            .contains(&format!("runs already, as process {}", daemon.id())),
-        "{ran:?}"
-    );
-    let address = daemon.address("smtp");
-    let other = System::listening("listen-port").with("listen", &format!("smtp = [\"{address}\"]"));
-    let ran = other.run(&["-bD"], "");
-    assert_eq!(ran.code, 69, "{ran:?}");
-    let expected = format!(
-        "cannot listen at {address}: address already in use: sendmail (process {}) listens there; stop it, or name another place in [listen]",
-        daemon.id()
-    );
-    assert!(ran.stderr.contains(&expected), "{expected} {ran:?}");
-    // An address of no machine; one that is still to come from DHCP is met in the same way.
-    let other = other.with("listen", "smtp = [\"192.0.2.77:2525\"]");
-    let ran = other.run(&["-bD"], "");
-    assert_eq!(ran.code, 69, "{ran:?}");
-    let begins = "sendmail: cannot listen at 192.0.2.77:2525: ";
-    let ends = ": no interface of this machine has that address now; name another place in [listen], or begin when the network is there\n";
-    assert!(
-        ran.stderr.starts_with(begins) && ran.stderr.ends_with(ends),
-        "{ran:?}"
-    );
-    let said = "warning  port 2525: no interface of this machine has 192.0.2.77 now, so minimta -bd cannot listen there; name another place in [listen]\n";
-    let ran = other.run(&["--check"], "");
-    assert!(ran.stdout.contains(said), "{ran:?}");
-}
-
-#[test]
-fn sendmail_goes_into_the_background() {
-    let system = System::listening("listen-sysv");
-    let ran = system.run(&["-bd", "-q1h"], "");
-    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
-    logged(&system, "daemon started");
-    let id: i32 = std::fs::read_to_string(system.path("run/pid"))
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap();
-    system.accept(&[&me()], MESSAGE);
-    until("delivered", || system.mailbox().len() == 1);
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), Signal::SIGTERM).unwrap();
-    logged(&system, "daemon stopped");
-}
-
-#[test]
-fn sockets_are_taken_over() {
-    let system = System::listening("listen-activated");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let daemon = Daemon::of(&system, || activated(&system, listener, "-bd"));
-    assert_eq!(daemon.address("smtp"), address);
-    assert!(daemon.client().deliver(&me(), MESSAGE).starts_with("250 "));
-    until("delivered", || system.mailbox().len() == 1);
-    assert_eq!(daemon.stop().code, 0);
-}
-
-/// A daemon that was started for a client ends when there was none for a while, and not before.
-#[test]
-fn a_daemon_started_for_a_client_ends_without_any() {
-    let system = System::listening("listen-idle-exit").with("limits", "command_timeout = \"1s\"");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let daemon = Daemon::of(&system, || activated(&system, listener, "-bd"));
-    let mut client = daemon.client();
-    client.steps(&[("EHLO x", "250-"), ("MAIL FROM:<>", "250 ")]);
-    assert!(client.reply().starts_with("421 4.4.2"));
-    drop(client);
-    assert_eq!(daemon.end().code, 0);
-    assert!(system.log().contains("daemon stopped"));
-}
-
-/// SIGHUP: the lines go to a new file under the same name, at the level that the configuration names now.
-#[test]
-fn a_log_is_turned_over() {
-    let system = System::listening("listen-log");
-    let daemon = Daemon::start(&system);
-    let port = daemon.address("smtp");
-    drop(daemon.client());
-    logged(&system, "connect client=");
-    std::fs::rename(system.path("log"), system.path("log.1")).unwrap();
-    daemon.signal(Signal::SIGHUP);
-    let read_again = "daemon has read its configuration again";
-    until("a new file", || system.path("log").exists());
-    logged(&system, read_again);
-    let old = std::fs::read_to_string(system.path("log.1")).unwrap();
-    assert!(old.contains("daemon started") && !old.contains(read_again));
-    let path = system.path("minimta.toml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, text.replace("[log]", "[log]\nlevel = \"warn\"")).unwrap();
-    daemon.signal(Signal::SIGHUP);
-    until("only warnings", || {
-        let before = system.log().matches("connect client=").count();
-        drop(Client::tcp(TcpStream::connect(port).unwrap()).reply());
-        std::thread::sleep(Duration::from_millis(20));
-        system.log().matches("connect client=").count() == before
-    });
-}
-
-/// A certificate that comes to its end is told before it does, at each start.
-#[test]
-fn the_end_of_a_certificate_is_told() {
-    let system = System::listening("listen-certificate");
-    let mut params = rcgen::CertificateParams::new(vec!["pi.test.example".to_owned()]).unwrap();
-    let now = time::OffsetDateTime::now_utc();
-    let key = rcgen::KeyPair::generate().unwrap();
-    for (days, word) in [(-1, "has expired on"), (7, "expires on"), (30, "")] {
-        (params.not_before, params.not_after) = (
-            now - time::Duration::days(60),
-            now + time::Duration::days(days),
-        );
-        let pem = params.self_signed(&key).unwrap().pem();
-        let path = system.path(&format!("{days}.pem"));
-        std::fs::write(&path, format!("{pem}{}", key.serialize_pem())).unwrap();
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-        let lines = format!("certificate = \"{0}\"\nkey = \"{0}\"", path.display());
-        let system = System::listening("listen-certificate-log").with("tls", &lines);
-        drop(Daemon::start(&system));
-        let told = format!("the certificate {} {word}", path.display());
-        assert_eq!(
-            system.log().contains(&told),
-            !word.is_empty(),
-            "{days}: {}",
-            system.log()
-        );
     }
 }
 
