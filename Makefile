@@ -72,7 +72,7 @@ powercut: ## real power cuts on file systems in images, 20 of each kind; as root
 	ROUNDS=$${ROUNDS:-20} $(SOAK) powercut::
 
 faults: ## a fault at each system call (strace), and disks that are full (root); EVERY=4 for some
-	$(SOAK) faults::
+	$(SOAK) faults:: hundred_thousand
 
 flood: ## bad clients of every kind by the thousand, and a good one that must be served
 	$(SOAK) flood::

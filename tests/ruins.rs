@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use crate::harness::system::{age, names_in};
-use crate::harness::{Remote, Script, System};
+use crate::harness::{Remote, Script, System, every};
 use crate::queue::{by_id, enqueue};
 
 /// H13, H14: each of these lies beside a good message, which is delivered; the bad one is swept, held or left
@@ -249,7 +249,8 @@ fn rubbish_by_the_thousand_is_lived_with() {
 #[test]
 #[ignore = "make faults"]
 fn rubbish_by_the_hundred_thousand_is_lived_with() {
-    rubbish(100_000, 20_000);
+    let every = u32::try_from(every()).unwrap();
+    rubbish(100_000 / every, 20_000 / every);
 }
 
 fn rubbish(foreign: u32, ours: u32) {
