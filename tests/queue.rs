@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use crate::harness::system::{age, finish, me, until};
+use crate::harness::system::{age, finish, me, names_in, until};
 use crate::harness::{Queued, Remote, Script, System};
 
 /// Puts a message for this recipient into the queue and returns its id.
