@@ -1,5 +1,6 @@
 //! What a domain says of its mail servers on its web server, and what becomes of mail (MTA-STS, RFC 8461).
 
+use crate::harness::system::age;
 use crate::harness::tls::Authority;
 use crate::harness::{Dns, Remote, Script, System, Web};
 
@@ -183,29 +184,41 @@ fn a_policy_is_kept() {
     let text = std::fs::read_to_string(&kept).unwrap();
     assert!(text.starts_with("minimta-sts 1\nid 1\nuntil "), "{text}");
 
+    // After a day it is refreshed, before it ends: whoever keeps its server from us must not have it forgotten.
+    age(&kept, 2 * 24 * 3600);
+    assert_eq!(send(&system, &remotes[0]).as_deref(), Ok("TLSv1.3 sts"));
+    assert_eq!(web.asked(), 2);
+    assert_eq!(send(&system, &remotes[0]).as_deref(), Ok("TLSv1.3 sts"));
+    assert_eq!(web.asked(), 2);
+    // And when the server does not tell it, it holds all the same.
+    age(&kept, 2 * 24 * 3600);
+    "HTTP/1.1 500 Oops\r\n\r\n".clone_into(&mut web.answer.lock().unwrap());
+    for _ in 0..2 {
+        assert_eq!(send(&system, &remotes[0]).as_deref(), Ok("TLSv1.3 sts"));
+        assert_eq!(web.asked(), 3);
+    }
+    let log = system.log();
+    assert!(log.contains("the last one still holds until "), "{log}");
+    *web.answer.lock().unwrap() = policy("enforce", "mail.example.net");
+
     // It is told without asking for it.
     let told = system.run(&["-bv", "x@example.net"], "").stdout;
     let must = "    mail.example.net must have a good certificate of its name: example.net says so (MTA-STS)\n";
     assert!(told.ends_with(must), "{told}");
-    assert_eq!(web.asked(), 1);
+    assert_eq!(web.asked(), 3);
 
     // DNS is silent about it.
     let forgetful = Dns::start(&zone(""));
     let system = system.with("dns", &forgetful.keys());
     assert_eq!(send(&system, &remotes[0]).as_deref(), Ok("TLSv1.3 sts"));
-    assert_eq!(web.asked(), 1);
+    assert_eq!(web.asked(), 3);
 
     // There is a new one, and the web server does not tell it.
     let newer = Dns::start(&zone("_mta-sts.example.net TXT v=STSv1; id=2"));
     let system = system.with("dns", &newer.keys());
     "HTTP/1.1 500 Oops\r\n\r\n".clone_into(&mut web.answer.lock().unwrap());
     assert_eq!(send(&system, &remotes[0]).as_deref(), Ok("TLSv1.3 sts"));
-    assert_eq!(web.asked(), 2);
-    assert!(
-        system.log().contains("the last one still holds"),
-        "{}",
-        system.log()
-    );
+    assert_eq!(web.asked(), 4);
 
     // It is left in peace for five minutes, and this domain's policy holds; unless a wrong clock has said so.
     let failed = system.path("spool/state/sts/example.net~");
@@ -215,8 +228,8 @@ fn a_policy_is_kept() {
         "{text}"
     );
     assert_eq!(send(&system, &remotes[0]).as_deref(), Ok("TLSv1.3 sts"));
-    assert_eq!(web.asked(), 2);
-    for (until, asked) in [("2001-01-01T00:00:00Z", 3), ("2099-01-01T00:00:00Z", 4)] {
+    assert_eq!(web.asked(), 4);
+    for (until, asked) in [("2001-01-01T00:00:00Z", 5), ("2099-01-01T00:00:00Z", 6)] {
         let text = format!("minimta-sts-failure 1\nid 2\nuntil {until}\n");
         std::fs::write(&failed, text).unwrap();
         assert_eq!(send(&system, &remotes[0]).as_deref(), Ok("TLSv1.3 sts"));

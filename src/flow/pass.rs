@@ -74,8 +74,9 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// What it did.
+    /// What it did, when all that goes on beside it has ended, too.
     pub fn into_tally(self) -> Tally {
+        self.shared.settle();
         self.tally
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner)

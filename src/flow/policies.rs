@@ -2,17 +2,22 @@
 //!
 //! 1. the text record in DNS says which policy there is
 //! 2. the one that is kept, if it is this one, and still holds
-//! 3. otherwise the one on the domain's web server, which is kept from now on
+//! 3. otherwise the one on the domain's web server, which is kept from now on. One that is kept and a day old is asked for
+//!    anew beside the mail, which does not wait for it
 //! 4. when there is no record, or the web server does not tell: the one that is kept, for as long as it holds. An
 //!    attacker must not be able to make a policy go away (RFC 8461 10.2). A web server that did not tell is not asked
 //!    again for five minutes, by whatever process.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::exchange;
+use super::queue::STACK;
 use crate::config::Config;
 use crate::events;
 use crate::host::dns::{Dns, Family};
@@ -21,11 +26,14 @@ use crate::host::tls::{Clients, Trust};
 use crate::host::{clock, durable, read_bounded, state, words};
 use crate::parts;
 use crate::proto::address::Domain;
+use crate::proto::date::Stamp;
 use crate::proto::mx::NoAnswer;
 use crate::proto::sts::{self, Failure, MAX_ANSWER, Mode, Policy};
 
 /// How long a web server may take (RFC 8461 3.3 suggests a minute).
 const LIMIT: Duration = Duration::from_secs(30);
+/// How many are refreshed at once; the others are when their domains get mail again.
+const MOST_AT_ONCE: usize = 4;
 /// The most policies that are kept.
 const MAX_KEPT: usize = 1000;
 /// The longest file of one; its text is shorter than what it was made from.
@@ -42,6 +50,8 @@ pub struct Policies {
     troubles: Mutex<BTreeMap<String, &'static str>>,
     /// Whether web servers are asked for what is not kept.
     pub asking: Asking,
+    /// Those who refresh what is kept.
+    refreshing: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// When web servers are asked for policies.
@@ -81,7 +91,11 @@ impl Policies {
             asking: self.asking,
             trouble: Cell::new(None),
         };
-        let policy = search.policy().filter(|policy| policy.mode != Mode::Off);
+        let (policy, is_old) = search.policy();
+        let policy = policy.filter(|policy| policy.mode != Mode::Off);
+        if let Some(id) = is_old {
+            self.refresh(config, &name, id);
+        }
         let policy = policy.map(Arc::new);
         if let Some(trouble) = search.trouble.get() {
             let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,6 +103,45 @@ impl Policies {
         }
         known().insert(name, policy.clone());
         policy
+    }
+
+    /// Asks for a policy anew that is kept and still holds. Without room for a thread it is done another time.
+    fn refresh(&self, config: &Config, name: &str, id: String) {
+        let (config, name) = (config.clone(), name.to_owned());
+        let ask = move || {
+            let search = Search {
+                config: &config,
+                dns: &exchange::resolver(&config),
+                clients: &Clients::new(),
+                name: &name,
+                asking: Asking::Usually,
+                trouble: Cell::new(None),
+            };
+            search.fetch(&id, search.kept().map(|(policy, _)| policy), clock::now());
+        };
+        let mut refreshing = self
+            .refreshing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        refreshing.retain(|thread| !thread.is_finished());
+        if refreshing.len() < MOST_AT_ONCE {
+            let thread = thread::Builder::new()
+                .name("policy".to_owned())
+                .stack_size(STACK);
+            refreshing.extend(thread.spawn(ask));
+        }
+    }
+
+    /// Waits until what is being refreshed is kept, for a process that ends now.
+    pub fn settle(&self) {
+        let mut refreshing = self
+            .refreshing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for thread in refreshing.drain(..) {
+            // A fault there is no fault of the mail.
+            let _ = thread.join();
+        }
     }
 
     /// What was wrong with the policy of a domain, by its name in ASCII.
@@ -108,31 +161,39 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn policy(&self) -> Option<Policy> {
+    /// The policy, and its id if it is to be refreshed.
+    fn policy(&self) -> (Option<Policy>, Option<String>) {
         let now = clock::now();
-        let kept = self.kept().filter(|policy| now < policy.until);
+        let kept = self.kept().filter(|(policy, _)| now < policy.until);
+        let (kept, since) = kept.map_or((None, now), |(policy, since)| (Some(policy), since));
         let texts = self.dns.txt(&format!("_mta-sts.{}", self.name));
         let Some(id) = texts.ok().and_then(|texts| sts::record_id(&texts)) else {
-            return kept;
+            return (kept, None);
         };
+        let forbidden = || self.failure().is_some_and(|f| f.forbids(&id, now));
         if kept.as_ref().is_some_and(|policy| policy.id == id) {
-            return kept;
+            // One from the future was written by a clock that was wrong.
+            let is_young = (since..since.saturating_add(sts::REFRESH)).contains(&now);
+            let is_old = !is_young && self.asking == Asking::Usually && !forbidden();
+            return (kept, Some(id).filter(|_| is_old));
         }
-        let failed = self.failure();
-        let forbidden = || failed.as_ref().is_some_and(|f| f.forbids(&id, now));
         match self.asking {
             Asking::Usually if forbidden() => {
                 self.trouble.set(Some(NOT_FETCHED));
-                return kept;
+                return (kept, None);
             }
-            Asking::Never => return kept,
+            Asking::Never => return (kept, None),
             Asking::Usually | Asking::Anew => {}
         }
-        match fetch(self.config, self.dns, self.clients, self.name, &id, now) {
+        (self.fetch(&id, kept, now), None)
+    }
+
+    /// The policy of this id from its web server, which is kept from now on; or the one that is kept.
+    fn fetch(&self, id: &str, kept: Option<Policy>, now: i64) -> Option<Policy> {
+        match fetch(self.config, self.dns, self.clients, self.name, id, now) {
             Ok(policy) => {
-                if failed.is_some() {
-                    let _ = durable::remove(&self.failure_path());
-                }
+                // Mostly there is none.
+                let _ = durable::remove(&self.failure_path());
                 events::policy(&self.name, &policy.id, policy.mode.word());
                 if let Err(why) = self.keep(&policy) {
                     let what = format!("the MTA-STS policy of {} cannot be kept: {why}", self.name);
@@ -142,14 +203,17 @@ impl Search<'_> {
             }
             Err(Missing { trouble, why }) => {
                 self.trouble.set(Some(trouble));
-                let instead = match kept {
-                    Some(_) => "the last one still holds",
-                    None => "it counts as having none",
-                };
+                let instead = kept.as_ref().map_or_else(
+                    || "it counts as having none".to_owned(),
+                    |kept| {
+                        let until = Stamp::utc(kept.until).iso8601();
+                        format!("the last one still holds until {until}")
+                    },
+                );
                 let what = format!("the MTA-STS policy of {}: {why}; {instead}", self.name);
                 events::trouble("-", &what);
                 // If it cannot be remembered, it is asked again by the next run.
-                let failure = Failure::new(&id, now).to_text();
+                let failure = Failure::new(id, now).to_text();
                 let _ = self.store(&self.failure_path(), failure.as_bytes());
                 kept
             }
@@ -160,8 +224,11 @@ impl Search<'_> {
         self.config.queue.spool.join("state").join("sts")
     }
 
-    fn kept(&self) -> Option<Policy> {
-        read(&self.folder().join(self.name))
+    /// The one that is kept, and since when.
+    fn kept(&self) -> Option<(Policy, i64)> {
+        let path = self.folder().join(self.name);
+        let since = std::fs::metadata(&path).map_or(0, |m| m.mtime());
+        read(&path).map(|policy| (policy, since))
     }
 
     /// No domain has such a name.

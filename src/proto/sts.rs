@@ -77,6 +77,10 @@ impl Failure {
     }
 }
 
+/// How long a policy is used before its web server is asked for it anew, though it still holds: daily (RFC 8461 3.3). An
+/// attacker who keeps the server from us would otherwise only have to wait for its end (10.2).
+pub const REFRESH: i64 = 86_400;
+
 /// The longest answer of a web server that is read, octets (RFC 8461 3.2 speaks of 64 KiB).
 pub const MAX_ANSWER: usize = 64 * 1024;
 /// The most patterns of a policy.

@@ -94,6 +94,11 @@ impl<'a> Shared<'a> {
         self.dead.forget();
     }
 
+    /// Waits for what goes on beside the mail, in a process that ends now.
+    pub fn settle(&self) {
+        self.policies.settle();
+    }
+
     /// The hosts that take mail for a domain.
     ///
     /// # Errors
