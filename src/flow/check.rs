@@ -7,7 +7,7 @@ use super::links::Shared;
 use super::send::Connection;
 use super::{Context, exchange, newaliases, parent};
 use crate::cli::{Invocation, say};
-use crate::config::{Password, Smarthost};
+use crate::config::{Config, Password, Smarthost};
 use crate::error::Result;
 use crate::host::{accounts, clock, password, privilege, words};
 use crate::json::Json;
@@ -266,12 +266,18 @@ fn smarthosts(context: &Context, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Whether no mail leaves this system, but what a route names another way for.
+fn keeps_all(config: &Config) -> bool {
+    let keeps = |route: &Route| route.sender.is_none() && route.domain == Some(Pattern::Others);
+    config.routes.iter().any(keeps)
+}
+
 /// What mail needs that goes straight to the servers of its recipients.
 fn direct(context: &Context, named: &[String], findings: &mut Vec<Finding>) {
     let config = &context.config;
-    let by_route = config.routes.iter().any(|route| route.via == Via::Mx);
-    let stays = |route: &Route| route.sender.is_none() && route.domain == Some(Pattern::Others);
-    if !by_route && (!config.smarthosts.is_empty() || config.routes.iter().any(stays)) {
+    if !config.routes.iter().any(|route| route.via == Via::Mx)
+        && (!config.smarthosts.is_empty() || keeps_all(config))
+    {
         return;
     }
     let dns = exchange::resolver(config);

@@ -57,8 +57,8 @@ impl Own<'_> {
             Ok(found) => found.into_iter().map(|mx| mx.name).collect(),
             // The default is the host's own name, which need not be in DNS at all.
             Err(NoAnswer::Temporary(why)) if *self.domain != self.config.hostname => {
-                let text = format!("it cannot be told: the mail servers of {name}: {why}");
-                return Some((Grade::Warning, text));
+                let text = format!("it could not be looked up: the mail servers of {name}: {why}");
+                return Some((Grade::Ok, text));
             }
             Err(_) => Vec::new(),
         };
@@ -68,8 +68,8 @@ impl Own<'_> {
         let texts = match names.txt(&format!("_mta-sts.{name}")) {
             Ok(texts) => texts,
             Err(NoAnswer::Temporary(why)) => {
-                let text = format!("whether it has a policy cannot be told: {why}");
-                return Some((Grade::Warning, text));
+                let text = format!("whether it has a policy could not be looked up: {why}");
+                return Some((Grade::Ok, text));
             }
             Err(_) => Vec::new(),
         };

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::sts::is_public;
-use super::{Finding, Grade, add};
+use super::{Finding, Grade, add, keeps_all};
 use crate::config::Dkim;
 use crate::flow::judge::Asker;
 use crate::flow::probe::leaving;
@@ -30,7 +30,8 @@ pub fn look(context: &Context, findings: &mut Vec<Finding>) {
         let (grade, text) = key(&dns, dkim);
         add(findings, grade, thing, text);
     }
-    if !parts::MX {
+    // In whose name nothing leaves, nobody asks about.
+    if !parts::MX || keeps_all(&context.config) {
         return;
     }
     // Through a smarthost, its address is what counts, and its owner's business; and without a key of ours, its signature.
