@@ -293,7 +293,7 @@ fn finding(key: &Key, wrong: &Wrong) -> String {
     if !key.name.starts_with("password") {
         finding.push_str(&format!(", found {}", wrong.found));
     }
-    if let Some(reason) = wrong.because {
+    if let Some(reason) = &wrong.because {
         finding.push_str(&format!(": {reason}"));
     }
     finding

@@ -1,5 +1,6 @@
 //! A value of the file -> what a key means by it, or what was expected and what was found.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -24,7 +25,7 @@ pub struct Wrong {
     /// What stands there.
     pub found: String,
     /// What is wrong with it, where that is not plain.
-    pub because: Option<&'static str>,
+    pub because: Option<Cow<'static, str>>,
 }
 
 impl Wrong {
@@ -38,9 +39,9 @@ impl Wrong {
     }
 
     /// Why that is not right.
-    pub fn because(self, reason: &'static str) -> Self {
+    pub fn because(self, reason: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            because: Some(reason),
+            because: Some(reason.into()),
             ..self
         }
     }
@@ -308,8 +309,9 @@ pub fn host(value: &Value) -> Result<String, Wrong> {
     if text.contains("://") {
         return Err(wrong().because("the protocol follows from tls and port"));
     }
-    if text.contains(':') {
-        return Err(wrong().because("the port has a key of its own"));
+    if let Some((_, port)) = text.rsplit_once(':') {
+        let port = port.parse::<u16>().unwrap_or(587);
+        return Err(wrong().because(format!("the port has a key of its own: port = {port}")));
     }
     match Domain::parse(text) {
         Ok(domain) if !text.starts_with('[') => Ok(domain.ascii().to_owned()),
