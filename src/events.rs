@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use log::{debug, info, warn};
+use log::{debug, error, info, warn};
 
 use crate::proto::date::Stamp;
 use crate::proto::end::End;
@@ -283,6 +283,11 @@ pub fn collapsed(id: &str, count: u32, until: Stamp) {
 /// Something else went wrong with a message.
 pub fn trouble(id: &str, what: &dyn Display) {
     warn!("{} trouble what={}", one_word(id), quoted(what));
+}
+
+/// A fault of this program: what was in hand stays as it was, and all else goes on.
+pub fn fault(id: &str, what: &dyn Display) {
+    error!("{} trouble what={}", one_word(id), quoted(what));
 }
 
 /// A queue run ended.

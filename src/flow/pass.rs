@@ -21,12 +21,13 @@ use super::hops;
 use super::lanes::{Errand, Lanes, Width};
 use super::links::{Links, Shared};
 use super::queue::{STACK, fresh};
-use super::settle::settle;
+use super::settle::{policy, settle};
 use super::{Context, Damaged, Outcomes, deliver};
 use crate::cli::complain;
 use crate::error::{Error, Result};
 use crate::events;
-use crate::host::spool::{Claim, Item};
+use crate::host::clock;
+use crate::host::spool::{Claim, Folder, Item};
 use crate::proto::end::Mailboxes;
 use crate::proto::journal::{Progress, Standing};
 use crate::proto::order;
@@ -38,8 +39,11 @@ use crate::proto::route::{self, Hop};
 const WORTH_A_CONNECTION: usize = 10;
 /// How often it is looked for new messages while others take their time.
 const LOOK: Duration = Duration::from_secs(2);
-/// What is told when a worker has panicked.
-pub const WORKER_FAILED: &str = "a worker of the queue failed; its message stays in the queue";
+/// What is told when this program itself has failed over a message.
+const FAILED: &str =
+    "a fault in minimta stopped the work on this message; it stays in the queue; please report it";
+/// And when there was none in hand.
+const WORKER_FAILED: &str = "a fault in minimta ended a worker of the queue; please report it";
 
 /// One pass over some messages.
 pub struct Pass<'a> {
@@ -103,9 +107,7 @@ impl<'a> Pass<'a> {
                 for _ in 0..self.lanes.places() {
                     let done = done.clone();
                     let work = move || {
-                        if catch_unwind(AssertUnwindSafe(|| self.worker())).is_err() {
-                            events::trouble("-", &WORKER_FAILED);
-                        }
+                        self.worker();
                         // It is heard: whoever waits for it is below.
                         let _ = done.send(());
                     };
@@ -129,8 +131,15 @@ impl<'a> Pass<'a> {
     }
 
     /// Looks at the envelope of a message and puts it into the lanes of its next hops. What cannot be read is dealt
-    /// with here.
+    /// with here; and a message over which this program fails must not keep the others from being looked at.
     pub fn add(&self, item: Item, claim: Option<Claim>) {
+        let id = item.id.clone();
+        if catch_unwind(AssertUnwindSafe(|| self.sort(item, claim))).is_err() {
+            self.survive(&id);
+        }
+    }
+
+    fn sort(&self, item: Item, claim: Option<Claim>) {
         if self.lanes.has(&item.id) {
             return;
         }
@@ -261,24 +270,49 @@ impl<'a> Pass<'a> {
                     .stack_size(STACK)
                     .spawn_scoped(scope, || self.worker())
             };
-            let threads: Vec<_> = (1..workers).map(spawn).collect();
+            // Too few resources for a thread: the others do its work.
+            let _threads: Vec<_> = (1..workers).map(spawn).collect();
             self.worker();
-            for thread in threads {
-                match thread.map(std::thread::ScopedJoinHandle::join) {
-                    // Too few resources for a thread: the others do its work.
-                    Err(_) | Ok(Ok(())) => {}
-                    Ok(Err(_)) => events::trouble("-", &WORKER_FAILED),
-                }
-            }
         });
     }
 
-    /// Works as long as there is anything to do.
+    /// Works as long as there is anything to do. A fault of this program costs the connections that the worker has, and
+    /// the attempt for one message; all others are tried.
     pub fn worker(&self) {
+        loop {
+            let mut in_hand = None;
+            let work = AssertUnwindSafe(|| self.work(&mut in_hand));
+            if catch_unwind(work).is_ok() {
+                return;
+            }
+            match in_hand {
+                Some(id) => self.survive(&id),
+                None => return events::fault("-", &WORKER_FAILED),
+            }
+        }
+    }
+
+    /// After a fault of this program over a message: it is told, and the message is put off, or it would happen again
+    /// at each look.
+    fn survive(&self, id: &str) {
+        events::fault(id, &FAILED);
+        let put_off = AssertUnwindSafe(|| {
+            let spool = &self.context.spool;
+            let item = spool.find(id).filter(|item| item.folder != Folder::Hold)?;
+            let claim = spool.claim(item.folder, id).ok()?;
+            let first = i64::try_from(policy(self.context).first).unwrap_or(i64::MAX);
+            claim.defer_until(clock::now().saturating_add(first)).ok()
+        });
+        // If it cannot be put off, that is told when it happens again.
+        let _ = catch_unwind(put_off);
+    }
+
+    fn work(&self, in_hand: &mut Option<String>) {
         let outgoing = self.outgoing();
         let mut links = self.links(&outgoing);
         while let Some(mut place) = self.lanes.join() {
             while let Some(errand) = place.next() {
+                *in_hand = Some(errand.item.id.clone());
                 let claim = match errand.claim {
                     Some(claim) => Some(claim),
                     None => self.claim(&errand.item),
@@ -294,6 +328,7 @@ impl<'a> Pass<'a> {
                         self.add(fresh(id), None);
                     }
                 }
+                *in_hand = None;
             }
             // The exchanger of the next domain may well be the same.
             if !matches!(place.hop, Hop::Mx(..)) {

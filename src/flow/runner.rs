@@ -20,7 +20,7 @@ use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
 use super::attend::Service;
-use super::pass::{Pass, WORKER_FAILED};
+use super::pass::Pass;
 use super::queue::{STACK, fresh, is_due};
 use super::sink::Left;
 use super::tlsrpt;
@@ -46,6 +46,11 @@ const LOOK: Duration = Duration::from_secs(300);
 /// The shortest time between two looks, and how many times as long as a look takes it is at least.
 const REST: Duration = Duration::from_millis(200);
 const REST_FACTOR: u32 = 20;
+
+/// How long nothing is looked for after a fault of this program, which may well happen again.
+const RECOVERY: Duration = Duration::from_secs(10);
+/// What is told of it.
+const FEEDER_FAILED: &str = "a fault in minimta ended a run of the queue; the next one begins in ten seconds; please report it";
 
 /// The queue of a daemon.
 pub struct Runner {
@@ -189,7 +194,10 @@ impl Runner {
     fn feed(self: &Arc<Self>) {
         let mut relieved = false;
         while !relieved && let Some(service) = self.wait_for_work() {
-            relieved = self.run(&service);
+            let run = AssertUnwindSafe(|| self.run(&service, &mut relieved));
+            if catch_unwind(run).is_err() {
+                self.recover();
+            }
             let mut state = self.lock();
             state.runs -= 1;
             state.lingers &= !relieved;
@@ -199,34 +207,56 @@ impl Runner {
         self.lock().feeders -= 1;
     }
 
-    /// One run. Returned is whether another thread feeds by its end.
-    fn run(self: &Arc<Self>, service: &Arc<Service>) -> bool {
+    /// After a fault of this program in the thread that feeds: the queue goes on, though not at once.
+    fn recover(&self) {
+        events::fault("-", &FEEDER_FAILED);
+        let mut state = self.lock();
+        state.look_new = true;
+        state.rest_until = Instant::now() + RECOVERY;
+    }
+
+    /// One run. `relieved` becomes whether another thread feeds by its end.
+    fn run(self: &Arc<Self>, service: &Arc<Service>, relieved: &mut bool) {
         let run = Pass::lingering(&service.context, false, LINGER);
         let threads = AtomicUsize::new(0);
-        let relieved = thread::scope(|scope| {
-            let mut until = Instant::now() + RENEWAL;
-            loop {
-                self.look(service, &run);
-                self.hand_on(&run);
-                self.man(scope, &run, &threads);
-                if self.wait_in_run(&run, &threads, until) {
-                    continue;
-                }
-                if self.may_end(&threads) {
-                    break;
-                }
-                run.forget();
-                until = Instant::now() + RENEWAL;
+        thread::scope(|scope| {
+            let feed = AssertUnwindSafe(|| self.keep_fed(scope, service, &run, &threads));
+            // Its workers end what they have begun, as after any run.
+            if catch_unwind(feed).is_err() {
+                self.recover();
             }
             self.give_up(&run);
-            self.is_at_work(&threads) && self.be_relieved()
+            *relieved = self.is_at_work(&threads) && self.be_relieved();
         });
         self.remember_due(&run);
         drop(run);
         report(service);
         service.context.ledger.flush();
         service.context.ledger.fold();
-        relieved
+    }
+
+    /// Finds work for a run until it is over.
+    fn keep_fed<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        service: &Service,
+        run: &'scope Pass<'scope>,
+        threads: &'scope AtomicUsize,
+    ) {
+        let mut until = Instant::now() + RENEWAL;
+        loop {
+            self.look(service, run);
+            self.hand_on(run);
+            self.man(scope, run, threads);
+            if self.wait_in_run(run, threads, until) {
+                continue;
+            }
+            if self.may_end(threads) {
+                return;
+            }
+            run.forget();
+            until = Instant::now() + RENEWAL;
+        }
     }
 
     /// Whether a run that is over can end without holding up the next one.
@@ -353,9 +383,7 @@ impl Runner {
             }
             threads.fetch_add(1, Ordering::AcqRel);
             let work = move || {
-                if catch_unwind(AssertUnwindSafe(|| run.worker())).is_err() {
-                    events::trouble("-", &WORKER_FAILED);
-                }
+                run.worker();
                 let state = self.lock();
                 threads.fetch_sub(1, Ordering::AcqRel);
                 self.bell.notify_all();

@@ -3,8 +3,9 @@
 //! there the constant [`ON`] takes it all away.
 //!
 //! - `MINIMTA_FAULT=N:kill` dies at the N-th step of the process, as kill -9 would; `N:ENOSPC` fails there, `N+:EIO`
-//!   fails from there on; `N:short` writes half of it and then finds the disk full. `N@USER:...`: in processes that run as
-//!   the user of this number only. A fault that happened is written down, too
+//!   fails from there on; `N:short` writes half of it and then finds the disk full; `N:panic` is a fault of the program
+//!   itself. `N@USER:...`: in processes that run as the user of this number only. A fault that happened is written down,
+//!   too
 //! - `MINIMTA_RECORD=FILE` appends a line for each step that was taken, with what a power cut would need to know of
 //!   it: file numbers, places, octets. `tests/powerless.rs` makes from it what a disk may hold after a cut
 
@@ -76,6 +77,10 @@ fn next(step: &str) -> Option<i32> {
         "EINTR" => nix::libc::EINTR,
         _ => nix::libc::EIO,
     };
+    assert!(
+        what != "panic",
+        "fault injected: panic at step {now}, {step}"
+    );
     let _ = writeln!(io::stderr(), "fault injected: {what} at step {now}, {step}");
     Some(code)
 }
