@@ -64,8 +64,8 @@ use id::fresh_id;
 
 /// Octets gathered before they are written, and read at a time.
 const BLOCK: usize = 32 * 1024;
-/// The longest head of a queue file: 1,000 recipients with all their parameters are a fifth of it.
-const MAX_HEAD: usize = 4 * 1024 * 1024;
+/// The longest head of a queue file: 10,000 recipients with all their parameters are half of it.
+const MAX_HEAD: usize = 16 * 1024 * 1024;
 /// The longest journal that is read.
 const MAX_JOURNAL: u64 = 8 * 1024 * 1024;
 
@@ -399,6 +399,9 @@ fn cannot(what: &str, path: &Path, error: &io::Error) -> Error {
         )),
         io::ErrorKind::NotFound => Error::CannotCreate(sentence),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoRoom(sentence),
+        io::ErrorKind::FileTooLarge => Error::TempFail(format!(
+            "{sentence}; whoever started minimta bounds the size of files (ulimit -f)"
+        )),
         _ => Error::TempFail(sentence),
     }
 }

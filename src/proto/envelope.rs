@@ -33,6 +33,10 @@ pub struct Envelope {
     pub envid: Option<String>,
 }
 
+/// The most recipients that a message can be allowed to come with. With all their parameters their lines are half of what
+/// is read of a queue file's head, and an attempt for each in other words than for the next fits into its journal.
+pub const MAX_RECIPIENTS: u64 = 10_000;
+
 /// One envelope recipient with its DSN parameters (RFC 3461 4.1, 4.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipient {

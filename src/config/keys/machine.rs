@@ -6,6 +6,7 @@ use super::super::value::{self, DAY, GIB, KIB};
 use super::super::{FirstTry, way};
 use super::Shown::{Default, Example};
 use super::{Key, key, put};
+use crate::proto::envelope::MAX_RECIPIENTS;
 
 /// Before the first table.
 pub const TOP: &[Key] = &[
@@ -249,7 +250,7 @@ pub const LIMITS: &[Key] = &[
         |draft, v| {
             put(
                 &mut draft.config.limits.recipients,
-                value::number(v, 1..=100_000),
+                value::number(v, 1..=MAX_RECIPIENTS),
             )
         },
     ),

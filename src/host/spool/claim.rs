@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::head::read_at;
 use super::{Folder, Spool, cannot};
 use crate::error::{Error, Result};
 use crate::host::durable;
@@ -21,6 +22,9 @@ const MAX_EXPANSIONS: u64 = super::MAX_JOURNAL / 2;
 /// Octets of a journal beyond which nobody's words are kept. A thousand recipients with an answer of their own each fill it
 /// in days, and a journal that is too long to be read would keep the message from being tried and from being given up.
 const MAX_WORDS: u64 = super::MAX_JOURNAL / 4 * 3;
+
+/// Octets of a journal beyond which only what is done is written down: a forgotten attempt harms nothing.
+const MAX_ATTEMPTS: u64 = super::MAX_JOURNAL / 16 * 15;
 
 /// A message that this process alone works on, until the claim is dropped.
 #[derive(Debug)]
@@ -201,9 +205,15 @@ impl Claim {
             return Ok(false);
         }
         let lines = |entries: &[Entry]| -> String { entries.iter().map(|e| e.line(now)).collect() };
+        let done = |e: &Entry| matches!(e, Entry::Attempt(_, o) if o.verdict != Verdict::Deferred);
+        let journal_at = self.message_at + self.facts.size;
         let mut text = lines(entries);
-        if state.end + text.len() as u64 - (self.message_at + self.facts.size) > MAX_WORDS {
+        if state.end + text.len() as u64 - journal_at > MAX_WORDS {
             text = lines(&brief(entries));
+        }
+        if state.end + text.len() as u64 - journal_at > MAX_ATTEMPTS {
+            let entries: Vec<Entry> = entries.iter().filter(|e| done(e)).cloned().collect();
+            text = lines(&brief(&entries));
         }
         let file = match &state.body {
             Body::File(file) if stored => Arc::clone(file),
@@ -212,10 +222,8 @@ impl Claim {
                 return self.store_in(Folder::New, &mut state).map(|()| false);
             }
         };
-        let written = durable::write_at(&file, text.as_bytes(), state.end);
-        written.map_err(|e| cannot("write the journal of", &path, &e))?;
-        state.end += text.len() as u64;
-        let done = |e: &Entry| matches!(e, Entry::Attempt(_, o) if o.verdict != Verdict::Deferred);
+        append(&file, &text, &mut state.end)
+            .map_err(|e| cannot("write the journal of", &path, &e))?;
         if entries.iter().any(done) {
             durable::sync_data(&file).map_err(|e| cannot("sync the journal of", &path, &e))?;
         }
@@ -242,9 +250,9 @@ impl Claim {
         }
         match &state.body {
             Body::File(file) if state.folder != Folder::Tmp => {
-                let written = durable::write_at(file, text.as_bytes(), state.end);
-                written.map_err(|e| cannot("write the journal of", &path, &e))?;
-                state.end = end;
+                let file = Arc::clone(file);
+                append(&file, &text, &mut state.end)
+                    .map_err(|e| cannot("write the journal of", &path, &e))?;
             }
             _ => state.journal.push_str(&text),
         }
@@ -363,6 +371,29 @@ impl Claim {
     }
 }
 
+/// Writes lines behind the last one. When that fails in the middle, the lines that are there in whole count: what they say
+/// is true, and of what is done nothing should be forgotten. What is there of the next one is cut off, or whatever is
+/// written later would stand in the middle of it.
+fn append(file: &File, text: &str, end: &mut u64) -> io::Result<()> {
+    let written = durable::write_at(file, text.as_bytes(), *end);
+    if written.is_ok() {
+        *end += text.len() as u64;
+        return written;
+    }
+    let found = read_at(file, *end, text.len() as u64).unwrap_or_default();
+    *end += whole_lines(text.as_bytes(), &found) as u64;
+    // If it cannot be cut, the next claim cuts it.
+    let _ = durable::truncate(file, *end);
+    written
+}
+
+/// The octets of the lines of `text` that `found` begins with.
+fn whole_lines(text: &[u8], found: &[u8]) -> usize {
+    let same = text.iter().zip(found).take_while(|(a, b)| a == b);
+    let ends = same.enumerate().filter(|(_, (octet, _))| **octet == b'\n');
+    ends.last().map_or(0, |(at, _)| at + 1)
+}
+
 /// A message on its way out of the spool.
 #[derive(Debug)]
 pub struct Message<'a> {
@@ -406,5 +437,28 @@ impl Read for Message<'_> {
         self.meter.feed(&block[..n]);
         self.left -= n as u64;
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::whole_lines;
+
+    #[test]
+    fn of_a_write_that_broke_off_whole_lines_count() {
+        let text = b"to 1 delivered\nto 2 deferred\n";
+        let rows: &[(&[u8], usize)] = &[
+            (b"", 0),
+            (b"to 1 deliv", 0),
+            (b"to 1 delivered", 0),
+            (b"to 1 delivered\n", 15),
+            (b"to 1 delivered\nto 2 def", 15),
+            (b"to 1 delivered\nto 9 deferred\n", 15), // what an earlier write has left
+            (b"to 9 delivered\nto 2 deferred\n", 0),
+            (text, 29),
+        ];
+        for (found, expected) in rows {
+            assert_eq!(whole_lines(text, found), *expected, "{found:?}");
+        }
     }
 }

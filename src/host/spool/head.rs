@@ -19,7 +19,7 @@ pub fn read_head(file: &File, length: u64) -> io::Result<(Result<Parsed, Unreada
         let head = read_at(file, 0, length.min(most))?;
         match Envelope::parse(&head) {
             Err(Unreadable::MoreNeeded) if head.len() as u64 == most && head.len() < MAX_HEAD => {
-                most *= 8
+                most = (most * 8).min(MAX_HEAD as u64)
             }
             parsed => return Ok((parsed, head)),
         }

@@ -5,7 +5,8 @@ use std::os::unix::fs::FileExt;
 
 use super::*;
 use crate::host::mailbox::scratch::Scratch;
-use crate::proto::envelope::sample;
+use crate::proto::address::Mailbox;
+use crate::proto::envelope::{MAX_RECIPIENTS, Notify, Recipient, sample};
 use crate::proto::journal::Entry;
 use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
@@ -175,4 +176,69 @@ fn what_is_put_off_waits_and_is_not_taken_for_unfinished() {
             "{refusal:?}"
         );
     }
+}
+
+/// The most recipients that may be configured, with the longest addresses and all parameters (I14): the message can be
+/// claimed.
+#[test]
+fn the_most_recipients_have_a_head_that_can_be_read() {
+    let scratch = Scratch::new("spool-head");
+    let spool = Spool::new(&scratch.path("spool"), 0, 100);
+    spool.create().unwrap();
+    let label = "d".repeat(61);
+    let recipient = |number| Recipient {
+        notify: Notify::parse("SUCCESS,FAILURE,DELAY"),
+        orcpt: Some(format!("rfc822;{}", "o".repeat(493))),
+        ..Recipient::plain(
+            Mailbox::parse(&format!("{number:064}@{label}.{label}.{label}.ab")).unwrap(),
+        )
+    };
+    let mut envelope = sample(&[]);
+    envelope.recipients = (0..MAX_RECIPIENTS).map(recipient).collect();
+    let length = envelope.to_text().len();
+    assert!((MAX_HEAD / 3..MAX_HEAD / 2).contains(&length), "{length}");
+    let mut draft = spool.begin(&envelope).unwrap();
+    draft.write(TEXT.as_bytes()).unwrap();
+    let id = draft.commit().unwrap().id.clone();
+    let claim = spool.claim(Folder::New, &id).unwrap();
+    assert_eq!(claim.envelope().recipients, envelope.recipients);
+}
+
+/// What they are answered may differ from each to the next, and may do so for longer than a journal is read.
+#[test]
+fn a_journal_that_is_full_has_room_for_what_is_done() {
+    let scratch = Scratch::new("spool-full-journal");
+    let spool = Spool::new(&scratch.path("spool"), 0, 100);
+    spool.create().unwrap();
+    let count = 4000;
+    let to: Vec<String> = (0..count).map(|n| format!("u{n}@example.net")).collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    let mut draft = spool.begin(&sample(&to)).unwrap();
+    draft.write(TEXT.as_bytes()).unwrap();
+    let claim = draft.commit().unwrap();
+    let entry = |n: usize, verdict, text: &str| {
+        let code = if n.is_multiple_of(2) { 450 } else { 451 };
+        let outcome = Outcome::new(verdict, Some(code), Enhanced(4, 2, 1), "mx", text);
+        Entry::Attempt(vec![n], outcome)
+    };
+    let long = "busy ".repeat(200);
+    for attempt in 0..140 {
+        let text = if attempt < 2 { long.as_str() } else { "" };
+        let all: Vec<Entry> = (0..count)
+            .map(|n| entry(n, Verdict::Deferred, text))
+            .collect();
+        assert!(!claim.record(1_700_000_000 + attempt, &all).unwrap());
+    }
+    let done: Vec<Entry> = (0..count)
+        .map(|n| match n {
+            0 => entry(n, Verdict::Deferred, ""),
+            _ => entry(n, Verdict::Delivered, &long),
+        })
+        .collect();
+    assert!(!claim.record(1_700_000_999, &done).unwrap());
+    let id = claim.id.clone();
+    drop(claim);
+    let claim = spool.claim(Folder::New, &id).unwrap();
+    assert_eq!(claim.progress().waiting(), [0]);
+    assert!(claim.progress().standings[0].attempts > 20);
 }
