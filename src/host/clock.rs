@@ -27,7 +27,7 @@ pub fn local(unix: i64) -> Stamp {
     let utc =
         time::OffsetDateTime::from_unix_timestamp(unix).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
     let offset = time::UtcOffset::local_offset_at(utc).map_or(0, time::UtcOffset::whole_seconds);
-    Stamp { unix, offset }
+    Stamp::at_offset(unix, offset)
 }
 
 /// A number nobody can foresee. The standard library seeds its hash maps from the kernel's random numbers,

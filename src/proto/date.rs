@@ -17,6 +17,16 @@ impl Stamp {
         Self { unix, offset: 0 }
     }
 
+    /// A point in time shown so many seconds east of Greenwich. A zone that nobody can live in, as a wrong `TZ` makes it,
+    /// is not shown to others; and mail has no seconds in a zone.
+    pub fn at_offset(unix: i64, offset: i32) -> Self {
+        /// Kiribati; the other way it is twelve hours.
+        const FARTHEST: i32 = 14 * 3600;
+        let is_real = (-FARTHEST..=FARTHEST).contains(&offset);
+        let offset = if is_real { offset - offset % 60 } else { 0 };
+        Self { unix, offset }
+    }
+
     /// `Mon, 23 Nov 2026 18:20:00 +0100` (RFC 5322 3.3).
     pub fn rfc5322(self) -> String {
         let t = self.civil();
@@ -175,6 +185,25 @@ mod tests {
         }
         assert_eq!(Stamp::utc(1_795_454_400).short(1_795_454_400), "17:20");
         assert_eq!(Stamp::utc(1_795_454_400).short(0), "23 Nov 17:20");
+    }
+
+    #[test]
+    fn zones_are_those_that_people_live_in() {
+        let rows = [
+            (0, "+0000"),
+            (14 * 3600, "+1400"),
+            (14 * 3600 + 1, "+0000"),
+            (-12 * 3600, "-1200"),
+            (24 * 3600 + 59 * 60, "+0000"), // TZ=XXX-99:99
+            (-(24 * 3600 + 59 * 60), "+0000"),
+            (1172, "+0019"), // Amsterdam, until 1937: 19 minutes and 32 seconds
+            (-1172, "-0019"),
+        ];
+        for (offset, zone) in rows {
+            let stamp = Stamp::at_offset(1_795_454_400, offset);
+            assert!(stamp.rfc5322().ends_with(zone), "{offset}: {stamp:?}");
+            assert_eq!(stamp.offset % 60, 0);
+        }
     }
 
     #[test]
