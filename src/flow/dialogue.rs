@@ -190,6 +190,8 @@ pub struct Timeouts {
     pub quit: Duration,
     /// `password_command`.
     pub password: Duration,
+    /// The recipients of one message: after it no others are named to the server.
+    pub recipients: Duration,
 }
 
 impl Default for Timeouts {
@@ -206,6 +208,7 @@ impl Default for Timeouts {
             dot: 10 * MINUTE, // shorter ones make duplicates (RFC 1047)
             quit: MINUTE / 12,
             password: MINUTE / 2,
+            recipients: 30 * MINUTE,
         }
     }
 }
@@ -223,6 +226,8 @@ impl Timeouts {
             dot: self.dot.min(data),
             quit: self.quit.min(command),
             password: self.password.min(command),
+            // What it cuts off is no command, and comes with the next attempt.
+            recipients: self.recipients,
         }
     }
 }

@@ -7,6 +7,10 @@
 //! 3. a transaction (`proto/client.rs`), with the message streamed from where it is kept
 //! 4. another one at once for those whom the server did not take at the same time
 //!
+//! Each command has the time that RFC 5321 4.5.3.2 gives it, but there may be thousands of RCPT, and a server that answers
+//! each at the last moment would have a worker for days. So after half an hour no more recipients are named to it: who was
+//! accepted gets the message, and the others are deferred.
+//!
 //! A message that cannot be read to its end never gets its final dot: the connection is broken off, and the
 //! server forgets what it has seen (RFC 5321 4.1.1.4). A connection that was idle and is found closed is made
 //! anew; nobody is deferred for that.
@@ -80,11 +84,16 @@ impl<'a> Connection<'a> {
     ) -> Vec<Outcome> {
         let mut outcomes = vec![None; letter.recipients.len()];
         let mut left: Vec<usize> = (0..outcomes.len()).collect();
+        let begun = Instant::now();
         // Each transaction but the last delivers to somebody, or was the first on a connection found closed.
         while !left.is_empty() {
-            let stopped = match self.transact(letter, &left, source, seal) {
+            let stopped = match self.transact(letter, &left, source, seal, begun) {
                 Ok(settled) => {
                     left = record(&mut outcomes, settled);
+                    // Who is left has been deferred, if no other transaction follows.
+                    if begun.elapsed() >= self.outgoing.timeouts.recipients {
+                        break;
+                    }
                     continue;
                 }
                 Err(Stopped::Closed) => match self.reopen() {
@@ -201,6 +210,7 @@ impl<'a> Connection<'a> {
         recipients: &[usize],
         source: &mut Source<'_>,
         seal: Option<&Seal<'_>>,
+        begun: Instant,
     ) -> Result<Vec<(usize, Settled)>, Stopped> {
         if !self.usable {
             return Err(Stopped::Closed);
@@ -243,6 +253,7 @@ impl<'a> Connection<'a> {
             &mut transaction,
             &mut message,
             &self.outgoing.timeouts,
+            begun,
         );
         self.usable = transaction.is_usable();
         self.left_open = transaction.left_open();
@@ -322,14 +333,16 @@ struct Message<'m, 's> {
     front: Vec<u8>,
 }
 
-/// Brings a transaction to its end.
+/// Brings a transaction to its end. The delivery has `begun` with it, or with one before.
 fn run(
     dialogue: &mut Dialogue<'_>,
     transaction: &mut Transaction<'_>,
     message: &mut Message<'_, '_>,
     timeouts: &Timeouts,
+    begun: Instant,
 ) {
     let mut commands = Vec::new();
+    let mut asked = begun;
     loop {
         commands.clear();
         let next = transaction.next(&mut commands);
@@ -346,9 +359,17 @@ fn run(
                 if !commands.is_empty() {
                     dialogue.trace_commands(&commands);
                     dialogue.say(&commands);
+                    asked = Instant::now();
                 }
-                match dialogue.hear(limit(command, timeouts)) {
-                    Ok(reply) => transaction.take(&reply),
+                match dialogue.hear(limit(command, timeouts, begun, asked)) {
+                    Ok(reply) => {
+                        transaction.take(&reply);
+                        if matches!(command, Command::Rcpt(_))
+                            && begun.elapsed() >= timeouts.recipients
+                        {
+                            transaction.name_no_more(SLOW);
+                        }
+                    }
                     Err(trouble) => {
                         let text = format!("after {}: {}", command.word(), trouble.text);
                         transaction.lost(trouble.enhanced, &text);
@@ -365,12 +386,22 @@ fn run(
     }
 }
 
-fn limit(command: Command, timeouts: &Timeouts) -> Duration {
-    match command {
+/// What is told of recipients for whom there was no time.
+const SLOW: &str =
+    "the server took its time over the recipients before; the others are named at the next attempt";
+
+/// How long the reply to a command may take. Commands that were sent together each have their time, and together no more
+/// than there is for recipients, and that of one of them.
+fn limit(command: Command, timeouts: &Timeouts, begun: Instant, asked: Instant) -> Duration {
+    let own = match command {
         Command::Reset | Command::Mail | Command::Rcpt(_) => timeouts.command,
         Command::Data => timeouts.data,
-        Command::Dot | Command::DotFor(_) => timeouts.dot,
-    }
+        Command::Dot | Command::DotFor(_) => return timeouts.dot,
+    };
+    let until = asked.max(begun + timeouts.recipients) + timeouts.command;
+    // No time at all would be no deadline.
+    let left = until.saturating_duration_since(Instant::now());
+    own.min(left).max(Duration::from_millis(1))
 }
 
 /// Sends message and final dot.

@@ -110,6 +110,9 @@ pub struct Transaction<'a> {
 /// Status of a server to which a message with REQUIRETLS may not go (RFC 8689 8): not this one, but maybe another.
 pub const REQUIRETLS: Enhanced = Enhanced(4, 7, 30);
 
+/// Status of a server that takes its time (RFC 3463 3.5: congestion).
+const SLOW: Enhanced = Enhanced(4, 4, 5);
+
 /// The most commands that wait for a reply at once: their replies fit into the smallest receive buffer, so that
 /// the server is never kept from reading on because we do not read (RFC 2920 3.1).
 const MAX_GROUP: usize = 100;
@@ -370,6 +373,14 @@ impl<'a> Transaction<'a> {
     pub fn lost(&mut self, enhanced: Enhanced, text: &str) {
         let outcome = self.own(Verdict::Deferred, enhanced, text);
         self.end(&outcome);
+    }
+
+    /// No more recipients are named: those who were not are deferred, with these words. Who was accepted has the message.
+    pub fn name_no_more(&mut self, text: &str) {
+        let outcome = self.own(Verdict::Deferred, SLOW, text);
+        while let Some(index) = self.unnamed.pop_front() {
+            self.move_on(index, Standing::Settled(Settled::Now(outcome.clone())));
+        }
     }
 
     fn out_of_step(&mut self, what: &str) {

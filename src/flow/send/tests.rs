@@ -333,3 +333,58 @@ fn a_host_that_is_not_there_defers() {
         assert!(outcome.text.contains(&words), "{}", outcome.text);
     }
 }
+
+/// The time for recipients is over when the first one is answered: he gets the message, and the others wait.
+#[test]
+fn a_server_that_takes_its_time_is_named_no_more_recipients() {
+    let mut case = case();
+    case.recipients = 3;
+    case.timeouts.recipients = Duration::ZERO;
+    const SLOW: &str = "~ 4.4.5 the server took its time over the recipients before; the others are named at the next attempt";
+    let rows: &[Row] = &[
+        (
+            &[
+                "220 mx|EHLO|250 mx|MAIL|250 ok|RCPT TO:<r1@|250 ok|DATA|354 go|(message)|250 2.0.0 as 1|QUIT|221 bye",
+            ],
+            &["= 250 2.0.0 as 1", SLOW, SLOW],
+        ),
+        (
+            &["220 mx|EHLO|250 mx|MAIL|250 ok|RCPT TO:<r1@|550 5.1.1 who|QUIT|221 bye"],
+            &["! 550 5.1.1 who", SLOW, SLOW],
+        ),
+        // Too many at a time: no other transaction follows.
+        (
+            &[
+                "220 mx|EHLO|250-mx|250 PIPELINING|MAIL|RCPT|RCPT|RCPT|DATA|250 ok|250 ok|452 4.5.3 many|452 4.5.3 many|354 go|(message)|250 2.0.0 as 1|QUIT|221 bye",
+            ],
+            &["= 250 2.0.0 as 1", "~ 452 4.5.3 many", "~ 452 4.5.3 many"],
+        ),
+    ];
+    check(&case, rows);
+}
+
+/// What was sent at once has the time of its commands, and all of it no more than the whole has, and that of one command.
+#[test]
+fn commands_that_were_sent_together_share_a_bound() {
+    let timeouts = Timeouts::default();
+    let minute = Duration::from_secs(60);
+    let now = Instant::now();
+    let rows = [
+        (now, now, Command::Rcpt(1), 5),
+        (now, now, Command::Data, 2),
+        (now - 20 * minute, now - 20 * minute, Command::Rcpt(1), 5),
+        (now - 33 * minute, now - 33 * minute, Command::Rcpt(1), 2),
+        (now - 60 * minute, now - 60 * minute, Command::Rcpt(1), 0),
+        // Sent late, it has its own time all the same.
+        (now - 60 * minute, now, Command::Data, 2),
+        (now - 60 * minute, now, Command::Rcpt(1), 5),
+        (now - 60 * minute, now - 60 * minute, Command::Dot, 10),
+    ];
+    for (begun, asked, command, minutes) in rows {
+        let seconds = limit(command, &timeouts, begun, asked).as_secs_f64();
+        assert!(
+            (seconds / 60.0 - f64::from(minutes)).abs() < 0.5,
+            "{command:?}: {seconds}"
+        );
+    }
+}
