@@ -70,6 +70,7 @@ fn run(program: &str) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     privilege::fix_umask();
+    privilege::outlive_file_limit();
     if let Some(ended) = parent::go_on(program) {
         return ended;
     }

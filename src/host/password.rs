@@ -56,13 +56,12 @@ pub fn from_command(command: &[String], limit: Duration) -> Result<Vec<u8>, Stri
             .env("PATH", super::children::PATH)
             .current_dir("/");
     }
-    let mut child = process
+    process
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(cannot)?;
+        .stderr(Stdio::piped());
+    let mut child = super::privilege::start_other(&mut process).map_err(cannot)?;
     let printed = collect(child.stdout.take(), MAX);
     let complained = collect(child.stderr.take(), MAX_COMPLAINT);
     let ended = (|| {

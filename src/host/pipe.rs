@@ -21,7 +21,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::guard::Guard;
-use super::words;
+use super::{privilege, words};
 use crate::proto::data::LocalEnds;
 use crate::proto::reply::Enhanced;
 
@@ -91,7 +91,7 @@ impl Pipe<'_> {
         // Both of its outputs are one pipe to us.
         let (reader, writer) = io::pipe()?;
         command.stdout(writer.try_clone()?).stderr(writer);
-        let mut child = command.spawn()?;
+        let mut child = privilege::start_other(&mut command)?;
         set_nonblocking(&stdin)?;
         set_nonblocking(&reader)?;
         child.stderr = Some(OwnedFd::from(reader).into());

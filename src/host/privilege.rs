@@ -4,8 +4,9 @@
 //! What root starts is three processes (design of the whole in flow/parent.rs); [`super::children`] starts them.
 
 use std::ffi::CString;
-use std::fs;
 use std::path::Path;
+use std::process::{Child, Command};
+use std::{fs, io, thread};
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::prctl::{set_name, set_no_new_privs, set_pdeathsig};
@@ -135,7 +136,33 @@ pub fn end_with_parent() {
 
 /// Signals reach this process again: the one that started it waits for some in its own way, and that is inherited.
 pub fn hear_signals() {
-    let _ = SigSet::all().thread_unblock();
+    let mut all = SigSet::all();
+    all.remove(Signal::SIGXFSZ);
+    let _ = all.thread_unblock();
+}
+
+/// From now on a write beyond what the caller lets files grow to (`ulimit -f`) fails, and what was to be written is
+/// answered as on a full disk. Unless it is blocked, a signal ends the process there, without a word.
+pub fn outlive_file_limit() {
+    let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
+}
+
+/// Starts a program that is not this one, for which that signal is what it always was: a blocked one is inherited. This
+/// thread may have one waiting for it; a new one has not.
+///
+/// # Errors
+/// What the system says.
+pub fn start_other(command: &mut Command) -> io::Result<Child> {
+    const STACK: usize = 128 * 1024;
+    let start = || {
+        let _ = SigSet::from(Signal::SIGXFSZ).thread_unblock();
+        command.spawn()
+    };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(STACK);
+        let started = thread.spawn_scoped(scope, start)?.join();
+        started.unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+    })
 }
 
 /// Closes all descriptors from this number on that whoever started this process has left open. To be called
