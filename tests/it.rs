@@ -35,6 +35,7 @@ mod listen;
 mod login;
 mod midway;
 mod milter;
+mod mishaps;
 mod mx;
 mod neighbours;
 mod notices;

@@ -40,8 +40,12 @@ pub fn deliver(
     let envelope = claim.envelope();
     for index in indices {
         if let Some(recipient) = envelope.recipients.get(*index) {
-            let outcome = to_one(context, helpers, links, claim, &envelope, recipient)?;
-            outcomes.push((*index, outcome));
+            match to_one(context, helpers, links, claim, &envelope, recipient) {
+                Ok(outcome) => outcomes.push((*index, outcome)),
+                // That others have it must not be forgotten; the next attempt will find the damage.
+                Err(Damaged) if !outcomes.is_empty() => break,
+                Err(Damaged) => return Err(Damaged),
+            }
         }
     }
     Ok(outcomes)

@@ -79,15 +79,16 @@ impl<'a> Links<'a> {
         let mut unprotected = claim.envelope().requiretls;
         for (number, station) in stations.into_iter().enumerate() {
             let best = number == 0 && matches!(hop, Hop::Mx(..));
-            for (index, outcome) in self.try_one(station, best, claim, &left)? {
+            let tried = match self.try_one(station, best, claim, &left) {
+                // What an earlier server has said for good must not be forgotten; the next attempt will find the damage.
+                Err(Damaged) if outcomes.values().any(is_final) => break,
+                tried => tried?,
+            };
+            for (index, outcome) in tried {
                 unprotected &= outcome.enhanced == REQUIRETLS;
                 outcomes.insert(index, outcome);
             }
-            left.retain(|i| {
-                outcomes
-                    .get(i)
-                    .is_none_or(|o: &Outcome| o.verdict == Verdict::Deferred)
-            });
+            left.retain(|i| outcomes.get(i).is_none_or(|o| !is_final(o)));
             if left.is_empty() {
                 break;
             }
@@ -250,6 +251,11 @@ fn close(open: &mut BTreeMap<Place, Link<'_>>) {
     for link in std::mem::take(open).into_values() {
         link.connection.close();
     }
+}
+
+/// Whether no other server is to be asked.
+fn is_final(outcome: &Outcome) -> bool {
+    outcome.verdict != Verdict::Deferred
 }
 
 /// A hop that leads to none.
