@@ -20,6 +20,54 @@ pub struct Errand {
     pub claim: Option<Arc<Claim>>,
 }
 
+/// Who works for other hosts, in all runs of a process: the bounds of the configuration hold for them together.
+#[derive(Debug, Default)]
+pub struct Census(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Workers.
+    all: usize,
+    /// The same by lane.
+    lanes: BTreeMap<Hop, usize>,
+}
+
+impl Census {
+    /// Nothing is left half-changed under the lock. Whoever has that of lanes may take it, and not the other way round.
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    /// How many more a run may have that has `own`; one, though others have all there are: they may have them for long.
+    fn free(&self, limit: usize, own: usize) -> usize {
+        let least = usize::from(own == 0);
+        limit.saturating_sub(self.all).max(least)
+    }
+
+    /// How many of other runs work in a lane in which this one has `own`.
+    fn elsewhere(&self, hop: &Hop, own: usize) -> usize {
+        let all = self.lanes.get(hop).copied().unwrap_or_default();
+        all.saturating_sub(own)
+    }
+
+    fn enter(&mut self, hop: &Hop) {
+        self.all += 1;
+        *self.lanes.entry(hop.clone()).or_default() += 1;
+    }
+
+    fn leave(&mut self, hop: &Hop) {
+        self.all = self.all.saturating_sub(1);
+        if let Some(count) = self.lanes.get_mut(hop) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.lanes.remove(hop);
+            }
+        }
+    }
+}
+
 /// Lanes and who works in them.
 #[derive(Debug)]
 pub struct Lanes {
@@ -28,6 +76,8 @@ pub struct Lanes {
     linger: Duration,
     /// How many may wait for other hosts at once.
     remote: usize,
+    /// Those of all runs who do.
+    census: Arc<Census>,
 }
 
 #[derive(Debug, Default)]
@@ -65,33 +115,41 @@ pub struct Width {
 }
 
 impl Lane {
-    /// How many more would find something to do.
-    fn places(&self) -> usize {
+    /// How many more would find something to do, when so many of other runs work for the same hop.
+    fn places(&self, elsewhere: usize) -> usize {
         let worth = self.width.worth.max(1);
         let useful = match self.workers {
             0 => self.waiting.len().div_ceil(worth),
             _ => self.waiting.len().saturating_sub(self.lingering) / worth,
         };
-        useful.min(self.width.most.saturating_sub(self.workers))
+        useful.min(self.width.most.saturating_sub(self.workers + elsewhere))
+    }
+}
+
+/// The same, of the lane of a hop.
+fn places(counts: &Counts, hop: &Hop, lane: &Lane) -> usize {
+    match lane.width.remote {
+        true => lane.places(counts.elsewhere(hop, lane.workers)),
+        false => lane.places(0),
     }
 }
 
 impl State {
     /// How many more would find something to do: mailboxes do not wait for hosts that do not answer.
-    fn places(&self, remote_limit: usize) -> usize {
+    fn places(&self, remote_limit: usize, counts: &Counts) -> usize {
         let sum = |remote| {
-            let lanes = self.lanes.values().filter(|l| l.width.remote == remote);
-            lanes.map(Lane::places).sum::<usize>()
+            let lanes = self.lanes.iter().filter(|(_, l)| l.width.remote == remote);
+            lanes.map(|(hop, l)| places(counts, hop, l)).sum::<usize>()
         };
-        sum(false) + sum(true).min(remote_limit.saturating_sub(self.remote))
+        sum(false) + sum(true).min(counts.free(remote_limit, self.remote))
     }
 
     /// Whether there would be something to do elsewhere for a worker who leaves this lane.
-    fn has_place_but(&self, hop: &Hop, remote_limit: usize) -> bool {
+    fn has_place_but(&self, hop: &Hop, remote_limit: usize, counts: &Counts) -> bool {
         let is_remote = self.lanes.get(hop).is_some_and(|l| l.width.remote);
-        let free = is_remote || self.remote < remote_limit;
-        let mut others = self.lanes.values();
-        others.any(|lane| lane.places() > 0 && (free || !lane.width.remote))
+        let free = is_remote || counts.free(remote_limit, self.remote) > 0;
+        let mut others = self.lanes.iter();
+        others.any(|(hop, lane)| places(counts, hop, lane) > 0 && (free || !lane.width.remote))
     }
 
     /// Puts an errand into its lane; returned is whether somebody was waiting for it there.
@@ -128,13 +186,19 @@ impl State {
 
 impl Lanes {
     /// No work yet. `linger`: how long a worker waits for more work of his lane; `remote`: how many may wait for
-    /// other hosts at once.
-    pub fn new(linger: Duration, remote: usize) -> Self {
+    /// other hosts at once, those counted who do so already.
+    pub fn new(linger: Duration, remote: usize, census: Arc<Census>) -> Self {
         Self {
             state: Mutex::default(),
             linger,
             remote,
+            census,
         }
+    }
+
+    /// Whether nobody more may wait for other hosts.
+    fn is_full(&self, state: &State) -> bool {
+        self.census.lock().free(self.remote, state.remote) == 0
     }
 
     /// Nothing is left half-changed under the lock.
@@ -157,7 +221,7 @@ impl Lanes {
         // The errand itself goes into the last lane: whoever drops the last copy of a claim must be a worker.
         let copies = std::iter::repeat_n(errand, hops.len());
         for ((hop, width), errand) in hops.into_iter().zip(copies) {
-            if !state.push(hop, width, errand) && state.remote >= self.remote {
+            if !state.push(hop, width, errand) && self.is_full(&state) {
                 // Who keeps a connection for nothing may have the only place that this could get.
                 state.wake_all();
             }
@@ -172,7 +236,7 @@ impl Lanes {
             for (hop, width) in hops {
                 state.push(hop, width, errand.clone());
             }
-            if state.remote >= self.remote {
+            if self.is_full(&state) {
                 state.wake_all();
             }
         }
@@ -180,7 +244,8 @@ impl Lanes {
 
     /// How many more workers would find something to do.
     pub fn places(&self) -> usize {
-        self.lock().places(self.remote)
+        let state = self.lock();
+        state.places(self.remote, &self.census.lock())
     }
 
     /// Workers in all lanes.
@@ -221,11 +286,17 @@ impl Lanes {
     /// A place in a lane that has work for one more.
     pub fn join(&self) -> Option<Place<'_>> {
         let mut state = self.lock();
-        let free = state.remote < self.remote;
-        let open = |lane: &Lane| lane.places() > 0 && (free || !lane.width.remote);
-        let (hop, lane) = state.lanes.iter_mut().find(|(_, lane)| open(lane))?;
+        let mut counts = self.census.lock();
+        let free = counts.free(self.remote, state.remote) > 0;
+        let open =
+            |hop: &Hop, lane: &Lane| places(&counts, hop, lane) > 0 && (free || !lane.width.remote);
+        let (hop, lane) = state.lanes.iter_mut().find(|(hop, lane)| open(hop, lane))?;
         lane.workers += 1;
         let (hop, remote) = (hop.clone(), lane.width.remote);
+        if remote {
+            counts.enter(&hop);
+        }
+        drop(counts);
         state.workers += 1;
         state.remote += usize::from(remote);
         Some(Place {
@@ -255,7 +326,10 @@ impl Place<'_> {
             state.done(&id);
         }
         loop {
-            let closing = state.closing || state.has_place_but(&self.hop, self.lanes.remote);
+            let counts = self.lanes.census.lock();
+            let closing =
+                state.closing || state.has_place_but(&self.hop, self.lanes.remote, &counts);
+            drop(counts);
             let lane = state.lanes.get_mut(&self.hop)?;
             if let Some(errand) = lane.waiting.pop_front() {
                 self.current = Some(errand.item.id.clone());
@@ -290,6 +364,9 @@ impl Drop for Place<'_> {
                 state.lanes.remove(&self.hop);
             }
             state.remote -= usize::from(remote);
+            if remote {
+                self.lanes.census.lock().leave(&self.hop);
+            }
         }
     }
 }
@@ -298,6 +375,8 @@ impl Drop for Place<'_> {
 mod tests {
     use super::*;
     use crate::host::spool::Folder;
+    use crate::proto::address::Domain;
+    use crate::proto::route::Protection;
 
     fn errand(id: &str) -> Errand {
         Errand {
@@ -312,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_lane_has_its_limit_and_a_message_is_here_once() {
-        let lanes = Lanes::new(Duration::ZERO, 2);
+        let lanes = Lanes::new(Duration::ZERO, 2, Arc::default());
         let width = |most, remote| Width {
             most,
             worth: 1,
@@ -347,5 +426,51 @@ mod tests {
         assert!(one.next().is_none());
         drop((one, local));
         assert!(!lanes.has("d") && lanes.join().is_none() && lanes.workers() == 0);
+    }
+
+    /// An old run that is slow, and a new one: together they have what the configuration says, and the new one has at
+    /// least one worker.
+    #[test]
+    fn runs_that_overlap_share_their_bounds() {
+        let census = Arc::new(Census::default());
+        let run = || Lanes::new(Duration::ZERO, 3, Arc::clone(&census));
+        let width = Width {
+            most: 2,
+            worth: 1,
+            remote: true,
+        };
+        let fill = |lanes: &Lanes, hop: &Hop| {
+            for id in ["a", "b", "c", "d"] {
+                lanes.add(errand(&format!("{id}{hop:?}")), vec![(hop.clone(), width)]);
+            }
+        };
+        let [one, two, three] = ["one", "two", "three"]
+            .map(|name| Hop::Mx(Domain::parse(name).unwrap(), Protection::Opportunistic));
+        let (old, new) = (run(), run());
+        fill(&old, &one);
+        let held = [old.join().unwrap(), old.join().unwrap()];
+        assert_eq!(old.places(), 0);
+        fill(&new, &one);
+        assert!(
+            new.places() == 0 && new.join().is_none(),
+            "it has two already"
+        );
+        fill(&new, &two);
+        let first = new.join().unwrap();
+        assert!(
+            new.places() == 0 && new.join().is_none(),
+            "three are at work"
+        );
+        drop(first);
+        fill(&old, &three);
+        let third = old.join().unwrap();
+        assert_eq!(new.places(), 1, "they may be at work for long");
+        let least = new.join().unwrap();
+        assert!(least.hop == two && new.places() == 0 && new.join().is_none());
+        drop((held, third));
+        assert_eq!(new.places(), 2);
+        drop((new.join().unwrap(), least));
+        assert_eq!(census.lock().all, 0);
+        assert!(census.lock().lanes.is_empty());
     }
 }

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use self::letters::{Way, deliver};
-pub use self::shared::Shared;
 use self::shared::Slot;
+pub use self::shared::{Shared, Slots};
 pub use self::stations::Station;
 use self::stations::{Counted, Place};
 use super::connect::Proof;
@@ -31,6 +31,8 @@ use crate::proto::route::Hop;
 
 /// Status of a server that does not offer STARTTLS, and must.
 const NO_STARTTLS: Enhanced = Enhanced(4, 7, 4);
+/// Status of a server that has enough to do with us (RFC 3463 3.5: congestion).
+const BUSY: Enhanced = Enhanced(4, 4, 5);
 /// Status of a server that turns out to be this machine.
 const CIRCLE: Enhanced = Enhanced(4, 4, 6);
 
@@ -204,7 +206,11 @@ impl<'a> Links<'a> {
             Place::Host(..) => {
                 // Whoever waits for one host must not keep others waiting for another.
                 close(&mut self.open);
-                let slot = self.shared.slot(&place);
+                let Some(slot) = self.shared.slot(&place) else {
+                    let text =
+                        "as many connections as [queue] per_destination allows are busy there";
+                    return Err(target.deferred(BUSY, text));
+                };
                 // Another may have found out in the meantime.
                 if let Some(outcome) = is_down() {
                     return Err(outcome);

@@ -18,8 +18,8 @@ use super::dialogue::Outgoing;
 use super::expand::{self, Replaced};
 use super::helpers::Helpers;
 use super::hops;
-use super::lanes::{Errand, Lanes, Width};
-use super::links::{Links, Shared};
+use super::lanes::{Census, Errand, Lanes, Width};
+use super::links::{Links, Shared, Slots};
 use super::queue::{STACK, fresh};
 use super::settle::{policy, settle};
 use super::{Context, Damaged, Outcomes, deliver};
@@ -45,6 +45,13 @@ const FAILED: &str =
 /// And when there was none in hand.
 const WORKER_FAILED: &str = "a fault in minimta ended a worker of the queue; please report it";
 
+/// What passes that overlap share: `[queue] workers` and `per_destination` hold for all of them together.
+#[derive(Clone, Default)]
+pub struct Bounds {
+    census: Arc<Census>,
+    slots: Arc<Slots>,
+}
+
 /// One pass over some messages.
 pub struct Pass<'a> {
     context: &'a Context,
@@ -61,19 +68,20 @@ pub struct Pass<'a> {
 impl<'a> Pass<'a> {
     /// A pass over what is there now.
     pub fn new(context: &'a Context, talk: bool) -> Self {
-        Self::lingering(context, talk, Duration::ZERO)
+        Self::lingering(context, talk, Duration::ZERO, &Bounds::default())
     }
 
-    /// A pass in which work may come as long as it lasts, and in which connections are kept so long for it.
-    pub fn lingering(context: &'a Context, talk: bool, linger: Duration) -> Self {
-        let (held, tally, shared) = (Held::default(), Mutex::default(), Shared::new(context));
+    /// A pass in which work may come as long as it lasts, and in which connections are kept so long for it, beside others
+    /// that have the same bounds.
+    pub fn lingering(context: &'a Context, talk: bool, linger: Duration, bounds: &Bounds) -> Self {
+        let Bounds { census, slots } = bounds.clone();
         Self {
             context,
             talk,
-            lanes: Lanes::new(linger, context.config.queue.workers),
-            held,
-            tally,
-            shared,
+            lanes: Lanes::new(linger, context.config.queue.workers, census),
+            held: Held::default(),
+            tally: Mutex::default(),
+            shared: Shared::beside(context, slots),
             helpers: context.keeper.clone().map(Helpers::new),
         }
     }

@@ -8,7 +8,8 @@
 //!
 //! A server may take an hour for a message, step by step and within its rights, and must not hold up the mail of all
 //! others for so long. So a run that is over lets its last workers end what they have begun, while another thread feeds
-//! the next run. One run lingers so, and no more: each has the whole of `[queue] workers` and `per_destination`.
+//! the next run. One run lingers so, and no more. Both together have no more connections than `[queue] workers` and
+//! `per_destination` say, but that the new one has at least one.
 //!
 //! What is kept in memory is bounded: a few claims, then names, then only that the folder has more.
 
@@ -20,7 +21,7 @@ use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
 use super::attend::Service;
-use super::pass::Pass;
+use super::pass::{Bounds, Pass};
 use super::queue::{STACK, fresh, is_due};
 use super::sink::Left;
 use super::tlsrpt;
@@ -58,6 +59,8 @@ pub struct Runner {
     bell: Condvar,
     /// The time between two looks, when it was given.
     interval: Option<Duration>,
+    /// What its runs share.
+    bounds: Bounds,
 }
 
 struct State {
@@ -113,6 +116,7 @@ impl Runner {
             }),
             bell: Condvar::new(),
             interval,
+            bounds: Bounds::default(),
         }
     }
 
@@ -217,7 +221,7 @@ impl Runner {
 
     /// One run. `relieved` becomes whether another thread feeds by its end.
     fn run(self: &Arc<Self>, service: &Arc<Service>, relieved: &mut bool) {
-        let run = Pass::lingering(&service.context, false, LINGER);
+        let run = Pass::lingering(&service.context, false, LINGER, &self.bounds);
         let threads = AtomicUsize::new(0);
         thread::scope(|scope| {
             let feed = AssertUnwindSafe(|| self.keep_fed(scope, service, &run, &threads));
@@ -420,7 +424,8 @@ impl Runner {
         if (waiting < NAMES && !state.incoming.is_empty()) || next <= now {
             return true;
         }
-        if threads.load(Ordering::Acquire) == 0 {
+        // Without a place for a worker it waits for one to be left by an older run.
+        if threads.load(Ordering::Acquire) == 0 && (waiting == 0 || run.lanes().places() > 0) {
             return waiting > 0;
         }
         let waited = self

@@ -2,7 +2,7 @@
 //! many connections there are to each.
 
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::lock;
 use super::stations::Place;
@@ -36,7 +36,15 @@ pub struct Shared<'a> {
     pub(super) policies: Policies,
     /// How TLS with them went.
     pub(super) counter: Counter,
-    /// How many connections there are to each host.
+    /// How many connections there are to each host, of this run and of others.
+    slots: Arc<Slots>,
+    /// How many of them are of this run.
+    own: Mutex<BTreeMap<Place, usize>>,
+}
+
+/// How many connections there are to each host, in all runs of a process: what the configuration allows is for all.
+#[derive(Debug, Default)]
+pub struct Slots {
     taken: Mutex<BTreeMap<Place, usize>>,
     /// A connection was closed.
     freed: Condvar,
@@ -45,6 +53,11 @@ pub struct Shared<'a> {
 impl<'a> Shared<'a> {
     /// Nothing is made before it is needed.
     pub fn new(context: &'a Context) -> Self {
+        Self::beside(context, Arc::default())
+    }
+
+    /// The same beside other runs.
+    pub fn beside(context: &'a Context, slots: Arc<Slots>) -> Self {
         let trace = Box::new(|line: &str| complain(&context.program, line));
         Self {
             context,
@@ -57,8 +70,8 @@ impl<'a> Shared<'a> {
             tlsa: Mutex::default(),
             policies: Policies::default(),
             counter: Counter::new(&context.config),
-            taken: Mutex::default(),
-            freed: Condvar::new(),
+            slots,
+            own: Mutex::default(),
         }
     }
 
@@ -107,21 +120,24 @@ impl<'a> Shared<'a> {
         exchange::hosts(&self.dns, &self.context.config, domain)
     }
 
-    /// Waits until one more connection to a place may be made. Whoever waits must have no connection himself.
-    pub(super) fn slot(&'a self, place: &Place) -> Slot<'a> {
+    /// Waits until one more connection to a place may be made. Whoever waits must have no connection himself. `None`: an
+    /// older run has all there may be, and may have them for long.
+    pub(super) fn slot(&'a self, place: &Place) -> Option<Slot<'a>> {
         let limit = self.context.config.queue.per_destination;
-        let mut taken = lock(&self.taken);
+        let mut taken = lock(&self.slots.taken);
         while taken.get(place).is_some_and(|n| *n >= limit) {
-            taken = self
-                .freed
-                .wait(taken)
-                .unwrap_or_else(PoisonError::into_inner);
+            if !lock(&self.own).contains_key(place) {
+                return None;
+            }
+            let freed = self.slots.freed.wait(taken);
+            taken = freed.unwrap_or_else(PoisonError::into_inner);
         }
         *taken.entry(place.clone()).or_default() += 1;
-        Slot {
+        *lock(&self.own).entry(place.clone()).or_default() += 1;
+        Some(Slot {
             shared: self,
             place: place.clone(),
-        }
+        })
     }
 }
 
@@ -133,10 +149,15 @@ pub(super) struct Slot<'a> {
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        let mut taken = lock(&self.shared.taken);
-        if let Some(count) = taken.get_mut(&self.place) {
-            *count = count.saturating_sub(1);
+        let mut taken = lock(&self.shared.slots.taken);
+        for counts in [&mut *taken, &mut *lock(&self.shared.own)] {
+            if let Some(count) = counts.get_mut(&self.place) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    counts.remove(&self.place);
+                }
+            }
         }
-        self.shared.freed.notify_all();
+        self.shared.slots.freed.notify_all();
     }
 }
