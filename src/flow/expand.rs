@@ -8,170 +8,28 @@
 //!
 //! An address that cannot be expanded now, because a file must be mended first, is deferred.
 
-use std::collections::BTreeSet;
-use std::path::Path;
-use std::sync::Arc;
+mod here;
 
+use std::collections::BTreeSet;
+
+use self::here::Here;
 use super::forward::Reader;
 use super::helpers::Helpers;
 use super::{Context, Outcomes, deliver, hops, srs, text};
 use crate::events;
 use crate::host::accounts::{self, Account};
+use crate::host::clock;
 use crate::host::spool::Claim;
-use crate::host::{clock, listed};
 use crate::proto::address::{Mailbox, ReversePath};
-use crate::proto::alias::{Place, Table, Target, read_list};
+use crate::proto::alias::Table;
 use crate::proto::end::End;
 use crate::proto::envelope::{Envelope, Recipient};
 use crate::proto::expand::{
-    self, Forward, Found, Key, Leaf, Rules, Start, Trouble, World, children, without_detail,
+    self, Found, Key, Leaf, Rules, Start, Trouble, World, children, without_detail,
 };
 use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
 use crate::proto::route::{Hop, is_role};
-
-/// This system, as an expansion sees it.
-struct Here<'a> {
-    context: &'a Context,
-    reader: Reader<'a>,
-    table: Arc<Table>,
-    /// Whether a ~/.forward has brought this message to us: it says where it has been.
-    has_been_at: &'a dyn Fn(&Mailbox) -> bool,
-}
-
-impl<'a> Here<'a> {
-    fn new(
-        context: &'a Context,
-        reader: Reader<'a>,
-        has_been_at: &'a dyn Fn(&Mailbox) -> bool,
-    ) -> Result<Self, Trouble> {
-        Ok(Self {
-            context,
-            reader,
-            table: context.aliases.table().map_err(Trouble::here)?,
-            has_been_at,
-        })
-    }
-
-    fn account(&self, name: &str) -> Result<Account, Trouble> {
-        let found = named(name).map_err(|sentence| Trouble {
-            enhanced: Enhanced(4, 3, 0),
-            sentence,
-        })?;
-        found.ok_or_else(|| Trouble {
-            enhanced: Enhanced(5, 1, 1),
-            sentence: format!("there is no user {name} here any more"),
-        })
-    }
-
-    fn list(&self, path: &Path, octets: Vec<u8>, place: Place) -> Result<Vec<Target>, Trouble> {
-        let text = String::from_utf8_lossy(&octets);
-        read_list(&text, place)
-            .map_err(|fault| Trouble::here(format!("{}, {fault}", path.display())))
-    }
-}
-
-impl World for Here<'_> {
-    fn original(&self, address: &Mailbox) -> Result<Option<Mailbox>, Trouble> {
-        match srs::original(self.context, address).map_err(Trouble::here)? {
-            None => Ok(None),
-            Some(Ok(original)) => Ok(Some(original)),
-            Some(Err(refusal)) => Err(Trouble {
-                enhanced: Enhanced(5, 1, 1),
-                sentence: format!("{address}: {}", refusal.words()),
-            }),
-        }
-    }
-
-    fn alias(&self, name: &str) -> Result<Option<Vec<Target>>, Trouble> {
-        match self.table.get(name) {
-            None => Ok(None),
-            Some(Ok((_, targets))) => Ok(Some(targets)),
-            Some(Err(fault)) => {
-                let path = self.context.aliases.path().display();
-                Err(Trouble::here(format!("{path}, {fault}")))
-            }
-        }
-    }
-
-    fn user(&self, name: &str) -> Result<Option<String>, Trouble> {
-        let found = named(name).map_err(|sentence| Trouble {
-            enhanced: Enhanced(4, 3, 0),
-            sentence,
-        })?;
-        Ok(found.map(|account| account.name))
-    }
-
-    fn is_service(&self, user: &str) -> Result<bool, Trouble> {
-        Ok(is_service(self.context, &self.account(user)?))
-    }
-
-    fn root(&self) -> String {
-        root(self.context)
-    }
-
-    fn include(&self, path: &str, user: Option<&str>) -> Result<Vec<Target>, Trouble> {
-        let path = Path::new(path);
-        if let Some(user) = user {
-            let account = self.account(user)?;
-            let octets = self.reader.included(&account, path);
-            return self.list(path, octets.map_err(Trouble::here)?, Place::Forward);
-        }
-        let octets = listed::read(path).map_err(Trouble::here)?.ok_or_else(|| {
-            Trouble::here(format!(
-                "the list {} is not there; make it, or take it out of the alias file",
-                path.display()
-            ))
-        })?;
-        self.list(path, octets, Place::Include)
-    }
-
-    fn forward(&self, user: &str, address: &Mailbox) -> Result<Forward, Trouble> {
-        if !self.context.config.local.forward {
-            return Ok(Forward::None);
-        }
-        let account = self.account(user)?;
-        // Nothing that root's home holds may have anything done as root, who has an alias; nor that of a service.
-        if !account.is_person() {
-            return Ok(Forward::None);
-        }
-        if !self.reader.may_read(&account) {
-            return Ok(Forward::Later);
-        }
-        let Some(octets) = self.reader.forward(&account).map_err(Trouble::here)? else {
-            return Ok(Forward::None);
-        };
-        let targets = self.list(&account.home.join(".forward"), octets, Place::Forward)?;
-        if targets.is_empty() {
-            return Ok(Forward::None);
-        }
-        if (self.has_been_at)(address) {
-            events::trouble(
-                "-",
-                &format!(
-                    "what ~{user}/.forward sends elsewhere has come back; it is kept in the mailbox"
-                ),
-            );
-            return Ok(Forward::None);
-        }
-        Ok(Forward::To(targets))
-    }
-
-    fn is_here(&self, address: &Mailbox) -> bool {
-        hops::of(self.context, address) == Hop::Local
-    }
-
-    fn is_doubtful(&self) -> Option<String> {
-        self.table.is_doubtful().then(|| {
-            let path = self.context.aliases.path().display();
-            let faults = self.table.faults();
-            let fault = faults.first().map(ToString::to_string).unwrap_or_default();
-            format!(
-                "the alias file {path} may mean this name in a line that cannot be read: {fault}"
-            )
-        })
-    }
-}
 
 fn rules(context: &Context) -> Rules<'_> {
     let local = &context.config.local;
