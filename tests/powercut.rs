@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::harness::load::{Load, copies, kill_all};
-use crate::harness::system::me;
+use crate::harness::system::{me, tool};
 use crate::harness::{Daemon, Remote, Script, System, until};
 use crate::soak::{mixed, rounds};
 
@@ -16,17 +16,6 @@ use crate::soak::{mixed, rounds};
 const ROUNDS: u32 = 20;
 /// Messages taken before the power goes, at least.
 const LEAST: usize = 20;
-
-/// Runs a command; its complaint when it fails.
-fn run(program: &str, words: &[&str]) -> Result<(), String> {
-    let ran = Command::new(program).args(words).output();
-    let ran = ran.map_err(|e| format!("{program}: {e}"))?;
-    let said = String::from_utf8_lossy(&ran.stderr);
-    match ran.status.success() {
-        true => Ok(()),
-        false => Err(format!("{program} {words:?}: {}", said.trim())),
-    }
-}
 
 /// ext4 that keeps no journal, as on cheap flash: names and octets get to the disk in any order, and e2fsck makes of it
 /// what it can. It has no index in folders, either: whenever a folder outgrows a block, an index has old names move to a
@@ -61,7 +50,7 @@ impl Image {
             options: if kind == "xfs" { "loop,nouuid" } else { "loop" },
         };
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/harness/goingdown.c");
-        run("cc", &["-o", image.stop.to_str().unwrap(), source])?;
+        tool("cc", &["-o", image.stop.to_str().unwrap(), source])?;
         let file = std::fs::File::create(&image.file).unwrap();
         file.set_len(320 << 20).unwrap();
         std::fs::create_dir(&image.place).unwrap();
@@ -72,15 +61,15 @@ impl Image {
             false => &[force],
         };
         let (make, file) = (format!("mkfs.{kind}"), [image.file.to_str().unwrap()]);
-        run(&make, &[words, &["-q"], &file].concat())
-            .or_else(|_| run(&make, &[words, &file].concat()))?;
+        tool(&make, &[words, &["-q"], &file].concat())
+            .or_else(|_| tool(&make, &[words, &file].concat()))?;
         let [file, place] = [&image.file, &image.place].map(|p| p.to_str().unwrap());
-        run("mount", &["-o", image.options, file, place])?;
+        tool("mount", &["-o", image.options, file, place])?;
         for bind in &image.binds {
             let inside = image.place.join(bind.file_name().unwrap());
             std::fs::create_dir(&inside).unwrap();
         }
-        run("sync", &["-f", image.place.to_str().unwrap()])?;
+        tool("sync", &["-f", image.place.to_str().unwrap()])?;
         image.bind()?;
         Ok(image)
     }
@@ -88,7 +77,7 @@ impl Image {
     fn bind(&self) -> Result<(), String> {
         for bind in &self.binds {
             let inside = self.place.join(bind.file_name().unwrap());
-            run(
+            tool(
                 "mount",
                 &["--bind", inside.to_str().unwrap(), bind.to_str().unwrap()],
             )?;
@@ -98,14 +87,14 @@ impl Image {
 
     fn unmount(&self) -> Result<(), String> {
         for place in [&self.binds[0], &self.binds[1], &self.place] {
-            run("umount", &[place.to_str().unwrap()])?;
+            tool("umount", &[place.to_str().unwrap()])?;
         }
         Ok(())
     }
 
     /// The power goes.
     fn cut(&self) -> Result<(), String> {
-        run(self.stop.to_str().unwrap(), &[self.place.to_str().unwrap()])
+        tool(self.stop.to_str().unwrap(), &[self.place.to_str().unwrap()])
     }
 
     /// What the disk holds now that everybody is dead: a sync that was on its way when the power went may have said that
@@ -115,7 +104,7 @@ impl Image {
         // file system mounted, in a world of mounts that began as a copy of this one, keeps this image and not that.
         let copy = self.file.with_extension("cut");
         let [file, copy] = [&self.file, &copy].map(|p| p.to_str().unwrap());
-        run("cp", &["--sparse=always", file, copy])
+        tool("cp", &["--sparse=always", file, copy])
     }
 
     /// The power is back.
@@ -130,7 +119,7 @@ impl Image {
             self.mended = String::from_utf8_lossy(&check.stdout).into_owned();
         }
         let [file, place] = [&self.file, &self.place].map(|p| p.to_str().unwrap());
-        run("mount", &["-o", self.options, file, place])?;
+        tool("mount", &["-o", self.options, file, place])?;
         self.bind()
     }
 }
@@ -138,7 +127,7 @@ impl Image {
 impl Drop for Image {
     fn drop(&mut self) {
         for place in [&self.binds[0], &self.binds[1], &self.place] {
-            let _ = run("umount", &["-l", place.to_str().unwrap()]);
+            let _ = tool("umount", &["-l", place.to_str().unwrap()]);
         }
     }
 }
@@ -210,7 +199,7 @@ fn on(file_system: &str) -> Result<(), String> {
             let _ = std::fs::remove_dir_all(system.maildir());
             std::fs::remove_file(system.path("log")).unwrap();
             // This is no part of what the power may cut.
-            run("sync", &["-f", image.place.to_str().unwrap()])?;
+            tool("sync", &["-f", image.place.to_str().unwrap()])?;
         }
         let kind = format!("{kind:?}").to_lowercase();
         println!(

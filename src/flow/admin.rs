@@ -13,8 +13,8 @@ use crate::host::spool::{Folder, Item, is_id};
 use crate::host::{accounts, clock, terminal, words};
 use crate::json::Json;
 use crate::proto::date::Stamp;
-use crate::proto::envelope::{Envelope, Parsed};
-use crate::proto::journal::Progress;
+use crate::proto::envelope::{Envelope, Parsed, Recipient};
+use crate::proto::journal::{Progress, Standing};
 use crate::proto::order;
 
 /// A message of the queue, as a list shows it.
@@ -24,6 +24,17 @@ pub struct Listed {
     size: u64,
     envelope: Envelope,
     progress: Progress,
+}
+
+impl Listed {
+    /// The recipients who wait, and how it stands with each.
+    fn waiting(&self) -> impl Iterator<Item = (&Recipient, &Standing)> {
+        let waiting = self.progress.waiting().into_iter();
+        waiting.filter_map(|index| {
+            let to = self.envelope.recipients.get(index)?;
+            Some((to, self.progress.standings.get(index)?))
+        })
+    }
 }
 
 /// Whether the caller sees what others have sent: root, and whoever owns the queue.
@@ -136,12 +147,7 @@ fn as_text(listed: &[Listed], unreadable: &[Item], now: i64) -> String {
 
 /// Its line, and two for each recipient that waits.
 fn message_as_text(listed: &Listed, now: i64) -> String {
-    let Listed {
-        item,
-        size,
-        envelope,
-        progress,
-    } = listed;
+    let (item, envelope) = (&listed.item, &listed.envelope);
     let age = duration(now.saturating_sub(envelope.received_at));
     let (held, next) = match item.folder {
         Folder::Hold => ("  on hold", String::new()),
@@ -151,15 +157,9 @@ fn message_as_text(listed: &Listed, now: i64) -> String {
             ("", format!("; next try {due}"))
         }
     };
-    let (id, size) = (&item.id, octets(*size));
+    let (id, size) = (&item.id, octets(listed.size));
     let mut text = format!("{id}  {size:>6}  {age:>6}  {}{held}\n", envelope.sender);
-    for index in progress.waiting() {
-        let (Some(to), Some(standing)) = (
-            envelope.recipients.get(index),
-            progress.standings.get(index),
-        ) else {
-            continue;
-        };
+    for (to, standing) in listed.waiting() {
         let why = match &standing.last {
             Some((_, outcome)) => said(outcome),
             None => "not tried yet".to_owned(),
@@ -185,26 +185,17 @@ fn as_json(listed: &[Listed], unreadable: &[Item]) -> String {
 }
 
 fn message_as_json(listed: &Listed) -> Json {
-    let Listed {
-        item,
-        size,
-        envelope,
-        progress,
-    } = listed;
+    let (item, envelope) = (&listed.item, &listed.envelope);
     let time = |at: i64| Json::text(&Stamp::utc(at).iso8601());
-    let waiting = progress.waiting().into_iter().filter_map(|index| {
-        let (to, standing) = (
-            envelope.recipients.get(index)?,
-            progress.standings.get(index)?,
-        );
+    let waiting = listed.waiting().map(|(to, standing)| {
         let last = standing.last.as_ref();
         let reason = last.map_or(Json::Null, |(_, o)| Json::text(&said(o)));
-        Some(Json::Object(vec![
+        Json::Object(vec![
             ("address", Json::text(&to.address)),
             ("attempts", Json::Number(u64::from(standing.attempts))),
             ("last_attempt", last.map_or(Json::Null, |(at, _)| time(*at))),
             ("reason", reason),
-        ]))
+        ])
     });
     let due = match item.folder {
         Folder::Hold => Json::Null,
@@ -214,7 +205,7 @@ fn message_as_json(listed: &Listed) -> Json {
     Json::Object(vec![
         ("id", Json::text(&item.id)),
         ("state", Json::text(&item.folder.name())),
-        ("size", Json::Number(*size)),
+        ("size", Json::Number(listed.size)),
         ("received", time(envelope.received_at)),
         ("due", due),
         ("sender", Json::text(&sender.unwrap_or_default())),

@@ -2,21 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use super::{BODY, message};
 use crate::harness::System;
-use crate::harness::system::me;
-
-fn run(program: &str, words: &[&str]) -> Result<(), String> {
-    let ran = Command::new(program).args(words).output();
-    let ran = ran.map_err(|e| format!("{program}: {e}"))?;
-    let said = String::from_utf8_lossy(&ran.stderr);
-    match ran.status.success() {
-        true => Ok(()),
-        false => Err(format!("{program} {words:?}: {}", said.trim())),
-    }
-}
+use crate::harness::system::{me, tool};
 
 /// A file system in the place of a folder, in which each subvolume has its bound.
 struct Bounded<'a>(&'a Path);
@@ -24,26 +13,26 @@ struct Bounded<'a>(&'a Path);
 impl<'a> Bounded<'a> {
     fn new(image: &str, place: &'a Path) -> Result<Self, String> {
         fs::File::create(image).unwrap().set_len(256 << 20).unwrap();
-        run("mkfs.btrfs", &["-qf", image])?;
-        run("mount", &["-o", "loop", image, place.to_str().unwrap()])?;
+        tool("mkfs.btrfs", &["-qf", image])?;
+        tool("mount", &["-o", "loop", image, place.to_str().unwrap()])?;
         let bounded = Self(place);
-        run("btrfs", &["quota", "enable", place.to_str().unwrap()])?;
+        tool("btrfs", &["quota", "enable", place.to_str().unwrap()])?;
         for name in ["spool", "mail"] {
             let path = place.join(name).display().to_string();
-            run("btrfs", &["subvolume", "create", &path])?;
+            tool("btrfs", &["subvolume", "create", &path])?;
         }
         Ok(bounded)
     }
 
     fn allow(&self, name: &str, most: &str) -> Result<(), String> {
         let path = self.0.join(name).display().to_string();
-        run("btrfs", &["qgroup", "limit", most, &path])
+        tool("btrfs", &["qgroup", "limit", most, &path])
     }
 }
 
 impl Drop for Bounded<'_> {
     fn drop(&mut self) {
-        let _ = run("umount", &["-l", self.0.to_str().unwrap()]);
+        let _ = tool("umount", &["-l", self.0.to_str().unwrap()]);
     }
 }
 

@@ -365,6 +365,17 @@ impl Call {
     }
 }
 
+/// Runs a tool of the system; its complaint when it fails.
+pub fn tool(program: &str, words: &[&str]) -> Result<(), String> {
+    let ran = Command::new(program).args(words).output();
+    let ran = ran.map_err(|e| format!("{program}: {e}"))?;
+    let said = String::from_utf8_lossy(&ran.stderr);
+    match ran.status.success() {
+        true => Ok(()),
+        false => Err(format!("{program} {words:?}: {}", said.trim())),
+    }
+}
+
 /// Waits for the end of a program and of all it said; kills it at the limit.
 pub fn finish(mut child: Child) -> Ran {
     let deadline = Instant::now() + LIMIT;

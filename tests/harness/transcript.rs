@@ -29,7 +29,8 @@
 //! only; the client may not send elsewhere. Settings: `recipients=N errors=N size=N space=N` (limits; space: octets
 //! the disk has left), `lmtp`, `relay` (the client may send anywhere), `local` (bare names are taken, as with
 //! `-bs`), `plain` (neither SMTPUTF8 nor DSN), `starttls`, `auth` (alice's password is secret), `scram`
-//! (SCRAM-SHA-256 too, and user's password is pencil), `submission` (nothing without TLS and AUTH), `fail=begin|write|commit` (the disk fails there).
+//! (SCRAM-SHA-256 too, and user's password is pencil), `submission` (nothing without TLS and AUTH),
+//! `fail=begin|write|commit` (the disk fails there).
 
 use std::path::{Path, PathBuf};
 

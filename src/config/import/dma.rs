@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Host, Plan, Reader, Secret, Tls, at, beside, fingerprint, quote, settings};
 
+/// Reads `dma.conf`. It is long because it has an arm for each setting, in which it is read like a table.
 pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
     let mut plan = Plan::default();
     let mut host = Host::new("");
@@ -34,19 +35,7 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
             "ALIASES" if value == "/etc/aliases" => {}
             "ALIASES" => plan.lines.push(("local", "aliases", quote(value))),
             "SPOOLDIR" | "INSECURE" | "SECURE" | "" => {}
-            "DEFER" => plan.no_counterpart(
-                word,
-                "call sendmail with -odq, or have it in the programs that call it",
-            ),
-            "CERTFILE" => plan.no_counterpart(
-                word,
-                "minimta shows no certificate of its own to a smarthost",
-            ),
-            "FULLBOUNCE" => plan.no_counterpart(
-                word,
-                "reports return small messages whole anyway; sendmail -R full asks for it",
-            ),
-            _ => plan.no_counterpart(word, ""),
+            _ => plan.no_counterpart(word, instead(word)),
         }
     }
     host.tls = match (secure, starttls, opportunistic) {
@@ -66,9 +55,32 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
     if !plan.nothing_local {
         plan.lines.push(("local", "mailbox", quote("/var/mail/%u")));
     }
-    match masquerade {
-        None | Some("") => {}
-        Some(whole) if whole.contains('@') && !whole.ends_with('@') && !whole.starts_with('@') => {
+    if let Some(value) = masquerade {
+        leave_as(value, &mut host, &mut plan);
+    }
+    if !host.host.is_empty() {
+        login(&auth, &mut host, read);
+        plan.hosts.push(host);
+    }
+    plan.note("what waits in the queue of dma is not taken over: dma -q sends it while dma is still there");
+    plan
+}
+
+/// What is there in the place of a setting without a counterpart.
+fn instead(word: &str) -> &'static str {
+    match word {
+        "DEFER" => "call sendmail with -odq, or have it in the programs that call it",
+        "CERTFILE" => "minimta shows no certificate of its own to a smarthost",
+        "FULLBOUNCE" => "reports return small messages whole anyway; sendmail -R full asks for it",
+        _ => "",
+    }
+}
+
+/// MASQUERADE: an address, a user with `@` behind it, or a domain with or without one before it.
+fn leave_as(value: &str, host: &mut Host, plan: &mut Plan) {
+    match value {
+        "" => {}
+        whole if whole.contains('@') && !whole.ends_with('@') && !whole.starts_with('@') => {
             if host.host.is_empty() {
                 plan.no_counterpart("MASQUERADE", "without a smarthost only single senders are rewritten; see senders in [rewrite]");
             } else {
@@ -78,18 +90,12 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
                 );
             }
         }
-        Some(user) if user.ends_with('@') => plan.no_counterpart(
+        user if user.ends_with('@') => plan.no_counterpart(
             "MASQUERADE",
             "a user without a domain; see senders in [rewrite]",
         ),
-        Some(domain) => plan.set_masquerade(domain.trim_start_matches('@')),
+        domain => plan.set_masquerade(domain.trim_start_matches('@')),
     }
-    if !host.host.is_empty() {
-        login(&auth, &mut host, read);
-        plan.hosts.push(host);
-    }
-    plan.note("what waits in the queue of dma is not taken over: dma -q sends it while dma is still there");
-    plan
 }
 
 /// The name itself, or a file with it.

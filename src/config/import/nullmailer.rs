@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Host, Plan, Reader, Secret, Tls, at, beside, is_of_system, quote, settings};
 
+/// Reads `remotes`, and the file of each other setting beside it.
 pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
     let mut plan = Plan {
         nothing_local: true,
@@ -56,13 +57,8 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
         plan.set_masquerade(&default);
     }
     for (key, value) in times {
-        match value.map(|v| v.parse::<u32>()) {
-            Some(Ok(seconds)) if seconds > 0 => {
-                plan.lines
-                    .push(("queue", key, quote(&format!("{seconds}s"))));
-            }
-            Some(_) => plan.note(format!("its time for {key} is none that minimta knows")),
-            None => {}
+        if let Some(value) = value {
+            set_time(&mut plan, key, &value);
         }
     }
     if silent {
@@ -73,6 +69,17 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
     }
     plan.note("what waits in the queue of nullmailer is not taken over: let it send that before it is removed");
     plan
+}
+
+/// A time of the queue, in seconds.
+fn set_time(plan: &mut Plan, key: &'static str, value: &str) {
+    match value.parse::<u32>() {
+        Ok(seconds) if seconds > 0 => {
+            let time = quote(&format!("{seconds}s"));
+            plan.lines.push(("queue", key, time));
+        }
+        _ => plan.note(format!("its time for {key} is none that minimta knows")),
+    }
 }
 
 /// One line of `remotes`: options have two hyphens before them or, in newer versions, none.

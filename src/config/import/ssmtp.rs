@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{Host, Plan, Reader, Secret, Tls, at, beside, is_of_system, quote, settings};
 use crate::proto::address::Mailbox;
 
+/// Reads `ssmtp.conf`. It is long because it has an arm for each setting, in which it is read like a table.
 pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
     // Nothing is delivered here, but what an alias of root may lead elsewhere.
     let mut plan = Plan {
