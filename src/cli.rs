@@ -324,7 +324,7 @@ minimta, a small and complete mail transfer agent
   minimta -bv ADDRESS...  say where mail would go, deliver nothing
   mailq [--json]          list the queue
   minimta --status [--json|--prometheus]  counts of the day, and what waits
-  minimta --show ID | --remove ID...|ALL | --hold ID... | --release ID...
+  minimta --show ID | --remove, --hold, --release ID...|ALL
   minimta --check [ADDRESS]  look over the configuration and the system
   minimta --test ADDRESS  go the way to an address, send nothing
   minimta --import [FILE] make minimta.toml of dma, msmtp, ssmtp, nullmailer
