@@ -465,3 +465,16 @@ fn rights_that_are_wrong_and_roots_that_are_missing_are_told() {
         "{said}"
     );
 }
+
+/// Where a route keeps all mail here, neither name servers nor the names of senders are anybody's business.
+#[test]
+fn nothing_is_asked_about_mail_that_does_not_leave() {
+    let open = System::new("leaves");
+    let closed = System::new("keeps").with("[route]", "domain = \".\"\nvia = \"refuse\"");
+    for (system, is_asked) in [(open, true), (closed, false)] {
+        let said = system.run(&["--check"], "").stdout;
+        for thing in [" name servers: ", " DMARC of "] {
+            assert_eq!(said.contains(thing), is_asked, "{thing}: {said}");
+        }
+    }
+}

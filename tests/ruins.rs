@@ -113,7 +113,7 @@ fn a_spool_in_ruins_is_lived_with() {
             "an envelope without an end",
             |s, id| {
                 let line = format!("x {}\n", "y".repeat(1 << 20));
-                let text = format!("minimta-queue 1\n{}", line.repeat(5));
+                let text = format!("minimta-queue 1\n{}", line.repeat(17));
                 fs::write(path_of(s, id), text).unwrap();
             },
             Then::Held,
