@@ -331,7 +331,7 @@ minimta, a small and complete mail transfer agent
   minimta --dkim-key DOMAIN | --password [--scram] [NAME]  make keys and logins
       -C FILE  another configuration          -v   say what is done
       --help   --version   other letters of sendmail are accepted
-Manual: minimta(8), minimta.toml(5), minimta-queue(5)
+Manual: minimta(8), minimta.toml(5), minimta-aliases(5), minimta-queue(5)
 ";
 
 /// Prints to standard output. A reader who has gone away is no error of ours.

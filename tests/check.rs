@@ -478,3 +478,28 @@ fn nothing_is_asked_about_mail_that_does_not_leave() {
         }
     }
 }
+
+/// A host name without a domain is a warning of its own: nobody can publish a record for it.
+#[test]
+fn nothing_is_to_be_published_for_a_bare_name() {
+    for (hostname, is_asked) in [("pi", false), ("pi.test.example", true)] {
+        let system = System::new("bare").with("", &format!("hostname = \"{hostname}\""));
+        let dns = Dns::start("");
+        let system = system.with("dns", &dns.keys());
+        let said = system.run(&["--check"], "").stdout;
+        assert_eq!(said.contains(" SPF of "), is_asked, "{said}");
+    }
+}
+
+/// As root alone nothing is delivered to others, and the reason says what to change.
+#[test]
+fn root_alone_says_why_mail_for_others_waits() {
+    if !nix::unistd::geteuid().is_root() {
+        return println!("left out: it is for root");
+    }
+    let system = System::new("root-alone");
+    system.accept(&["-odi", "nobody@pi.test.example"], "Subject: x\n\nx\n");
+    let said = system.call("mailq").run().stdout;
+    let why = "mail for nobody waits until user in the configuration names somebody else than root";
+    assert!(said.contains(why), "{said}");
+}

@@ -148,7 +148,7 @@ fn servant(context: &Context, findings: &mut Vec<Finding>) {
             findings,
             Grade::Warning,
             thing,
-            "all is done as root; name another user, as whom mail and the network are met with fewer rights",
+            "all is done as root, and mail for others than root waits; name another user, as whom mail and the network are met with fewer rights",
         ),
         Err(error) => add(findings, Grade::Error, thing, error.to_string()),
     }

@@ -135,10 +135,16 @@ fn to_one(
         };
     }
     if helpers.is_none() && account.uid != accounts::caller_uid() {
-        let text = format!(
-            "this mail waits for a queue run as root, or as the user {}",
-            account.name
-        );
+        let name = &account.name;
+        let text = match privilege::is_root() {
+            // All is done as root then, in whose right nothing is delivered to others.
+            true => format!(
+                "mail for {name} waits until user in the configuration names somebody else than root, as whom all works now"
+            ),
+            false => {
+                format!("this mail waits for a queue run as root, or as the user {name}")
+            }
+        };
         return Ok(deferred(Enhanced(4, 2, 0), &text));
     }
     into(helpers, links, &handover, &whom, end)

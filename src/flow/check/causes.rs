@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 
+use super::sts::is_public;
 use super::{Finding, Grade, add};
 use crate::config::{Endpoint, Smarthost, Tls};
 use crate::flow::probe::leaving;
@@ -168,6 +169,7 @@ pub fn repute(context: &Context, dns: &Dns, findings: &mut Vec<Finding>) {
     };
     if let Some(sender) = leaving(context, None, own.as_ref())
         && !looked_at(sender.domain())
+        && is_public(sender.domain())
     {
         let domain = sender.domain().to_string();
         let (grade, text) = spf(&domain, dns.txt(&domain));
