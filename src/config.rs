@@ -209,9 +209,8 @@ fn read_file(path: &Path, named: bool) -> Result<Option<Vec<u8>>> {
         return Err(refuse("it is not an ordinary file; name one that is"));
     }
     let length = usize::try_from(metadata.len().min(MAX_FILE)).unwrap_or_default();
-    let mut octets = Vec::with_capacity(length + 1);
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut octets))
+    let octets = File::open(path)
+        .and_then(|file| read_known(file.take(MAX_FILE + 1), length))
         .map_err(|error| refuse(&reason(path, named, &error)))?;
     if octets.len() as u64 > MAX_FILE {
         return Err(refuse(
@@ -219,6 +218,20 @@ fn read_file(path: &Path, named: bool) -> Result<Option<Vec<u8>>> {
         ));
     }
     Ok(Some(octets))
+}
+
+/// Reads what should have this length to its end, in a single read if it has: that one would bring an octet more.
+fn read_known(mut file: impl Read, length: usize) -> io::Result<Vec<u8>> {
+    let mut octets = vec![0; length + 1];
+    let read = match file.read(&mut octets) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+        read => read?,
+    };
+    octets.truncate(read);
+    if read != length {
+        file.read_to_end(&mut octets)?;
+    }
+    Ok(octets)
 }
 
 /// What the system says of a failure, and what to do about it.

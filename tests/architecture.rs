@@ -49,6 +49,7 @@ const FENCES: &[(&str, &[&str])] = &[
         &[
             "host/channel.rs",
             "host/durable/folder.rs",
+            "host/logging.rs",
             "host/spool/room.rs",
         ],
     ),

@@ -331,7 +331,7 @@ impl Daemon<'_> {
             verbose: old.verbose,
             keeper: old.keeper.clone(),
             servant: None,
-            private: OnceLock::new(),
+            standing: OnceLock::new(),
         };
         // Whoever turns log files over tells so with this signal.
         if let Err(sentence) = logging::renew(&context.config.log, &context.program) {

@@ -76,13 +76,13 @@ pub fn may_deliver(context: &Context, recipient: &Recipient) -> bool {
     if context.keeper.is_some() {
         return true;
     }
+    if context.is_all_his() {
+        return true;
+    }
     // In the right of the program's group nothing is written to where its caller may have put a link, and no command
     // is run.
     if privilege::has_group() {
         return false;
-    }
-    if context.is_private() {
-        return true;
     }
     let user = recipient.origin.as_ref().map(|o| o.user.as_deref());
     let account = match user {

@@ -10,6 +10,7 @@ use crate::cli::Invocation;
 use crate::config::Config;
 use crate::host::accounts::{self, Account};
 use crate::host::ledger::Ledger;
+use crate::host::privilege;
 use crate::host::spool::Spool;
 use crate::proto::outcome::Outcome;
 
@@ -87,8 +88,8 @@ pub struct Context {
     pub keeper: Option<Arc<Keeper>>,
     /// The user of the spool, when root runs this process and is not that user himself.
     pub servant: Option<Account>,
-    /// Whether whoever runs this process owns the spool, once somebody has looked.
-    private: OnceLock<bool>,
+    /// Whether whoever runs this process owns the spool, and whether he has the program's group, once somebody has looked.
+    standing: OnceLock<(bool, bool)>,
 }
 
 impl Context {
@@ -105,14 +106,26 @@ impl Context {
             verbose: call.verbose,
             keeper: None,
             servant: None,
-            private: OnceLock::new(),
+            standing: OnceLock::new(),
         }
     }
 
     /// Whether the spool is that of whoever runs this process. It stays so as long as this lives.
     pub fn is_private(&self) -> bool {
-        let look = || deliver::owner(self) == Some(accounts::caller_uid());
-        *self.private.get_or_init(look)
+        self.standing().0
+    }
+
+    /// The same, and he has no right but his own.
+    pub fn is_all_his(&self) -> bool {
+        self.standing() == (true, false)
+    }
+
+    fn standing(&self) -> (bool, bool) {
+        let look = || {
+            let owns = deliver::owner(self) == Some(accounts::caller_uid());
+            (owns, privilege::has_group())
+        };
+        *self.standing.get_or_init(look)
     }
 }
 

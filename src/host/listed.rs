@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -124,9 +124,8 @@ fn whole(path: &Path, file: File, about: &Metadata, most: u64) -> Result<Vec<u8>
         return Err(too_large());
     }
     // One octet more than it has: its end is met with the same read.
-    let mut octets = Vec::with_capacity(usize::try_from(about.size()).unwrap_or(0) + 1);
-    let read = file.take(most + 1).read_to_end(&mut octets);
-    read.map_err(|e| cannot(path, &e))?;
+    let length = usize::try_from(about.size()).unwrap_or(0);
+    let octets = super::read_open(file, length + 1, most + 1).map_err(|e| cannot(path, &e))?;
     match octets.len() as u64 > most {
         true => Err(too_large()),
         false => Ok(octets),

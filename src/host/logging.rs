@@ -206,11 +206,12 @@ impl Syslog {
     }
 }
 
+/// A log daemon that stands still must not stop the mail: nothing waits for it.
 fn unbound() -> io::Result<UnixDatagram> {
-    let socket = UnixDatagram::unbound()?;
-    // A log daemon that stands still must not stop the mail.
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    Ok(UnixDatagram::from(socket))
 }
 
 #[cfg(test)]

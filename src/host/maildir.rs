@@ -18,6 +18,7 @@
 //! Each folder is opened once, looked at as it is open, and all that follows is done in it.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -115,13 +116,13 @@ fn open(path: &Path) -> Result<(Folder, Folder), MailboxError> {
         }
         Err(barred) => return Err(MailboxError::barred("cannot open", path, barred)),
     };
-    check(&maildir, us)?;
+    let about = check(&maildir, us)?;
     let (tmp, made_tmp) = inside(&maildir, "tmp", us, false)?;
     let (new, made_new) = inside(&maildir, "new", us, true)?;
     // Nothing is put there; it must only be there for mail readers.
     let made_cur =
         !maildir.has_folder(OsStr::new("cur"), us) && inside(&maildir, "cur", us, false)?.1;
-    let is_young = above.is_none() && is_young(&maildir) && !is_settled(&maildir, false);
+    let is_young = above.is_none() && is_young(&about) && !is_settled(&about, false);
     if made_tmp || made_new || made_cur || is_young {
         sync(&maildir)?;
     }
@@ -129,27 +130,27 @@ fn open(path: &Path) -> Result<(Folder, Folder), MailboxError> {
         sync(&above)?;
     } else if is_young && let Some(above) = path.parent() {
         // Whoever made it may have been allowed to do what we are not.
-        let _ = Folder::reach(above, us).map(|above| above.sync());
-        is_settled(&maildir, true);
+        let _ = Folder::reach_readable(above, us).map(|above| above.sync());
+        is_settled(&about, true);
     }
     Ok((tmp, new))
 }
 
 /// Whether a folder may have been made just now. A clock that was set back makes it so.
-fn is_young(folder: &Folder) -> bool {
-    let made = folder.metadata().and_then(|m| m.created().or(m.modified()));
+fn is_young(folder: &Metadata) -> bool {
+    let made = folder.created().or(folder.modified());
     made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age < YOUNG) || made.elapsed().is_err())
 }
 
 /// Whether this is the Maildir that this process has brought to the disk last; `now`: it is from now on.
-fn is_settled(folder: &Folder, now: bool) -> bool {
+fn is_settled(folder: &Metadata, now: bool) -> bool {
     static LAST: Mutex<Option<(u64, u64)>> = Mutex::new(None);
-    let found = folder.metadata().ok().map(|m| (m.dev(), m.ino()));
+    let found = Some((folder.dev(), folder.ino()));
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     if now {
         *last = found;
     }
-    found.is_some() && *last == found
+    *last == found
 }
 
 /// Makes a Maildir in the folder above it, which must be there; returned are both.
@@ -197,8 +198,8 @@ fn inside(
     Ok((made, true))
 }
 
-/// A folder that belongs to the user and that not everybody may write to.
-fn check(folder: &Folder, us: u32) -> Result<(), MailboxError> {
+/// A folder that belongs to the user and that not everybody may write to; returned is what the system knows of it.
+fn check(folder: &Folder, us: u32) -> Result<Metadata, MailboxError> {
     let path = folder.path();
     let found = folder
         .metadata()
@@ -210,7 +211,7 @@ fn check(folder: &Folder, us: u32) -> Result<(), MailboxError> {
     if found.mode() & 0o002 != 0 {
         return unfit("anybody may write to it; its mode should be 0700");
     }
-    Ok(())
+    Ok(found)
 }
 
 #[cfg(test)]

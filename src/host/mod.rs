@@ -67,13 +67,17 @@ pub fn interfaces() -> Vec<IpAddr> {
 /// Reads a file of at most `most` octets; a longer one is cut there. A read of a file that brings less than was
 /// asked for has met its end, so a small file costs one. Not so those of /proc that are longer than a page.
 pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let most = usize::try_from(most).unwrap_or(usize::MAX);
     const BLOCK: usize = 4096;
-    let mut file = File::open(path)?;
+    read_open(File::open(path)?, BLOCK, most)
+}
+
+/// The same of a file that is open, of which `block` octets are asked for at a time.
+pub fn read_open(mut file: File, block: usize, most: u64) -> io::Result<Vec<u8>> {
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
     let mut octets = Vec::new();
     loop {
         let filled = octets.len();
-        lengthen(&mut octets, (filled + BLOCK).min(most));
+        lengthen(&mut octets, (filled + block).min(most));
         // That has made it at least as long as it was.
         let n = loop {
             match file.read(&mut octets[filled..]) {

@@ -60,7 +60,7 @@ impl Machine {
                 verbose: false,
                 keeper: None,
                 servant: None,
-                private: std::sync::OnceLock::new(),
+                standing: std::sync::OnceLock::new(),
             },
         }
     }

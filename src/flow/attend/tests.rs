@@ -36,7 +36,7 @@ fn service(folder: &std::path::Path) -> Service {
         verbose: false,
         keeper: None,
         servant: None,
-        private: std::sync::OnceLock::new(),
+        standing: std::sync::OnceLock::new(),
         srs: Arc::default(),
     })
 }

@@ -65,19 +65,32 @@ impl Folder {
     /// # Errors
     /// What bars the way.
     pub fn reach(path: &Path, user: u32) -> Result<Self, Barred> {
+        Self::open_at(path, user, OFlags::PATH)
+    }
+
+    /// The same for one that will be synced, and that this user may read.
+    ///
+    /// # Errors
+    /// What bars the way.
+    pub fn reach_readable(path: &Path, user: u32) -> Result<Self, Barred> {
+        Self::open_at(path, user, OFlags::RDONLY)
+    }
+
+    fn open_at(path: &Path, user: u32, access: OFlags) -> Result<Self, Barred> {
         let path = match path.as_os_str().is_empty() {
             true => Path::new("."),
             false => path,
         };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let file = match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
-            Ok(file) => file,
-            Err(_) => walk(CWD, path, user)?,
-        };
+        let flags = access | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let (file, access) =
+            match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+                Ok(file) => (file, access),
+                Err(_) => (walk(CWD, path, user)?, OFlags::PATH),
+            };
         Ok(Self {
             file: file.into(),
             path: path.to_owned(),
-            readable: false,
+            readable: access == OFlags::RDONLY,
         })
     }
 
