@@ -48,8 +48,9 @@ pub fn follow(wire: &mut Wire, step: &str, heard: &mut Vec<String>, server: Opti
             wire.flush().unwrap();
         }
         said if said.starts_with('=') => {
-            wire.write_all(said.get(1..).unwrap().as_bytes()).unwrap();
-            wire.flush().unwrap();
+            // A client that has heard enough may be gone before the end.
+            let octets = said.get(1..).unwrap().as_bytes();
+            let _ = wire.write_all(octets).and_then(|()| wire.flush());
         }
         expected => {
             wire.read_until(b'\n', &mut line).unwrap();
