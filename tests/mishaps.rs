@@ -161,7 +161,7 @@ fn a_server_that_had_it_before_the_damage_does_not_get_it_again() {
     );
 }
 
-/// `ulimit -f`: what cannot be written is not taken, and says so; and commands are started as ever.
+/// I14, `ulimit -f`: what cannot be written is not taken, and says so; and commands are started as ever.
 #[test]
 fn a_bound_on_the_size_of_files_is_no_end_without_a_word() {
     let system = System::new("file-size");

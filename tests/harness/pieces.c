@@ -26,41 +26,20 @@ static size_t few(size_t n)
 
 #define REAL(name) __typeof__(name) *real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name)
 
-ssize_t read(int fd, void *buffer, size_t n)
-{
-    REAL(read);
-    return interrupted() ? -1 : real(fd, buffer, few(n));
-}
+/* A call with its parameters, and what the real one is given for them. */
+#define CALL(name, parameters, ...) \
+    ssize_t name parameters \
+    { \
+        REAL(name); \
+        return interrupted() ? -1 : real(__VA_ARGS__); \
+    }
 
-ssize_t write(int fd, const void *buffer, size_t n)
-{
-    REAL(write);
-    return interrupted() ? -1 : real(fd, buffer, few(n));
-}
-
-ssize_t pread64(int fd, void *buffer, size_t n, off64_t at)
-{
-    REAL(pread64);
-    return interrupted() ? -1 : real(fd, buffer, few(n), at);
-}
-
-ssize_t pwrite64(int fd, const void *buffer, size_t n, off64_t at)
-{
-    REAL(pwrite64);
-    return interrupted() ? -1 : real(fd, buffer, few(n), at);
-}
-
-ssize_t recv(int fd, void *buffer, size_t n, int flags)
-{
-    REAL(recv);
-    return interrupted() ? -1 : real(fd, buffer, few(n), flags);
-}
-
-ssize_t send(int fd, const void *buffer, size_t n, int flags)
-{
-    REAL(send);
-    return interrupted() ? -1 : real(fd, buffer, few(n), flags);
-}
+CALL(read, (int fd, void *buffer, size_t n), fd, buffer, few(n))
+CALL(write, (int fd, const void *buffer, size_t n), fd, buffer, few(n))
+CALL(pread64, (int fd, void *buffer, size_t n, off64_t at), fd, buffer, few(n), at)
+CALL(pwrite64, (int fd, const void *buffer, size_t n, off64_t at), fd, buffer, few(n), at)
+CALL(recv, (int fd, void *buffer, size_t n, int flags), fd, buffer, few(n), flags)
+CALL(send, (int fd, const void *buffer, size_t n, int flags), fd, buffer, few(n), flags)
 
 ssize_t writev(int fd, const struct iovec *pieces, int n)
 {

@@ -178,7 +178,7 @@ fn what_is_put_off_waits_and_is_not_taken_for_unfinished() {
     }
 }
 
-/// The most recipients that may be configured, with the longest addresses and all parameters (I14): the message can be
+/// The most recipients that may be configured, with the longest addresses and all parameters: the message can be
 /// claimed.
 #[test]
 fn the_most_recipients_have_a_head_that_can_be_read() {
