@@ -15,9 +15,8 @@ use super::words;
 use crate::proto::data::LocalEnds;
 use crate::proto::reply::Enhanced;
 
-/// Octets read at once, as soon as a message has more than the first block, so that a large one costs few system calls.
-const BLOCK: usize = 128 * 1024;
-const FIRST: usize = 16 * 1024;
+/// Octets read and written at once, so that a large message costs few system calls.
+const BLOCK: usize = 64 * 1024;
 
 /// Why a mailbox did not take a message. Always temporary.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +101,7 @@ pub fn copy(
     path: &Path,
 ) -> Result<u64, MailboxError> {
     let written = |e: io::Error| MailboxError::step("cannot write to", path, &e);
-    let mut block = vec![0; FIRST];
+    let mut block = vec![0; BLOCK];
     let mut out = around.0.to_vec();
     let mut size = 0;
     loop {
@@ -118,10 +117,10 @@ pub fn copy(
             }
         };
         ends.feed(block.get(..length).unwrap_or_default(), &mut out);
-        if block.len() == FIRST && length == FIRST {
-            block = vec![0; BLOCK];
+        if length == BLOCK {
+            block = vec![0; 3 * BLOCK];
         }
-        if out.len() >= BLOCK / 2 {
+        if out.len() >= BLOCK {
             durable::write(file, &out).map_err(written)?;
             size += out.len() as u64;
             out.clear();
