@@ -4,6 +4,7 @@
 //! Within a pass two workers may hold the same message, for different hops; [`claims`] says who holds what, and the
 //! last to let go of it puts it back into the queue. [`tally`] counts.
 
+mod attempt;
 mod claims;
 mod tally;
 
@@ -12,28 +13,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
 use self::claims::Held;
-use self::tally::in_words;
 pub use self::tally::{Tally, said};
+use super::Context;
 use super::dialogue::Outgoing;
-use super::expand::{self, Replaced};
 use super::helpers::Helpers;
 use super::hops;
 use super::lanes::{Census, Errand, Lanes, Width};
 use super::links::{Links, Shared, Slots};
 use super::queue::{STACK, fresh};
-use super::settle::{policy, settle};
-use super::{Context, Damaged, Outcomes, deliver};
-use crate::cli::complain;
-use crate::error::{Error, Result};
+use super::settle::policy;
 use crate::events;
 use crate::host::clock;
 use crate::host::spool::{Claim, Folder, Item};
 use crate::proto::end::Mailboxes;
 use crate::proto::journal::{Progress, Standing};
 use crate::proto::order;
-use crate::proto::outcome::{Outcome, Verdict};
-use crate::proto::reply::Enhanced;
-use crate::proto::route::{self, Hop};
+use crate::proto::route::Hop;
 
 /// Messages for which one more connection to the same host is made.
 const WORTH_A_CONNECTION: usize = 10;
@@ -346,86 +341,6 @@ impl<'a> Pass<'a> {
         links.close();
     }
 
-    /// Tries a message for its recipients of this hop. Returned are the reports made.
-    pub fn attempt(&self, hop: &Hop, claim: &Claim, links: &mut Links<'_>) -> Vec<String> {
-        let (progress, hops) = (
-            claim.progress(),
-            hops::of_message(self.context, &claim.envelope()),
-        );
-        let ours = |i: &usize| {
-            hops.get(*i) == Some(hop) && deliver::is_ours_to_try(self.context, claim, *i)
-        };
-        let waiting: Vec<usize> = progress.waiting().into_iter().filter(ours).collect();
-        let waiting = claim.take(&waiting);
-        if waiting.is_empty() {
-            return Vec::new();
-        }
-        // Nobody is given what could not be noted afterwards. Of a single one there is no more to note than that the
-        // file goes.
-        let all = progress.waiting().len();
-        let room = if all > 1 { claim.reserve(all) } else { Ok(()) };
-        let mut replaced = Vec::new();
-        let outcomes = match (room, hop) {
-            (Err(error), _) => Ok(waiting.iter().map(|i| (*i, unnoted(&error))).collect()),
-            (_, Hop::Local) => self.at_home(claim, &waiting, links, &mut replaced),
-            (_, Hop::Refuse(why)) => Ok(waiting.iter().map(|i| (*i, refused(why))).collect()),
-            _ => links.send(hop, claim, &waiting),
-        };
-        let reports = match outcomes {
-            Ok(outcomes) => {
-                self.count(claim, &outcomes);
-                settle(self.context, claim, outcomes, &replaced)
-            }
-            Err(Damaged) => {
-                self.set_aside(claim);
-                Vec::new()
-            }
-        };
-        claim.give_back(&waiting);
-        reports
-    }
-
-    /// Delivers to recipients of this system, and to those they stand for as far as these end here.
-    fn at_home(
-        &self,
-        claim: &Claim,
-        waiting: &[usize],
-        links: &mut Links<'_>,
-        replaced: &mut Vec<Replaced>,
-    ) -> Result<Outcomes, Damaged> {
-        let helpers = self.helpers.as_ref();
-        let expanded = expand::expand(self.context, helpers, claim, waiting);
-        *replaced = expanded.replaced;
-        let mut ready = expanded.ready;
-        let envelope = claim.envelope();
-        let may_deliver = |i: &usize| {
-            let recipient = envelope.recipients.get(*i);
-            recipient.is_some_and(|r| deliver::may_deliver(self.context, r))
-        };
-        ready.retain(may_deliver);
-        // One of them may have been led here twice, on two ways at once.
-        let new: Vec<usize> = ready
-            .iter()
-            .copied()
-            .filter(|i| !waiting.contains(i))
-            .collect();
-        let taken = claim.take(&new);
-        ready.retain(|i| waiting.contains(i) || taken.contains(i));
-        let all = claim.progress().waiting().len();
-        let room = match replaced.is_empty() || all <= 1 {
-            true => Ok(()),
-            false => claim.reserve(all),
-        };
-        let delivered = match room {
-            Ok(()) => deliver::deliver(self.context, helpers, links, claim, &ready),
-            Err(error) => Ok(ready.iter().map(|i| (*i, unnoted(&error))).collect()),
-        };
-        claim.give_back(&taken);
-        let mut outcomes = expanded.outcomes;
-        outcomes.extend(delivered?);
-        Ok(outcomes)
-    }
-
     /// Where a message goes on whose recipients were expanded: the hops of the new ones join the work.
     fn lead_on(&self, item: &Item, claim: &Arc<Claim>, known: usize) {
         let envelope = claim.envelope();
@@ -449,43 +364,6 @@ impl<'a> Pass<'a> {
         };
         self.lanes.more(&errand, new);
     }
-
-    fn set_aside(&self, claim: &Claim) {
-        match claim.hold() {
-            Ok(()) => events::held(&claim.id, &"its checksum is wrong"),
-            Err(error) => events::trouble(&claim.id, &error),
-        }
-        if self.talk {
-            complain(
-                &self.context.program,
-                &format!("{}: its checksum is wrong; set aside in hold/", claim.id),
-            );
-        }
-    }
-
-    fn count(&self, claim: &Claim, outcomes: &[(usize, Outcome)]) {
-        let envelope = claim.envelope();
-        let mut tally = lock(&self.tally);
-        tally.tried += 1;
-        for (index, outcome) in outcomes {
-            match outcome.verdict {
-                Verdict::Delivered => tally.delivered += 1,
-                Verdict::Failed => tally.failed += 1,
-                Verdict::Expanded => {}
-                Verdict::Deferred => {
-                    tally.deferred += 1;
-                    tally.reason = Some(outcome.clone());
-                }
-            }
-            if let (true, Some(recipient)) = (self.talk, envelope.recipients.get(*index)) {
-                let (to, words) = (&recipient.address, in_words(outcome));
-                complain(
-                    &self.context.program,
-                    &format!("{} to {to} {words}", claim.id),
-                );
-            }
-        }
-    }
 }
 
 /// Whom a group can do something for: the hops of those who wait.
@@ -498,17 +376,6 @@ fn wanted(hops: &[Hop], progress: &Progress) -> Vec<Hop> {
     order::sort(&mut wanted, &Hop::cmp);
     wanted.dedup();
     wanted
-}
-
-/// There is no room to write down what becomes of it.
-fn unnoted(error: &Error) -> Outcome {
-    let enhanced = Enhanced(4, 3, 1);
-    Outcome::new(Verdict::Deferred, None, enhanced, "", &error.to_string())
-}
-
-/// In the words of the configuration, not of a server.
-fn refused(why: &route::Refusal) -> Outcome {
-    Outcome::new(Verdict::Failed, None, why.enhanced, "", &why.text)
 }
 
 /// No worker leaves shared state half-changed, so that of one who panicked is as good as any.

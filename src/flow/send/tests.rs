@@ -5,20 +5,24 @@ mod script;
 mod secure;
 
 use super::super::connect::Proof;
-use super::super::dialogue::Dead;
+use super::super::dialogue::{BROKEN, Dead, Timeouts};
+use super::transact::{left, limit};
 use super::*;
 use crate::config::{Login, Password, Tls};
 use crate::host::tls::Clients;
 use crate::host::tls::testing::{Authority, Server};
+use crate::host::wire::Wire;
 use crate::proto::address::{Domain, Mailbox, ReversePath};
+use crate::proto::client::Command;
 use crate::proto::envelope::{Facts, Recipient};
 use crate::proto::outcome::Verdict;
 use crate::proto::sasl::Mechanism;
-use std::io::BufRead;
+use std::io::{BufRead, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use script::*;
 

@@ -1,0 +1,145 @@
+//! One message tried for the recipients of one hop, and what becomes of it counted.
+
+use super::tally::in_words;
+use super::{Pass, lock};
+use crate::cli::complain;
+use crate::error::Error;
+use crate::events;
+use crate::flow::expand::{self, Replaced};
+use crate::flow::links::Links;
+use crate::flow::settle::settle;
+use crate::flow::{Damaged, Outcomes, deliver, hops};
+use crate::host::spool::Claim;
+use crate::proto::outcome::{Outcome, Verdict};
+use crate::proto::reply::Enhanced;
+use crate::proto::route::{self, Hop};
+
+impl Pass<'_> {
+    /// Tries a message for its recipients of this hop. Returned are the reports made.
+    pub fn attempt(&self, hop: &Hop, claim: &Claim, links: &mut Links<'_>) -> Vec<String> {
+        let (progress, hops) = (
+            claim.progress(),
+            hops::of_message(self.context, &claim.envelope()),
+        );
+        let ours = |i: &usize| {
+            hops.get(*i) == Some(hop) && deliver::is_ours_to_try(self.context, claim, *i)
+        };
+        let waiting: Vec<usize> = progress.waiting().into_iter().filter(ours).collect();
+        let waiting = claim.take(&waiting);
+        if waiting.is_empty() {
+            return Vec::new();
+        }
+        // Nobody is given what could not be noted afterwards. Of a single one there is no more to note than that the
+        // file goes.
+        let all = progress.waiting().len();
+        let room = if all > 1 { claim.reserve(all) } else { Ok(()) };
+        let mut replaced = Vec::new();
+        let outcomes = match (room, hop) {
+            (Err(error), _) => Ok(waiting.iter().map(|i| (*i, unnoted(&error))).collect()),
+            (_, Hop::Local) => self.at_home(claim, &waiting, links, &mut replaced),
+            (_, Hop::Refuse(why)) => Ok(waiting.iter().map(|i| (*i, refused(why))).collect()),
+            _ => links.send(hop, claim, &waiting),
+        };
+        let reports = match outcomes {
+            Ok(outcomes) => {
+                self.count(claim, &outcomes);
+                settle(self.context, claim, outcomes, &replaced)
+            }
+            Err(Damaged) => {
+                self.set_aside(claim);
+                Vec::new()
+            }
+        };
+        claim.give_back(&waiting);
+        reports
+    }
+
+    /// Delivers to recipients of this system, and to those they stand for as far as these end here.
+    fn at_home(
+        &self,
+        claim: &Claim,
+        waiting: &[usize],
+        links: &mut Links<'_>,
+        replaced: &mut Vec<Replaced>,
+    ) -> Result<Outcomes, Damaged> {
+        let helpers = self.helpers.as_ref();
+        let expanded = expand::expand(self.context, helpers, claim, waiting);
+        *replaced = expanded.replaced;
+        let mut ready = expanded.ready;
+        let envelope = claim.envelope();
+        let may_deliver = |i: &usize| {
+            let recipient = envelope.recipients.get(*i);
+            recipient.is_some_and(|r| deliver::may_deliver(self.context, r))
+        };
+        ready.retain(may_deliver);
+        // One of them may have been led here twice, on two ways at once.
+        let new: Vec<usize> = ready
+            .iter()
+            .copied()
+            .filter(|i| !waiting.contains(i))
+            .collect();
+        let taken = claim.take(&new);
+        ready.retain(|i| waiting.contains(i) || taken.contains(i));
+        let all = claim.progress().waiting().len();
+        let room = match replaced.is_empty() || all <= 1 {
+            true => Ok(()),
+            false => claim.reserve(all),
+        };
+        let delivered = match room {
+            Ok(()) => deliver::deliver(self.context, helpers, links, claim, &ready),
+            Err(error) => Ok(ready.iter().map(|i| (*i, unnoted(&error))).collect()),
+        };
+        claim.give_back(&taken);
+        let mut outcomes = expanded.outcomes;
+        outcomes.extend(delivered?);
+        Ok(outcomes)
+    }
+
+    fn set_aside(&self, claim: &Claim) {
+        match claim.hold() {
+            Ok(()) => events::held(&claim.id, &"its checksum is wrong"),
+            Err(error) => events::trouble(&claim.id, &error),
+        }
+        if self.talk {
+            complain(
+                &self.context.program,
+                &format!("{}: its checksum is wrong; set aside in hold/", claim.id),
+            );
+        }
+    }
+
+    fn count(&self, claim: &Claim, outcomes: &[(usize, Outcome)]) {
+        let envelope = claim.envelope();
+        let mut tally = lock(&self.tally);
+        tally.tried += 1;
+        for (index, outcome) in outcomes {
+            match outcome.verdict {
+                Verdict::Delivered => tally.delivered += 1,
+                Verdict::Failed => tally.failed += 1,
+                Verdict::Expanded => {}
+                Verdict::Deferred => {
+                    tally.deferred += 1;
+                    tally.reason = Some(outcome.clone());
+                }
+            }
+            if let (true, Some(recipient)) = (self.talk, envelope.recipients.get(*index)) {
+                let (to, words) = (&recipient.address, in_words(outcome));
+                complain(
+                    &self.context.program,
+                    &format!("{} to {to} {words}", claim.id),
+                );
+            }
+        }
+    }
+}
+
+/// There is no room to write down what becomes of it.
+fn unnoted(error: &Error) -> Outcome {
+    let enhanced = Enhanced(4, 3, 1);
+    Outcome::new(Verdict::Deferred, None, enhanced, "", &error.to_string())
+}
+
+/// In the words of the configuration, not of a server.
+fn refused(why: &route::Refusal) -> Outcome {
+    Outcome::new(Verdict::Failed, None, why.enhanced, "", &why.text)
+}
