@@ -169,6 +169,12 @@ fn transactions(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
     storm(stream, stop, "", text.as_bytes(), true)
 }
 
+/// A transaction that stops before its message.
+fn stopped_transaction(stream: &mut TcpStream, stop: &AtomicBool) -> io::Result<()> {
+    stream.write_all(BEGIN.as_bytes())?;
+    idle(stream, stop)
+}
+
 /// STARTTLS, and then no TLS.
 fn broken_handshake(stream: &mut TcpStream, _: &AtomicBool) -> io::Result<()> {
     begin_tls(stream)?;
@@ -274,6 +280,7 @@ const KINDS: &[(&str, usize, Kind)] = &[
     ("transactions begun again and again", 60, transactions),
     ("messages of three octets a second", 100, slow_message),
     ("messages that stop", 100, stopped_message),
+    ("transactions that stop", 100, stopped_transaction),
     ("chunks of BDAT", 40, chunks),
     ("storms of NOOP", 60, noops),
     ("readers of ten octets a second", 100, slow_reader),

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::Context;
 use super::access::{Access, Kind};
-use super::connections::{Bounds, CROWDED, TIGHT, Visit};
+use super::connections::{Bounds, TIGHT, Visit};
 use super::direct::{self, Resting};
 use super::intake::Peer;
 use super::milter::Filters;
@@ -422,12 +422,8 @@ impl Door<'_> {
             Wait::Command { .. } => self.short(self.limits.command_timeout),
             Wait::Message => {
                 let gained = Duration::from_secs(self.received / LEAST_RATE);
-                let still = if self.visit.is_full() {
-                    CROWDED
-                } else {
-                    self.short(STILL)
-                };
-                let still = still + gained;
+                let still = self.visit.still();
+                let still = still.unwrap_or_else(|| self.short(STILL)) + gained;
                 still.min(self.limits.data_timeout)
             }
         }

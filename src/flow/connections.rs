@@ -17,14 +17,19 @@ use crate::proto::replies::{self, Reply};
 /// How long a client may be silent when it is tight.
 pub const TIGHT: Duration = Duration::from_secs(10);
 /// Who was silent for so long must go for somebody new when there is no place at all: a client that has sent something.
-const SHORTEST: Duration = Duration::from_secs(5);
+const SHORTEST: Duration = Duration::from_secs(3);
 /// And one that has not sent anything yet. Longer than an answer takes on any usual way, so that no flood of newcomers
 /// throws out a client that is about to begin; and the one that was silent for longest goes first.
 const FRESH: Duration = Duration::from_millis(500);
 /// And one that says something all the time, but has begun no message for so long.
 const LINGER: Duration = Duration::from_secs(3);
 /// And how long a message may stand still at its beginning then: what comes faster than the least rate gains time.
-pub const CROWDED: Duration = Duration::from_secs(2);
+const CROWDED: Duration = Duration::from_secs(2);
+/// The most of these three in a flood ([`State::is_flood`]). Places that become free then are drawn by lot among all who
+/// come, mostly the bad: they must become free often, or a good client loses the draw for too long.
+const HURRIED: Duration = Duration::from_secs(1);
+/// Over how long it is counted who was turned away.
+const WINDOW: Duration = Duration::from_secs(1);
 /// How many may be on their way out while others have their places already.
 pub const LEAVING: usize = 8;
 
@@ -74,6 +79,8 @@ struct State {
     number: u64,
     here: HashMap<u64, Arc<Seat>>,
     shares: HashMap<Client, usize>,
+    /// The end of this window, who was turned away in it, and who in the one before.
+    turned_away: Option<(Instant, usize, usize)>,
 }
 
 /// A connection, as others see it.
@@ -174,8 +181,19 @@ impl Connections {
     }
 
     /// Whether there is no place at all.
-    pub fn are_full(&self) -> bool {
+    fn are_full(&self) -> bool {
         self.count() >= self.limit.load(Ordering::Relaxed)
+    }
+
+    /// How long a message may stand still at its beginning now that nobody else can come in.
+    fn still(&self) -> Duration {
+        let limit = self.limit.load(Ordering::Relaxed);
+        self.lock().hurried(CROWDED, limit, Instant::now())
+    }
+
+    /// There was no place for somebody, who was told to come again.
+    pub fn turned_away(&self, now: Instant) {
+        self.lock().turned_away(now);
     }
 
     /// Takes in a client. `peer`: who it is, if it is to have no more than its share.
@@ -248,14 +266,17 @@ impl Connections {
             return false;
         }
         let now = Instant::now();
+        let limit = self.limit.load(Ordering::Relaxed);
+        let shortest = state.hurried(SHORTEST, limit, now);
+        let linger = state.hurried(LINGER, limit, now);
         let silent = state.here.values().filter_map(|seat| {
             let (silence, standing) = seat.silence(now)?;
             let enough = match standing {
                 Standing::Fresh => FRESH,
-                Standing::Between | Standing::Inside => SHORTEST,
+                Standing::Between | Standing::Inside => shortest,
             };
             // Who says something that leads nowhere, octet by octet, is no better than who says nothing.
-            let lingers = standing != Standing::Inside && seat.lingering() >= LINGER;
+            let lingers = standing != Standing::Inside && seat.lingering() >= linger;
             (silence >= enough || lingers).then_some((Reverse(standing), silence, seat))
         });
         let longest = silent.max_by_key(|(standing, silence, _)| (*standing, *silence));
@@ -291,6 +312,30 @@ impl Connections {
 impl State {
     fn staying(&self) -> usize {
         self.here.values().filter(|seat| !seat.is_leaving()).count()
+    }
+
+    fn turned_away(&mut self, now: Instant) {
+        self.turned_away = Some(match self.turned_away {
+            Some((end, count, before)) if now < end => (end, count + 1, before),
+            Some((end, count, _)) if now < end + WINDOW => (end + WINDOW, 1, count),
+            _ => (now + WINDOW, 1, 0),
+        });
+    }
+
+    /// Whether about as many are turned away in a second as there are places: those who come again as soon as they can.
+    fn is_flood(&self, limit: usize, now: Instant) -> bool {
+        self.turned_away.is_some_and(|(end, count, before)| {
+            now < end + WINDOW && count.max(before) >= limit.div_ceil(2)
+        })
+    }
+
+    /// A bound, or the one that holds in a flood.
+    fn hurried(&self, bound: Duration, limit: usize, now: Instant) -> Duration {
+        if self.is_flood(limit, now) {
+            bound.min(HURRIED)
+        } else {
+            bound
+        }
     }
 
     fn take_share(&mut self, client: Client, most: usize) -> Result<(), Reply> {
@@ -334,9 +379,11 @@ impl Visit {
         self.connections.are_tight()
     }
 
-    /// Whether nobody else can come in.
-    pub fn is_full(&self) -> bool {
-        self.connections.are_full()
+    /// How long a message may stand still at its beginning, if nobody else can come in.
+    pub fn still(&self) -> Option<Duration> {
+        self.connections
+            .are_full()
+            .then(|| self.connections.still())
     }
 
     /// The client is somebody else: a proxy has told who.

@@ -240,7 +240,7 @@ impl Daemon<'_> {
             return;
         };
         if reply != replies::TOO_BUSY || self.parked.len() >= PARKED {
-            return turn_away(&arrival, &reply);
+            return self.turn_away(&arrival, &reply);
         }
         self.wanted.store(true, Ordering::Release);
         self.parked.push_back((arrival, Instant::now()));
@@ -284,9 +284,17 @@ impl Daemon<'_> {
             if reply == replies::TOO_BUSY && since.elapsed() < PATIENCE {
                 return self.parked.push_front((arrival, since));
             }
-            turn_away(&arrival, &reply);
+            self.turn_away(&arrival, &reply);
         }
         self.wanted.store(false, Ordering::Release);
+    }
+
+    /// Tells a client for whom there is no place to come again.
+    fn turn_away(&self, arrival: &Arrival, reply: &Reply) {
+        if *reply == replies::TOO_BUSY {
+            self.connections.turned_away(Instant::now());
+        }
+        turn_away(arrival, reply);
     }
 
     fn look_at_certificate(&mut self) {

@@ -49,7 +49,7 @@ fn who_has_come_least_far_and_was_silent_for_longest_goes_first() {
             [
                 (100, Fresh),
                 (100, Fresh),
-                (4000, Between),
+                (2000, Between),
                 (6000, Inside),
                 (7000, Inside),
             ],
@@ -59,9 +59,9 @@ fn who_has_come_least_far_and_was_silent_for_longest_goes_first() {
             [
                 (400, Fresh),
                 (400, Fresh),
-                (4000, Between),
-                (4000, Inside),
-                (4000, Inside),
+                (2000, Between),
+                (2000, Inside),
+                (2000, Inside),
             ],
             None,
         ),
@@ -88,6 +88,37 @@ fn who_has_come_least_far_and_was_silent_for_longest_goes_first() {
         if let Some(index) = expected {
             assert!(visits[index].go_on().is_err());
         }
+    }
+}
+
+#[test]
+fn in_a_flood_all_have_less_time() {
+    let now = Instant::now();
+    let after = |milliseconds| now + Duration::from_millis(milliseconds);
+    // How many of five places' newcomers were turned away, and when; whether that is a flood then.
+    let rows: [(&[u64], u64, bool); 7] = [
+        (&[], 0, false),
+        (&[0, 10], 20, false),
+        (&[0, 10, 20], 20, true),
+        (&[0, 10, 20], 1900, true),
+        (&[0, 10, 20], 2100, false),
+        (&[0, 10, 20, 1500], 2900, true),
+        (&[0, 900, 1800, 2700, 3600], 3600, false),
+    ];
+    for (turned_away, later, flood) in rows {
+        let connections = Arc::new(Connections::default());
+        let visit = visit(&connections).unwrap();
+        for milliseconds in turned_away {
+            connections.turned_away(after(*milliseconds));
+        }
+        let state = connections.lock();
+        let is_flood = state.is_flood(BOUNDS.all, after(later));
+        assert_eq!(is_flood, flood, "{turned_away:?} {later}");
+        for bound in [SHORTEST, LINGER, CROWDED] {
+            let hurried = state.hurried(bound, BOUNDS.all, after(later));
+            assert_eq!(hurried, if flood { HURRIED } else { bound });
+        }
+        drop((state, visit));
     }
 }
 
