@@ -17,11 +17,16 @@
 //! 4.5.3.1.10), 421 that the server closes, and 530, 534, 535, 538 that our login or TLS is not what it wants
 //! (RFC 4954 6): these are temporary, as the mail is not to blame for them.
 
+mod commands;
+mod replies;
+
 use std::collections::VecDeque;
 
-use super::letter::{Capabilities, Letter, rcpt};
+use super::letter::{Capabilities, Letter};
 use super::outcome::{Outcome, Verdict};
 use super::reply::{Enhanced, Reply};
+
+pub use replies::said;
 
 /// What the caller has to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,12 +117,6 @@ pub const REQUIRETLS: Enhanced = Enhanced(4, 7, 30);
 
 /// Status of a server that takes its time (RFC 3463 3.5: congestion).
 const SLOW: Enhanced = Enhanced(4, 4, 5);
-
-/// The most commands that wait for a reply at once: their replies fit into the smallest receive buffer, so that
-/// the server is never kept from reading on because we do not read (RFC 2920 3.1).
-const MAX_GROUP: usize = 100;
-/// A group is not made longer than this, octets: it fits into the send buffer, so that writing it never blocks.
-const MAX_GROUP_OCTETS: usize = 8 * 1024;
 
 impl<'a> Transaction<'a> {
     /// A transaction for the recipients of these indices. `host` is named in the outcomes. `reset_first` tells
@@ -225,148 +224,6 @@ impl<'a> Transaction<'a> {
             .extend(accepted.map(|(index, _)| Command::DotFor(index)));
         // Without a recipient nothing is answered, and so nothing ends what DATA has begun.
         self.usable = !self.waiting.is_empty();
-    }
-
-    fn write_group(&mut self, out: &mut Vec<u8>) {
-        if !self.mail_sent && std::mem::take(&mut self.reset_first) {
-            self.write(out, Command::Reset, "RSET");
-            if !self.capabilities.pipelining {
-                return;
-            }
-        }
-        if !self.mail_sent {
-            self.mail_sent = true;
-            let mut named = self
-                .unnamed
-                .iter()
-                .filter_map(|i| self.letter.recipients.get(*i));
-            let ascii = named.all(|recipient| recipient.address.is_ascii());
-            let text = self.letter.mail(self.capabilities, ascii);
-            self.write(out, Command::Mail, &text);
-            if !self.capabilities.pipelining {
-                return;
-            }
-        }
-        while self.waiting.len() < MAX_GROUP && out.len() < MAX_GROUP_OCTETS {
-            let Some(index) = self.unnamed.pop_front() else {
-                return self.write_data(out);
-            };
-            let Some(recipient) = self.letter.recipients.get(index) else {
-                continue;
-            };
-            self.write(
-                out,
-                Command::Rcpt(index),
-                &rcpt(recipient, self.capabilities),
-            );
-            if !self.capabilities.pipelining {
-                return;
-            }
-        }
-    }
-
-    /// DATA, unless it is known already that nobody will be there to have the message.
-    fn write_data(&mut self, out: &mut Vec<u8>) {
-        self.phase = Phase::Over;
-        if self.has(&Standing::Accepted) || self.has(&Standing::Open) {
-            self.write(out, Command::Data, "DATA");
-        }
-    }
-
-    fn write(&mut self, out: &mut Vec<u8>, command: Command, text: &str) {
-        out.extend_from_slice(text.as_bytes());
-        out.extend_from_slice(b"\r\n");
-        self.waiting.push_back(command);
-    }
-
-    /// Takes the reply to the command that has waited longest.
-    pub fn take(&mut self, reply: &Reply) {
-        let Some(command) = self.waiting.pop_front() else {
-            return self.out_of_step("answered what was not asked");
-        };
-        if reply.code == 421 {
-            let outcome = self.said(Verdict::Deferred, reply);
-            return self.end(&outcome);
-        }
-        self.answered = true;
-        match (command, reply.class()) {
-            (Command::Reset, 2) => self.open = false,
-            (Command::Mail, 2) => self.open = true,
-            (Command::Mail, 4 | 5) => self.mail_refused(reply),
-            (Command::Rcpt(index), 2) => self.move_on(index, Standing::Accepted),
-            (Command::Rcpt(index), 4 | 5) => {
-                let settled = self.rcpt_refused(reply);
-                self.put_off_the_rest(&settled);
-                self.move_on(index, Standing::Settled(settled));
-            }
-            (Command::Data, 3) => self.phase = Phase::Granted,
-            (Command::Data, 4 | 5) => {
-                let outcome = self.said(verdict_on(reply), reply);
-                self.settle(|s| *s == Standing::Accepted, &outcome);
-            }
-            (Command::Dot, 2 | 4 | 5) => self.dot_answered(reply, |_| true),
-            (Command::DotFor(this), 2 | 4 | 5) => self.dot_answered(reply, |index| index == this),
-            (_, _) => {
-                let (word, code) = (command.word(), reply.code);
-                self.out_of_step(&format!("answered {word} with {code} {}", reply.text()));
-            }
-        }
-    }
-
-    /// MAIL decides for all. The server still answers what was sent behind it; that counts for nothing.
-    fn mail_refused(&mut self, reply: &Reply) {
-        let outcome = self.said(verdict_on(reply), reply);
-        self.settle(|s| *s == Standing::Open, &outcome);
-        self.unnamed.clear();
-        self.phase = Phase::Over;
-    }
-
-    fn rcpt_refused(&self, reply: &Reply) -> Settled {
-        if !matches!(reply.code, 452 | 552) {
-            return Settled::Now(self.said(verdict_on(reply), reply));
-        }
-        let outcome = self.said(Verdict::Deferred, reply);
-        // 4.2.2 is one full mailbox and 4.3.1 a full disk: neither passes by with the next transaction.
-        match reply.enhanced {
-            Some(Enhanced(_, 2 | 3, _)) => Settled::Now(outcome),
-            _ => Settled::Again(outcome),
-        }
-    }
-
-    /// Once the server takes no more, the others are not named to it: each refusal may count as an error there.
-    fn put_off_the_rest(&mut self, settled: &Settled) {
-        if matches!(settled, Settled::Again(_)) && self.has(&Standing::Accepted) {
-            while let Some(index) = self.unnamed.pop_front() {
-                self.move_on(index, Standing::Settled(settled.clone()));
-            }
-        }
-    }
-
-    fn dot_answered(&mut self, reply: &Reply, whose: impl Fn(usize) -> bool) {
-        self.open = false;
-        let verdict = match reply.class() {
-            2 => Verdict::Delivered,
-            _ => verdict_on(reply),
-        };
-        self.delivered |= verdict == Verdict::Delivered && self.has(&Standing::Accepted);
-        let mut outcome = self.said(verdict, reply);
-        outcome.dsn_passed = verdict == Verdict::Delivered && self.capabilities.dsn;
-        for (index, standing) in self.standings.iter_mut().enumerate() {
-            if *standing == Standing::Accepted && whose(index) {
-                *standing = Standing::Settled(Settled::Now(outcome.clone()));
-            }
-        }
-    }
-
-    /// The server broke off while the message was being sent, and said this. A yes counts for nothing: it does
-    /// not have the whole message.
-    pub fn take_early(&mut self, reply: &Reply) {
-        if matches!(reply.class(), 4 | 5) {
-            let outcome = self.said(verdict_on(reply), reply);
-            self.end(&outcome);
-        } else {
-            self.out_of_step("answered before the message was at its end");
-        }
     }
 
     /// The connection is gone, or of no further use. Who was not settled is deferred, with these words.
@@ -477,28 +334,6 @@ impl Command {
             Self::Data => "DATA",
             Self::Dot | Self::DotFor(_) => "the end of the message",
         }
-    }
-}
-
-/// An outcome in the server's words. The class of its enhanced code is that of the verdict, whatever the server
-/// thinks: a status that says "never" in the journal would be read as such.
-pub fn said(verdict: Verdict, reply: &Reply, host: &str) -> Outcome {
-    let class = match verdict {
-        Verdict::Delivered | Verdict::Expanded => 2,
-        Verdict::Deferred => 4,
-        Verdict::Failed => 5,
-    };
-    let Enhanced(_, subject, detail) = reply.enhanced.unwrap_or(Enhanced(class, 0, 0));
-    let enhanced = Enhanced(class, subject, detail);
-    Outcome::new(verdict, Some(reply.code), enhanced, host, &reply.text())
-}
-
-/// What a refusal of MAIL, RCPT, DATA or the dot means for the mail.
-fn verdict_on(reply: &Reply) -> Verdict {
-    match (reply.class(), reply.code) {
-        (5, 530 | 534 | 535 | 538) => Verdict::Deferred,
-        (5, _) => Verdict::Failed,
-        _ => Verdict::Deferred,
     }
 }
 

@@ -4,6 +4,7 @@ use super::super::address::{Mailbox, ReversePath};
 use super::super::envelope::{Facts, Notify, Recipient, Ret};
 use super::super::letter::capabilities;
 use super::super::reply::ReplyReader;
+use super::commands::MAX_GROUP_OCTETS;
 use super::*;
 
 fn reply(text: &str) -> Reply {
