@@ -1,24 +1,22 @@
-//! Aliases, lists, owners, catch-all and details: from the alias file through the queue to whom the mail is for.
+//! Aliases, lists, owners, catch-all and details: from the alias file through the queue to whom the mail is for. The
+//! file itself is in tests/alias_file.rs, ~/.forward in tests/forward.rs.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
-use crate::harness::house::{ALICE, BOB, House};
 use crate::harness::system::{Call, HOST, age, me, user};
-use crate::harness::{Answer, Mail, Remote, Script, System, Talk};
+use crate::harness::{Answer, Mail, Remote, Script, System};
 
-const MESSAGE: &str = "From: s@example.org\nSubject: x\n\nhello\n";
+pub const MESSAGE: &str = "From: s@example.org\nSubject: x\n\nhello\n";
 
 /// A system with these aliases, in which USER is whoever runs the tests and ROOT its folder.
-fn with(system: System, aliases: &str) -> System {
+pub fn with(system: System, aliases: &str) -> System {
     let root = system.root.display().to_string();
     let text = aliases.replace("USER", &user()).replace("ROOT", &root);
     fs::write(system.path("aliases"), text).unwrap();
     system
 }
 
-fn send(system: &System, args: &[&str], to: &[&str]) {
+pub fn send(system: &System, args: &[&str], to: &[&str]) {
     system.accept(
         &[&["-i", "-odq", "-f", "s@example.org"], args, to].concat(),
         MESSAGE,
@@ -26,14 +24,14 @@ fn send(system: &System, args: &[&str], to: &[&str]) {
     flush(system);
 }
 
-fn flush(system: &System) {
+pub fn flush(system: &System) {
     for _ in 0..3 {
         system.accept(&["-q"], "");
     }
 }
 
 /// What the server was told: senders and recipients, in order of the alphabet.
-fn told(remote: &Remote) -> Vec<String> {
+pub fn told(remote: &Remote) -> Vec<String> {
     let commands = remote.commands().into_iter();
     let mut told: Vec<String> = commands
         .filter(|c| c.starts_with("MAIL") || c.starts_with("RCPT"))
@@ -189,71 +187,6 @@ fn a_circle_is_reported() {
     );
 }
 
-/// What is wrong with one alias keeps its mail waiting, with the place, and no other's; mended, it goes out.
-#[test]
-fn an_error_hurts_its_own_alias_only() {
-    let remote = Remote::start(Script::new());
-    let system = with(
-        System::relaying("broken", &remote),
-        "good: far@example.net\nbad: a b\n",
-    );
-    send(&system, &[], &["good"]);
-    send(&system, &[], &["bad"]);
-    assert_eq!(remote.received().len(), 1);
-    let list = system.run(&["-bp"], "").stdout;
-    let file = system.path("aliases").display().to_string();
-    let why = format!("{file}, line 2: \"a b\" is not one address; put a comma between two");
-    assert!(list.contains(&why), "{list}");
-    let system = with(system, "good: far@example.net\nbad: b@example.net\n");
-    flush(&system);
-    assert!(system.queue().is_empty(), "{}", system.log());
-    assert!(told(&remote).contains(&"RCPT TO:<b@example.net>".to_owned()));
-}
-
-/// Nobody is called unknown while the aliases cannot be read, or a line of them.
-#[test]
-fn nobody_is_unknown_while_aliases_cannot_be_read() {
-    let steps = |system: &System, rows: &[(&str, &str)]| {
-        let mut talk = Talk::start(system, &["-bs"]);
-        talk.steps(&[("EHLO x", "250"), ("MAIL FROM:<s@example.org>", "250")]);
-        for (to, code) in rows {
-            talk.steps(&[(&format!("RCPT TO:<{to}>"), code)]);
-        }
-        talk.steps(&[("QUIT", "221")]);
-        assert_eq!(talk.end().code, 0);
-    };
-    let system = with(System::new("unknown"), "team: USER\nodd: a b\n");
-    let here = |name: &str| format!("{name}@{HOST}");
-    let (team, detail, odd, who, post) = (
-        here("TEAM"),
-        here("team+x"),
-        here("odd"),
-        here("who"),
-        "postmaster".to_owned(),
-    );
-    let pipe = format!("\"|id\"@{HOST}");
-    steps(
-        &system,
-        &[
-            (&team, "250"),
-            (&detail, "250"),
-            (&odd, "250"),
-            (&who, "550"),
-            (&post, "250"),
-            (&pipe, "550"),
-            (&me(), "250"),
-        ],
-    );
-    let system = with(system, "team: USER\nwho\n");
-    steps(&system, &[(&team, "250"), (&who, "451"), (&me(), "250")]);
-    fs::set_permissions(system.path("aliases"), fs::Permissions::from_mode(0o666)).unwrap();
-    steps(&system, &[(&team, "451"), (&me(), "451")]);
-    // sendmail takes it, for it can wait; and exit 67 is for who is surely unknown.
-    system.accept(&["-odq", "who"], MESSAGE);
-    fs::remove_file(system.path("aliases")).unwrap();
-    assert_eq!(system.run(&["-odq", "who"], MESSAGE).code, 67);
-}
-
 /// `[local] unknown_user` and `delimiter` (C38, J30).
 #[test]
 fn unknown_names_and_details_find_somebody() {
@@ -305,28 +238,6 @@ fn postmaster_is_whom_root_stands_for() {
     }
     assert!(system.queue().is_empty(), "{}", system.log());
     assert_eq!(system.names("hold").len(), 1, "{}", system.log());
-}
-
-/// A file and a command of the alias file; without root they have the rights of whoever runs this.
-#[test]
-fn files_and_commands_of_the_alias_file_get_the_message() {
-    let system = with(
-        System::new("ends"),
-        "all: ROOT/mail/box, ROOT/mail/folder/, \"|cat > ROOT/mail/piped; echo \\\"$RECIPIENT\\\" > ROOT/mail/to\", /dev/null\n\
-         none: /dev/null\n",
-    );
-    send(&system, &[], &["all"]);
-    send(&system, &[], &["none"]);
-    assert!(system.queue().is_empty(), "{}", system.log());
-    let read = |name: &str| fs::read_to_string(system.path(name)).unwrap();
-    assert!(
-        read("mail/box").starts_with("From s@example.org "),
-        "{}",
-        read("mail/box")
-    );
-    assert!(read("mail/piped").ends_with("\nhello\n"));
-    assert_eq!(read("mail/to"), format!("all@{HOST}\n"));
-    assert_eq!(system.names("../mail/folder/new").len(), 1);
 }
 
 /// RFC 3461 5.2.7: several successors are told of as an expansion, one speaks for himself, a list has it.
@@ -421,44 +332,6 @@ fn the_way_of_an_address_is_shown() {
     );
 }
 
-/// tests/configs/aliases: each file, and what newaliases says of it.
-#[test]
-fn newaliases_says_what_is_wrong_and_where() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/configs/aliases");
-    let mut cases = 0;
-    for case in fs::read_dir(&folder).unwrap() {
-        let case = case.unwrap().path();
-        let file = case.join("aliases").display().to_string();
-        let system = System::new("bad-aliases").with("local", &format!("aliases = \"{file}\""));
-        let ran = system.call("newaliases").run();
-        let said = ran.stderr.replace("newaliases: ", "") + &ran.stdout;
-        let expected = fs::read_to_string(case.join("expected")).unwrap();
-        assert_eq!(said.replace(&file, "FILE"), expected, "{}", case.display());
-        assert_eq!(ran.code, 78, "{}", case.display());
-        let check = system.run(&["--check"], "");
-        assert_eq!(check.code, 78, "{check:?}");
-        assert!(
-            check.stdout.contains(&format!("error    {file}: line ")),
-            "{check:?}"
-        );
-        cases += 1;
-    }
-    assert!(cases >= 8);
-    let system = with(
-        System::new("good"),
-        "root: USER\npostmaster: root\nabuse: postmaster\n",
-    );
-    let ran = system.call("newaliases").run();
-    let file = system.path("aliases").display().to_string();
-    assert_eq!(
-        (ran.code, ran.stdout),
-        (0, format!("{file}: 3 aliases, longest chain 3\n"))
-    );
-    let check = |system: &System| system.run(&["--check"], "").stdout;
-    assert!(!check(&system).contains("no alias for root"));
-    assert!(check(&with(system, "a: USER\n")).contains("there is no alias for root"));
-}
-
 /// A stop at every step between expansion and delivery: nobody is forgotten, and nobody gets more than one copy too
 /// many.
 #[test]
@@ -529,201 +402,4 @@ fn an_alias_goes_straight_through() {
     assert!(system.queue().is_empty(), "{}", system.log());
     assert_eq!(system.mailbox().len(), 1);
     assert_eq!(remote.received().len(), 2);
-}
-
-/// The ~/.forward of a user, his alone.
-fn forward(house: &House, user: &str, text: &str) {
-    let file = house.path("home").join(user).join(".forward");
-    fs::write(&file, text).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    house.give(&file, user);
-}
-
-/// For you.
-const SECRET: &str = "Subject: x\n\nthe secret of the message\n";
-
-/// By root's queue run and its helpers: everybody's file is read, and everybody's command is run, as he himself.
-#[test]
-fn a_forward_is_read_and_done_in_the_right_of_its_user() {
-    let Some(house) = House::open("forward") else {
-        return;
-    };
-    let told = house.open_folder("told");
-    // J12: nothing is open but the three it knows.
-    let open = "for fd in /proc/$$/fd/*; do [ -e $fd ] && echo ${fd##*/}; done";
-    let tell = |who: &str| {
-        let file = format!("{}/{who}", told.display());
-        format!("\"|cat >/dev/null; id -un >{file}; ({open}) >{file}.open\"")
-    };
-    forward(
-        &house,
-        ALICE,
-        &format!("\\{ALICE}, {BOB}\n{}\n", tell("alice")),
-    );
-    fs::write(
-        house.path("aliases"),
-        format!("all: {ALICE}, {BOB}, {}\n", tell("alias")),
-    )
-    .unwrap();
-    house.submit("root", &["-odq", "all"], SECRET);
-    assert_eq!(house.call("root", &["-q"], "").code, 0);
-    assert_eq!(
-        (house.mail_of(ALICE).len(), house.mail_of(BOB).len()),
-        (1, 1),
-        "{}",
-        house.log()
-    );
-    let said = |who: &str| fs::read_to_string(told.join(who)).unwrap_or_default();
-    assert_eq!(said("alice"), format!("{ALICE}\n"), "{}", house.log());
-    assert_eq!(said("alias"), "nobody\n");
-    assert_eq!(
-        (said("alice.open"), said("alias.open")),
-        ("0\n1\n2\n".into(), "0\n1\n2\n".into())
-    );
-    assert!(house.names("cur").is_empty() && house.names("new").is_empty());
-    // He may ask where his mail goes, and root where anybody's does.
-    let asked = house.call("root", &["-bv", ALICE], "").stdout;
-    assert!(
-        asked.contains(&format!("{ALICE}: ~{ALICE}/.forward > local user {BOB}")),
-        "{asked}"
-    );
-    // Two who send to each other: it ends with one of them.
-    forward(&house, ALICE, BOB);
-    forward(&house, BOB, ALICE);
-    house.submit("root", &["-odq", ALICE], SECRET);
-    assert_eq!(house.call("root", &["-q"], "").code, 0);
-    assert_eq!(
-        (house.mail_of(ALICE).len(), house.mail_of(BOB).len()),
-        (2, 1),
-        "{}",
-        house.log()
-    );
-}
-
-/// J15, J16, J18: what others may have written leads nowhere; the mail waits, and is not put elsewhere.
-#[test]
-fn a_forward_of_others_is_not_used() {
-    let Some(house) = House::open("forward-odd") else {
-        return;
-    };
-    let home = house.path("home").join(ALICE);
-    let file = home.join(".forward");
-    let secret = house.path("secret");
-    fs::write(&secret, "classified@example.net\n").unwrap();
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
-    let mode = |path: &Path, mode| {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    };
-    let rows: &[(&str, &dyn Fn(), &str)] = &[
-        (
-            "writable",
-            &|| mode(&file, 0o620),
-            "may be written by others",
-        ),
-        (
-            "an open home",
-            &|| mode(&home, 0o770),
-            "may be written by others",
-        ),
-        (
-            "another's",
-            &|| {
-                house.give(&file, BOB);
-                mode(&file, 0o644);
-            },
-            "belongs to the user with the number",
-        ),
-        (
-            "a link",
-            &|| {
-                fs::remove_file(&file).unwrap();
-                std::os::unix::fs::symlink(&secret, &file).unwrap();
-            },
-            "is a link",
-        ),
-        (
-            "huge",
-            &|| fs::write(&file, "x".repeat(70_000)).unwrap(),
-            "is larger than 64 KiB",
-        ),
-        (
-            "a secret as a list",
-            &|| fs::write(&file, format!(":include:{}\n", secret.display())).unwrap(),
-            "permission denied",
-        ),
-        (
-            "nonsense",
-            &|| fs::write(&file, "a b\n").unwrap(),
-            ".forward, line 1: \"a b\" is not one address",
-        ),
-    ];
-    for (what, spoil, says) in rows {
-        let _ = fs::remove_file(&file);
-        mode(&home, 0o700);
-        forward(&house, ALICE, &format!("{BOB}\n"));
-        spoil();
-        house.submit("root", &["-odq", ALICE], SECRET);
-        assert_eq!(house.call("root", &["-q"], "").code, 0);
-        let list = house.call("root", &["-bp"], "").stdout;
-        assert!(list.contains(says), "{what}: {list}");
-        assert!(!list.contains("classified"), "{what}: {list}");
-        assert_eq!(
-            house.mail_of(ALICE).len() + house.mail_of(BOB).len(),
-            0,
-            "{what}"
-        );
-        assert_eq!(house.call("root", &["--remove", "ALL"], "").code, 0);
-    }
-}
-
-/// Without a daemon: whoever hands mail in finds out whom an alias stands for, and sends what goes elsewhere; what
-/// stays here waits for root's run.
-#[test]
-fn whoever_hands_mail_in_expands_it() {
-    let Some(house) = House::open("forward-later") else {
-        return;
-    };
-    let remote = Remote::start(Script::new());
-    let house = house.with(&format!(
-        "user = \"mt-spool\"\n[smarthost]\n{}",
-        remote.smarthost()
-    ));
-    fs::write(
-        house.path("aliases"),
-        format!("all: {BOB}, far@example.net, {ALICE}\n"),
-    )
-    .unwrap();
-    forward(&house, BOB, "bob@example.net");
-    forward(&house, ALICE, "alice@example.net");
-    house.submit(ALICE, &["-odi", "all"], SECRET);
-    assert_eq!(
-        told(&remote).len(),
-        2,
-        "{} {:?}",
-        house.log(),
-        told(&remote)
-    );
-    assert!(told(&remote)[1].contains("far@example.net"));
-    assert_eq!(house.call("root", &["-q"], "").code, 0);
-    assert_eq!(remote.received().len(), 3, "{}", house.log());
-    assert!(
-        house.names("cur").is_empty() && house.names("new").is_empty(),
-        "{}",
-        house.log()
-    );
-    // What has come back stays in the mailbox.
-    let stamp = remote.received().iter().find_map(|r| {
-        let mine = r.recipients().iter().any(|t| t.contains("bob@"));
-        mine.then(|| r.mail().field("Delivered-To")).flatten()
-    });
-    assert_eq!(stamp, Some(format!("{BOB}@{HOST}")));
-    let back = format!("Delivered-To: {BOB}@{HOST}\nReceived: by {HOST} (x)\n{SECRET}");
-    house.submit("root", &["-odq", BOB], &back);
-    assert_eq!(house.call("root", &["-q"], "").code, 0);
-    assert_eq!(
-        (house.mail_of(BOB).len(), remote.received().len()),
-        (1, 3),
-        "{}",
-        house.log()
-    );
 }

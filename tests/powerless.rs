@@ -15,10 +15,12 @@ use crate::harness::disk::{self, Disk, Step};
 use crate::harness::house::{ALICE, House, SPOOL};
 use crate::harness::remote::Received;
 use crate::harness::system::{age, me, names_in};
-use crate::harness::{Mail, Remote, Script, System};
+use crate::harness::{Mail, System};
 
+mod moves;
 mod twice;
 mod ways_in;
+mod ways_out;
 
 /// What can be lost.
 fn folders(system: &System) -> Vec<PathBuf> {
@@ -268,145 +270,10 @@ fn marks(before: &[Step], who: &str) -> usize {
     before.iter().filter(marked).count()
 }
 
-/// Whether a file was synced, behind a write to it, since a server took the message.
-fn noted(before: &[Step]) -> bool {
-    let taken = before.iter().position(|s| matches!(s, Step::Mark(_)));
-    let of_journal = |at: usize| matches!((&before[at - 1], &before[at]), (Step::Write(a, ..), Step::Sync(b)) if a == b);
-    taken.is_some_and(|taken| (taken + 1..before.len()).any(of_journal))
-}
-
 /// How often somebody is among those whom the server has taken a message for.
 fn reached(received: &[Received], who: &str) -> usize {
     let has = |r: &&Received| r.recipients().iter().any(|to| to == who);
     received.iter().filter(has).count()
-}
-
-/// A message for three of a server: one it takes, one it takes later, one it refuses, whose failure is reported.
-#[test]
-fn what_was_sent_is_noted_and_reported() {
-    let body = "short\n";
-    let system = System::new("powerless-send");
-    let record = system.path("record");
-    let remote = Remote::start(
-        Script::new()
-            .on("RCPT TO:<bad@", "550 5.1.1 no such user")
-            .once("RCPT TO:<later@", "450 4.2.1 busy")
-            .records(&record),
-    );
-    let system = system.with("smarthost", &remote.smarthost());
-    let to = ["good@example.net", "later@example.net", "bad@example.net"];
-    system.accept(&[&["-odq"], &to[..]].concat(), message(body));
-    let id = system.queued().id;
-    let told = Told::of(&system, &["-q"], "");
-    assert_eq!(marks(&told.steps, to[0]), 1, "{:#?}", last(&told.steps));
-    let cases = told.cut(
-        |before| marks(before, to[0]) + 2 * usize::from(noted(before)),
-        |before| {
-            let already = remote.received().len();
-            recover(&system, &last(before));
-            assert_not_held(&system, &id, before);
-            let received = remote.received();
-            let now = |who: &str| reached(&received[already..], who);
-            let (good, later) = (marks(before, to[0]) + now(to[0]), now(to[1]));
-            let most = 1 + usize::from(marks(before, to[0]) == 1 && !noted(before));
-            assert!((1..=most).contains(&good), "{good}: {:#?}", last(before));
-            assert_eq!(later, 1, "{:#?}", last(before));
-            let told = system.mailbox();
-            let told = told.iter().filter(|m| m.text().contains(to[2])).count();
-            assert!((1..=2).contains(&told), "{told}: {:#?}", last(before));
-        },
-    );
-    assert!(cases > 20, "{cases} cases");
-}
-
-/// A server that takes the message for one of them when it is asked again.
-fn busy_once() -> Script {
-    Script::new().once("RCPT TO:<later@", "450 4.2.1 busy")
-}
-
-/// An alias stands for somebody here, somebody of a server, and somebody it takes later: who they are is in the journal
-/// before any of them has the message, and whoever has it does not get it from a second look at the alias.
-#[test]
-fn what_an_alias_stands_for_is_reached() {
-    let body = "short\n";
-    let system = System::new("powerless-alias");
-    let remote = Remote::start(busy_once().records(&system.path("record")));
-    let system = system.with("smarthost", &remote.smarthost());
-    let members = format!(
-        "team: {}, good@example.net, later@example.net\n",
-        me().split('@').next().unwrap()
-    );
-    fs::write(system.path("aliases"), members).unwrap();
-    system.accept(&["-odq", "team"], message(body));
-    let id = system.queued().id;
-    let told = Told::of(&system, &["-q"], "");
-    let expanded = |s: &Step| matches!(s, Step::Write(_, _, octets) if String::from_utf8_lossy(octets).contains(" expanded "));
-    assert!(told.steps.iter().any(expanded), "{:#?}", last(&told.steps));
-    let cases = told.cut(
-        |before| marks(before, "good@example.net") + 2 * usize::from(noted(before)),
-        |before| {
-            let already = remote.received().len();
-            recover(&system, &last(before));
-            assert_not_held(&system, &id, before);
-            let received = remote.received();
-            let now = |who: &str| reached(&received[already..], who);
-            let good = marks(before, "good@example.net") + now("good@example.net");
-            let most = 1 + usize::from(marks(before, "good@example.net") == 1 && !noted(before));
-            assert!((1..=most).contains(&good), "{good}: {:#?}", last(before));
-            assert_eq!(now("later@example.net"), 1, "{:#?}", last(before));
-            let copies = whole(&system.mailbox(), body);
-            assert!((1..=2).contains(&copies), "{copies}: {:#?}", last(before));
-        },
-    );
-    assert!(cases > 20, "{cases} cases");
-}
-
-/// Handed straight to a server: it is nowhere here before, and exit 0 is said when whoever the server did not take it
-/// for is on the disk, and so is the report of whom it refused.
-#[test]
-fn what_goes_straight_is_there_or_here() {
-    let body = "short\n";
-    let system = System::new("powerless-direct");
-    let script = busy_once().on("RCPT TO:<bad@", "550 5.1.1 no such user");
-    let remote = Remote::start(script.records(&system.path("record")));
-    let system = system
-        .with("smarthost", &remote.smarthost())
-        .with("queue", "first_try = \"direct\"");
-    system.accept(&["-q"], "");
-    let to = ["good@example.net", "later@example.net", "bad@example.net"];
-    let told = Told::of(
-        &system,
-        &[&["-i", "-odi"], &to[..]].concat(),
-        &message(body),
-    );
-    assert_eq!(marks(&told.steps, to[0]), 1);
-    let first = told.steps.iter().position(|s| matches!(s, Step::Write(..)));
-    let mark = told.steps.iter().position(|s| matches!(s, Step::Mark(_)));
-    assert!(mark < first, "{:#?}", last(&told.steps));
-    let cases = told.cut(
-        |before| marks(before, to[0]) + 2 * told.is_done(before),
-        |before| {
-            let already = remote.received().len();
-            recover(&system, &last(before));
-            let received = remote.received();
-            let now = |who: &str| reached(&received[already..], who);
-            let good = marks(before, to[0]) + now(to[0]);
-            let later = now(to[1]);
-            let reports = system.mailbox();
-            let reports = reports.iter().filter(|m| m.text().contains(to[2])).count();
-            if told.is_done(before) == 1 {
-                assert_eq!((good, later), (1, 1), "{:#?}", last(before));
-                // That it was delivered here is never on the disk for sure.
-                assert!((1..=2).contains(&reports), "{:#?}", last(before));
-                assert_eq!(system.names("hold"), [""; 0], "{:#?}", last(before));
-            }
-            // Before the one sync the message may be on the disk without the line that says who has it: a second copy,
-            // in a moment in which nothing was promised.
-            let most = 1 + marks(before, to[0]);
-            assert!(good <= most && later <= 1, "{good}: {:#?}", last(before));
-        },
-    );
-    assert!(cases > 10, "{cases} cases");
 }
 
 /// Delivered by root: his process, the worker and the helper of the recipient write into one record, each step before
@@ -506,87 +373,4 @@ fn open_to_group(path: &Path) {
         let entries = fs::read_dir(path).unwrap();
         entries.for_each(|entry| open_to_group(&entry.unwrap().path()));
     }
-}
-
-/// A message that is put back, set aside and let go: it is in one place, or another, and never in none or two.
-#[test]
-fn what_is_moved_is_somewhere() {
-    let body = "short\n";
-    let mut cases = 0;
-    for (before, now) in [
-        (&[][..], &["-q"][..]),
-        (&["-q"], &["--hold", "ALL"]),
-        (&["--hold", "ALL"], &["--release", "ALL"]),
-    ] {
-        let system = System::offline("powerless-moved");
-        system.accept(&["-odq", "one@example.net"], message(body));
-        if !before.is_empty() {
-            system.run(before, "");
-        }
-        let told = Told::of(&system, now, "");
-        cases += told.cut(
-            |_| 0,
-            |before| {
-                // The next run finds nobody at home, as the one that was cut.
-                system.run(&["-q"], "");
-                let found = ["tmp", "new", "cur", "hold"].map(|f| system.names(f));
-                let all = found.concat();
-                assert_eq!(all.len(), 1, "{found:?}: {:#?}", last(before));
-                let held = system.names("hold");
-                if !held.is_empty() {
-                    system.run(&["--release", &held[0]], "");
-                }
-                let queued = system.queued();
-                assert_eq!(queued.mail().body(), body);
-                assert_eq!(queued.recipients(), ["one@example.net"]);
-            },
-        );
-    }
-    assert!(cases > 10, "{cases} cases");
-}
-
-/// A message that a user of this machine has put into the spool, and that waits longer than it takes to try it once: a
-/// copy that belongs to the spool takes its place.
-#[test]
-fn what_is_taken_over_is_somewhere() {
-    let body = "the secret of the message\n";
-    let Some(house) = House::open("powerless-over") else {
-        return;
-    };
-    let nobody = "[smarthost]\nhost = \"127.0.0.1\"\ntls = \"none\"\nport = 1";
-    let house = house.with(&format!("user = \"{SPOOL}\"\njail = false\n{nobody}"));
-    let record = house.path("record");
-    fs::write(&record, "").unwrap();
-    fs::set_permissions(&record, fs::Permissions::from_mode(0o666)).unwrap();
-    house.submit(ALICE, &["-i", "-odq", "one@example.net"], &message(body));
-    let folders = vec![house.path("spool")];
-    let start = Disk::read(&folders);
-    let env = [("MINIMTA_RECORD", record.to_str().unwrap())];
-    assert_eq!(house.call_with("root", &["-q"], "", &env).code, 0);
-    let steps = disk::record(&record);
-    let over =
-        |s: &Step| matches!(s, Step::Rename(_, to) if to.starts_with(house.path("spool/new")));
-    assert!(steps.iter().any(over), "{:#?}", last(&steps));
-    let told = Told {
-        start,
-        steps,
-        folders,
-    };
-    let cases = told.cut(
-        |_| 0,
-        |before| {
-            house.give(&house.path("spool"), SPOOL);
-            open_to_group(&house.path("spool"));
-            assert_eq!(house.call("root", &["-q"], "").code, 0);
-            let found = ["new", "cur"].map(|f| house.names(f)).concat();
-            assert_eq!(found.len(), 1, "{found:?}: {:#?}", last(before));
-            let path = ["new", "cur"].map(|f| house.path("spool").join(f).join(&found[0]));
-            let text = path
-                .iter()
-                .find_map(|p| fs::read_to_string(p).ok())
-                .unwrap();
-            assert!(text.contains(&format!("\r\n\r\n{}", body.replace('\n', "\r\n"))));
-        },
-    );
-    assert!(cases > 10, "{cases} cases");
 }

@@ -1,0 +1,138 @@
+//! The queue as its administrator sees it: what waits and why, shown, held, released and removed.
+
+use crate::harness::system::{finish, me};
+use crate::harness::{Remote, Script, System};
+use crate::queue::{by_id, enqueue};
+
+#[test]
+fn mailq_shows_what_waits_and_why() {
+    let remote = Remote::start(Script::new().on("RCPT TO:<later@", "451 4.7.1 greylisted"));
+    let system = System::relaying("mailq", &remote);
+    let empty = system.call("mailq").run();
+    assert_eq!(empty.code, 0, "{empty:?}");
+    assert_eq!(empty.stdout.lines().count(), 1, "{empty:?}");
+    let tried = enqueue(&system, "later@example.net");
+    system.accept(&["-q"], "");
+    let fresh = enqueue(&system, "one@example.net");
+    let held = enqueue(&system, "held@example.net");
+    system.accept(&["--hold", &held], "");
+
+    let list = system.call("mailq").run();
+    assert_eq!(list.code, 0, "{list:?}");
+    for part in [
+        &*tried,
+        &fresh,
+        &held,
+        &me(),
+        "later@example.net",
+        "one@example.net",
+        "451 4.7.1 greylisted",
+    ] {
+        assert!(list.stdout.contains(part), "{part}: {}", list.stdout);
+    }
+    let last = list.stdout.lines().last().unwrap();
+    assert!(last.contains(" in ") || last.contains("message"), "{last}");
+    // The same by its other names, but for the seconds in which it grows older.
+    let is_age = |word: &&str| {
+        word.strip_suffix('s')
+            .is_some_and(|n| n.parse::<u32>().is_ok())
+    };
+    let ageless = |text: String| {
+        let words: Vec<&str> = text.split(' ').filter(|w| !is_age(w)).collect();
+        words.join(" ")
+    };
+    let again = system.run(&["-bp"], "").stdout;
+    assert_eq!(ageless(again), ageless(list.stdout));
+
+    let json = system.run(&["-bp", "--json"], "");
+    assert_eq!(json.code, 0, "{json:?}");
+    for part in [&*tried, &fresh, &held, "greylisted", "later@example.net"] {
+        assert!(json.stdout.contains(part), "{part}: {}", json.stdout);
+    }
+    balanced(&json.stdout);
+}
+
+/// JSON without a parser: brackets and quotes close as they opened, and no control character stands bare.
+fn balanced(text: &str) {
+    let (mut open, mut quoted, mut escaped) = (Vec::new(), false, false);
+    for c in text.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '{' | '[' if !quoted => open.push(c),
+            '}' if !quoted => assert_eq!(open.pop(), Some('{'), "{text}"),
+            ']' if !quoted => assert_eq!(open.pop(), Some('['), "{text}"),
+            c => assert!(!quoted || !c.is_control(), "{text}"),
+        }
+    }
+    assert!(open.is_empty() && !quoted, "{text}");
+}
+
+#[test]
+fn an_administrator_shows_holds_releases_and_removes() {
+    let remote = Remote::start(Script::new());
+    let system = System::relaying("admin", &remote);
+    let (a, b, c) = (
+        enqueue(&system, "a@example.net"),
+        enqueue(&system, "b@example.net"),
+        enqueue(&system, "c@example.net"),
+    );
+    let shown = system.run(&["--show", &a], "");
+    assert_eq!(shown.code, 0, "{shown:?}");
+    assert!(
+        shown.stdout.contains("Subject: for a@example.net"),
+        "{shown:?}"
+    );
+
+    system.accept(&["--hold", &b], "");
+    assert_eq!(system.names("hold"), std::slice::from_ref(&b));
+    let shown = system.run(&["--show", &b], "");
+    assert_eq!(shown.code, 0, "{shown:?}");
+    system.accept(&["-q"], "");
+    assert_eq!(remote.received().len(), 2, "held mail stays");
+    system.accept(&["--release", &b], "");
+    assert!(system.names("hold").is_empty());
+    system.accept(&["-q", "--due"], "");
+    assert_eq!(remote.received().len(), 3);
+
+    for missing in [&a, &c, "0123456789abcdefg", "../../minimta.toml", "x"] {
+        for option in ["--show", "--remove", "--hold", "--release"] {
+            let ran = system.run(&[option, missing], "");
+            assert_ne!(ran.code, 0, "{option} {missing}");
+            assert!(ran.stderr.contains(missing), "{option} {missing}: {ran:?}");
+            assert_eq!(ran.stdout, "");
+        }
+    }
+    assert!(system.path("minimta.toml").exists());
+
+    let (d, e) = (
+        enqueue(&system, "d@example.net"),
+        enqueue(&system, "e@example.net"),
+    );
+    let f = enqueue(&system, "f@example.net");
+    system.accept(&["--remove", &d, &e], "");
+    assert_eq!(system.queued().id, f);
+    system.accept(&["--remove", "ALL"], "");
+    assert!(system.queue().is_empty());
+    assert_eq!(remote.received().len(), 3);
+}
+
+/// H19: what a run works on just now is not taken from under it.
+#[test]
+fn a_message_being_delivered_is_not_removed() {
+    use crate::harness::{Answer, until};
+    let remote = Remote::start(Script::new().once("DOT", Answer::Silence));
+    let system = System::relaying("busy", &remote);
+    let id = enqueue(&system, "one@example.net");
+    let run = system.call("sendmail").args(&["-q"]).start();
+    until("the message is on its way", || remote.wire().len() == 1);
+    for option in ["--remove", "--hold"] {
+        let ran = system.run(&[option, &id], "");
+        assert_eq!(ran.code, 75, "{option}: {ran:?}");
+    }
+    drop(remote); // the silent server goes
+    let ran = finish(run);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(by_id(&system, &id).journal.len(), 1);
+}

@@ -1,0 +1,134 @@
+//! The alias file as such: what is wrong in it, when it cannot be read, and the files and commands it names.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::alias::{MESSAGE, flush, send, told, with};
+use crate::harness::system::{HOST, me};
+use crate::harness::{Remote, Script, System, Talk};
+
+/// What is wrong with one alias keeps its mail waiting, with the place, and no other's; mended, it goes out.
+#[test]
+fn an_error_hurts_its_own_alias_only() {
+    let remote = Remote::start(Script::new());
+    let system = with(
+        System::relaying("broken", &remote),
+        "good: far@example.net\nbad: a b\n",
+    );
+    send(&system, &[], &["good"]);
+    send(&system, &[], &["bad"]);
+    assert_eq!(remote.received().len(), 1);
+    let list = system.run(&["-bp"], "").stdout;
+    let file = system.path("aliases").display().to_string();
+    let why = format!("{file}, line 2: \"a b\" is not one address; put a comma between two");
+    assert!(list.contains(&why), "{list}");
+    let system = with(system, "good: far@example.net\nbad: b@example.net\n");
+    flush(&system);
+    assert!(system.queue().is_empty(), "{}", system.log());
+    assert!(told(&remote).contains(&"RCPT TO:<b@example.net>".to_owned()));
+}
+
+/// Nobody is called unknown while the aliases cannot be read, or a line of them.
+#[test]
+fn nobody_is_unknown_while_aliases_cannot_be_read() {
+    let steps = |system: &System, rows: &[(&str, &str)]| {
+        let mut talk = Talk::start(system, &["-bs"]);
+        talk.steps(&[("EHLO x", "250"), ("MAIL FROM:<s@example.org>", "250")]);
+        for (to, code) in rows {
+            talk.steps(&[(&format!("RCPT TO:<{to}>"), code)]);
+        }
+        talk.steps(&[("QUIT", "221")]);
+        assert_eq!(talk.end().code, 0);
+    };
+    let system = with(System::new("unknown"), "team: USER\nodd: a b\n");
+    let here = |name: &str| format!("{name}@{HOST}");
+    let (team, detail, odd, who, post) = (
+        here("TEAM"),
+        here("team+x"),
+        here("odd"),
+        here("who"),
+        "postmaster".to_owned(),
+    );
+    let pipe = format!("\"|id\"@{HOST}");
+    steps(
+        &system,
+        &[
+            (&team, "250"),
+            (&detail, "250"),
+            (&odd, "250"),
+            (&who, "550"),
+            (&post, "250"),
+            (&pipe, "550"),
+            (&me(), "250"),
+        ],
+    );
+    let system = with(system, "team: USER\nwho\n");
+    steps(&system, &[(&team, "250"), (&who, "451"), (&me(), "250")]);
+    fs::set_permissions(system.path("aliases"), fs::Permissions::from_mode(0o666)).unwrap();
+    steps(&system, &[(&team, "451"), (&me(), "451")]);
+    // sendmail takes it, for it can wait; and exit 67 is for who is surely unknown.
+    system.accept(&["-odq", "who"], MESSAGE);
+    fs::remove_file(system.path("aliases")).unwrap();
+    assert_eq!(system.run(&["-odq", "who"], MESSAGE).code, 67);
+}
+
+/// A file and a command of the alias file; without root they have the rights of whoever runs this.
+#[test]
+fn files_and_commands_of_the_alias_file_get_the_message() {
+    let system = with(
+        System::new("ends"),
+        "all: ROOT/mail/box, ROOT/mail/folder/, \"|cat > ROOT/mail/piped; echo \\\"$RECIPIENT\\\" > ROOT/mail/to\", /dev/null\n\
+         none: /dev/null\n",
+    );
+    send(&system, &[], &["all"]);
+    send(&system, &[], &["none"]);
+    assert!(system.queue().is_empty(), "{}", system.log());
+    let read = |name: &str| fs::read_to_string(system.path(name)).unwrap();
+    assert!(
+        read("mail/box").starts_with("From s@example.org "),
+        "{}",
+        read("mail/box")
+    );
+    assert!(read("mail/piped").ends_with("\nhello\n"));
+    assert_eq!(read("mail/to"), format!("all@{HOST}\n"));
+    assert_eq!(system.names("../mail/folder/new").len(), 1);
+}
+
+/// tests/configs/aliases: each file, and what newaliases says of it.
+#[test]
+fn newaliases_says_what_is_wrong_and_where() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/configs/aliases");
+    let mut cases = 0;
+    for case in fs::read_dir(&folder).unwrap() {
+        let case = case.unwrap().path();
+        let file = case.join("aliases").display().to_string();
+        let system = System::new("bad-aliases").with("local", &format!("aliases = \"{file}\""));
+        let ran = system.call("newaliases").run();
+        let said = ran.stderr.replace("newaliases: ", "") + &ran.stdout;
+        let expected = fs::read_to_string(case.join("expected")).unwrap();
+        assert_eq!(said.replace(&file, "FILE"), expected, "{}", case.display());
+        assert_eq!(ran.code, 78, "{}", case.display());
+        let check = system.run(&["--check"], "");
+        assert_eq!(check.code, 78, "{check:?}");
+        assert!(
+            check.stdout.contains(&format!("error    {file}: line ")),
+            "{check:?}"
+        );
+        cases += 1;
+    }
+    assert!(cases >= 8);
+    let system = with(
+        System::new("good"),
+        "root: USER\npostmaster: root\nabuse: postmaster\n",
+    );
+    let ran = system.call("newaliases").run();
+    let file = system.path("aliases").display().to_string();
+    assert_eq!(
+        (ran.code, ran.stdout),
+        (0, format!("{file}: 3 aliases, longest chain 3\n"))
+    );
+    let check = |system: &System| system.run(&["--check"], "").stdout;
+    assert!(!check(&system).contains("no alias for root"));
+    assert!(check(&with(system, "a: USER\n")).contains("there is no alias for root"));
+}
