@@ -201,10 +201,7 @@ fn what_was_delivered_is_there_or_in_the_queue() {
         cases += told.cut(
             |_| 0,
             |before| {
-                let lock = system.path("mail/box.lock");
-                if lock.exists() {
-                    age(&lock, 3600);
-                }
+                old_lock(&system);
                 recover(&system, &last(before));
                 assert_not_held(&system, &id, before);
                 let copies = match name {
@@ -248,6 +245,54 @@ fn what_was_delivered_beside_another_is_there_or_in_the_queue() {
         },
     );
     assert!(cases > 10, "{cases} cases");
+}
+
+/// Another process has made the mbox, and died at any of its steps: what it left unsynced nobody knows of any more.
+#[test]
+fn what_was_delivered_behind_a_dead_process_is_there_or_in_the_queue() {
+    let body = "short\n";
+    let mut cases = 0;
+    for at in 1.. {
+        let system = System::new("powerless-behind");
+        let place = system.path("mail/box");
+        let system = system.with("local", &format!("mailbox = \"{}\"", place.display()));
+        system.accept(&["-i", "-odq", &me()], message(body));
+        let start = Disk::read(&folders(&system));
+        let record = system.path("record");
+        let run = |fault: &str| {
+            let call = system.call("sendmail").args(&["-q"]);
+            let call = call.env("MINIMTA_RECORD", record.to_str().unwrap());
+            call.env("MINIMTA_FAULT", fault).run().code
+        };
+        if run(&format!("{at}:kill")) == 0 {
+            break;
+        }
+        old_lock(&system);
+        assert_eq!(run(""), 0, "{}", system.log());
+        let told = Told::since(start, &system);
+        cases += told.cut(
+            |before| told.is_done(before),
+            |before| {
+                if told.is_done(before) == 0 {
+                    return;
+                }
+                old_lock(&system);
+                recover(&system, &last(before));
+                let copies = in_mbox(&fs::read_to_string(&place).unwrap(), body, before);
+                // The dead one may have delivered it, and the queue file be back.
+                assert!((1..=3).contains(&copies), "{copies}: {:#?}", last(before));
+            },
+        );
+    }
+    assert!(cases > 50, "{cases} cases");
+}
+
+/// The next run comes when a lock that was left is old.
+fn old_lock(system: &System) {
+    let lock = system.path("mail/box.lock");
+    if lock.exists() {
+        age(&lock, 3600);
+    }
 }
 
 fn maildir(folder: &Path) -> Vec<Mail> {

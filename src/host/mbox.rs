@@ -6,11 +6,12 @@
 //!    is broken, and one of ours at once whose process has died
 //! 2. open FILE (created 0600), no links; it must be a file of ours with no second name
 //! 3. lock it by the kernel, and see that it still stands under its name
-//! 4. append a `From ` line, the message with LF line ends and `>` before its own `From ` lines, a blank line
-//! 5. sync; also its folder when the file is new        DELIVERED
+//! 4. sync its folder as long as the file is empty: whoever made it may have died before he did so
+//! 5. append a `From ` line, the message with LF line ends and `>` before its own `From ` lines, a blank line
+//! 6. sync                                              DELIVERED
 //! ```
 //!
-//! When 4 or 5 fails the file is cut back to the length it had, still locked. A crash in them leaves an
+//! When 5 or 6 fails the file is cut back to the length it had, still locked. A crash in them leaves an
 //! unfinished message, behind which the next one begins on a line of its own; the message is delivered again.
 //! Mail readers lock in one way or the other, so both locks are taken; neither is ever waited for in here.
 
@@ -87,12 +88,12 @@ fn write(
         Stamp::utc(now).asctime()
     );
     let around: (&[u8], &[u8]) = (head.as_bytes(), b"\n");
-    copy(message, LocalEnds::new(true), around, &locked.file, path)?;
-    durable::sync(&locked.file).map_err(failed)?;
-    if locked.is_new {
+    // Before there is anything in it: later nobody could tell whether its name is on the disk.
+    if locked.length == 0 {
         locked.folder.sync().map_err(failed)?;
     }
-    Ok(())
+    copy(message, LocalEnds::new(true), around, &locked.file, path)?;
+    durable::sync(&locked.file).map_err(failed)
 }
 
 /// What is missing to a blank line at the file's end: readers look for `From ` behind one.
@@ -125,7 +126,6 @@ struct Locked<'a> {
     name: &'a OsStr,
     file: File,
     length: u64,
-    is_new: bool,
     _lock_file: Option<LockFile<'a>>,
 }
 
@@ -143,7 +143,6 @@ impl<'a> Locked<'a> {
             Attempt::Ours(lock_file) => Some(lock_file),
             Attempt::NotHere => None,
         };
-        let is_new = !folder.has(name);
         let opened = |e: io::Error| MailboxError::step("cannot open the mailbox", path, &e);
         let file = folder.open_append(name, 0o600).map_err(opened)?;
         check(path, us, &file.metadata().map_err(opened)?)?;
@@ -167,7 +166,6 @@ impl<'a> Locked<'a> {
             name,
             length: found.len(),
             file,
-            is_new,
             _lock_file: lock_file,
         }))
     }
