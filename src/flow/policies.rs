@@ -30,8 +30,11 @@ use crate::proto::date::Stamp;
 use crate::proto::mx::NoAnswer;
 use crate::proto::sts::{self, Failure, MAX_ANSWER, Mode, Policy};
 
-/// How long a web server may take (RFC 8461 3.3 suggests a minute).
-const LIMIT: Duration = Duration::from_secs(30);
+/// How long a web server may take when nobody waits for it (RFC 8461 3.3 suggests a minute).
+pub const LIMIT: Duration = Duration::from_secs(30);
+/// How long it may take, from connection to answer, while mail waits for it, and with it all that is for the same domain.
+/// One that takes longer counts as one that does not tell, and whoever is able to delay it could block it as well.
+const LIMIT_OF_MAIL: Duration = Duration::from_secs(10);
 /// How many are refreshed at once; the others are when their domains get mail again.
 const MOST_AT_ONCE: usize = 4;
 /// The most policies that are kept.
@@ -89,6 +92,7 @@ impl Policies {
             clients,
             name: &name,
             asking: self.asking,
+            limit: LIMIT_OF_MAIL,
             trouble: Cell::new(None),
         };
         let (policy, is_old) = search.policy();
@@ -115,6 +119,7 @@ impl Policies {
                 clients: &Clients::new(),
                 name: &name,
                 asking: Asking::Usually,
+                limit: LIMIT,
                 trouble: Cell::new(None),
             };
             search.fetch(&id, search.kept().map(|(policy, _)| policy), clock::now());
@@ -157,6 +162,7 @@ struct Search<'a> {
     clients: &'a Clients,
     name: &'a str,
     asking: Asking,
+    limit: Duration,
     trouble: Cell<Option<&'static str>>,
 }
 
@@ -190,7 +196,8 @@ impl Search<'_> {
 
     /// The policy of this id from its web server, which is kept from now on; or the one that is kept.
     fn fetch(&self, id: &str, kept: Option<Policy>, now: i64) -> Option<Policy> {
-        match fetch(self.config, self.dns, self.clients, self.name, id, now) {
+        let (config, clients) = (self.config, self.clients);
+        match fetch(config, self.dns, clients, self.name, id, now, self.limit) {
             Ok(policy) => {
                 // Mostly there is none.
                 let _ = durable::remove(&self.failure_path());
@@ -269,7 +276,7 @@ pub struct Missing {
     pub why: String,
 }
 
-/// The policy on the web server of a domain, whose record has this id. Nothing is kept of it.
+/// The policy on the web server of a domain, whose record has this id, if it comes within `limit`. Nothing is kept of it.
 ///
 /// # Errors
 /// Why there is none.
@@ -280,6 +287,7 @@ pub fn fetch(
     domain: &str,
     id: &str,
     now: i64,
+    limit: Duration,
 ) -> Result<Policy, Missing> {
     let name = format!("mta-sts.{domain}");
     let missing = |trouble: &'static str, why: String| Missing { trouble, why };
@@ -302,7 +310,7 @@ pub fn fetch(
         port: config.remote.mta_sts_port,
     };
     let path = "/.well-known/mta-sts.txt";
-    let answer = https::get(clients, &trust, &site, path, MAX_ANSWER, LIMIT).map_err(|why| {
+    let answer = https::get(clients, &trust, &site, path, MAX_ANSWER, limit).map_err(|why| {
         let trouble = match why.starts_with("TLS failed") {
             true => "sts-webpki-invalid",
             false => NOT_FETCHED,

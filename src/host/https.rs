@@ -21,7 +21,7 @@ pub struct Site<'a> {
     pub port: u16,
 }
 
-/// How long it may take to connect to one address.
+/// How long it may take to connect to one address, if there are no others.
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// What is sent to a web server.
@@ -104,15 +104,63 @@ fn ask(
 
 fn connect(site: &Site<'_>, until: Instant) -> io::Result<Wire> {
     let mut last = io::Error::from(io::ErrorKind::TimedOut);
-    for ip in site.addresses {
+    for (number, ip) in site.addresses.iter().enumerate() {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             break;
         }
-        match Wire::connect(&SocketAddr::new(*ip, site.port), None, left.min(CONNECT)) {
+        let limit = share(left, site.addresses.len() - number);
+        match Wire::connect(&SocketAddr::new(*ip, site.port), None, limit) {
             Ok(wire) => return Ok(wire),
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+/// How long it may take to connect to the first of so many addresses. As much is left to each of the others, and to what
+/// comes behind the connection.
+fn share(left: Duration, addresses: usize) -> Duration {
+    let parts = u32::try_from(addresses)
+        .unwrap_or(u32::MAX)
+        .saturating_add(1);
+    (left / parts).min(CONNECT)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_dead_leaves_time_to_the_others() {
+        let seconds = Duration::from_secs;
+        for (left, addresses, limit) in [
+            (seconds(30), 1, seconds(10)),
+            (seconds(10), 1, seconds(5)),
+            (seconds(10), 4, seconds(2)),
+            (Duration::ZERO, 2, Duration::ZERO),
+        ] {
+            assert_eq!(share(left, addresses), limit, "{left:?}, {addresses}");
+        }
+    }
+
+    /// It takes the connection, and says nothing: the whole is over when its time is, not a time for each step.
+    #[test]
+    fn a_silent_server_is_waited_for_once() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let site = Site {
+            name: "mta-sts.example.net",
+            addresses: &[Ipv4Addr::LOCALHOST.into()],
+            port: listener.local_addr().unwrap().port(),
+        };
+        let limit = Duration::from_millis(50);
+        let got = get(&Clients::new(), &Trust::Anything, &site, "/", 10, limit);
+        assert!(
+            got.as_ref()
+                .is_err_and(|why| why.starts_with("TLS failed: ")),
+            "{got:?}"
+        );
+    }
 }

@@ -4,7 +4,7 @@
 use super::{Finding, Grade, add};
 use crate::config::Config;
 use crate::flow::judge::Asker;
-use crate::flow::policies::fetch;
+use crate::flow::policies::{LIMIT, fetch};
 use crate::flow::{Context, exchange};
 use crate::host::clock;
 use crate::host::dns::Dns;
@@ -84,6 +84,7 @@ impl Own<'_> {
                 name,
                 &id,
                 clock::now(),
+                LIMIT,
             ) {
                 Ok(policy) => self.judge(&policy, &servers, &mut names),
                 Err(missing) => (
