@@ -5,6 +5,8 @@
 //! 3. STARTTLS, and EHLO again: what was offered in the clear is forgotten (RFC 3207 4.2)
 //! 4. AUTH, with the password read now
 //!
+//! Each step has its time, and all of them together have one: whoever uses up each to its end holds a worker no longer.
+//!
 //! Nothing that goes wrong here is the mail's fault: each failure is an outcome that defers, with a text for the
 //! person who has to act.
 
@@ -12,9 +14,10 @@ mod target;
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
+use std::time::Instant;
 
 pub use self::target::{Proof, Target, UNVERIFIED};
-use super::dialogue::{BROKEN, Dialogue, Outgoing, Trouble};
+use super::dialogue::{BROKEN, Dialogue, Outgoing, Trouble, left_until};
 use crate::config::{Login, Password, Tls};
 use crate::host::tls::{self, Trust};
 use crate::host::wire::Wire;
@@ -47,13 +50,14 @@ pub fn connect<'a>(
     outgoing: &'a Outgoing<'a>,
 ) -> Result<Reached<'a>, Outcome> {
     let mut fault = None;
-    let done = match establish(target, outgoing, target.tls) {
+    let until = Instant::now() + outgoing.timeouts.opening;
+    let done = match establish(target, outgoing, target.tls, until) {
         // A server that offers STARTTLS and cannot do it is still one that takes mail (RFC 7435); but this
         // connection cannot be used any more.
         Err(Failure::Handshake(why)) if target.tls == Tls::Opportunistic => {
             outgoing.trace(&format!("= {}; once more without TLS", why.text));
             fault = why.tls_fault;
-            establish(target, outgoing, Tls::None)
+            establish(target, outgoing, Tls::None, until)
         }
         done => done,
     };
@@ -85,10 +89,14 @@ fn establish<'a>(
     target: &Target<'_>,
     outgoing: &'a Outgoing<'a>,
     tls: Tls,
+    until: Instant,
 ) -> Result<(Dialogue<'a>, Capabilities), Failure> {
-    let mut dialogue = reach(target, outgoing).map_err(Failure::Other)?;
+    let mut dialogue = reach(target, outgoing, until).map_err(Failure::Other)?;
     match prepare(&mut dialogue, target, tls) {
-        Ok(capabilities) => Ok((dialogue, capabilities)),
+        Ok(capabilities) => {
+            dialogue.opening = None;
+            Ok((dialogue, capabilities))
+        }
         Err(failure) => {
             dialogue.quit();
             Err(failure)
@@ -100,13 +108,20 @@ fn establish<'a>(
 const MAX_ADDRESSES: usize = 5;
 
 /// Connects to the first address of the host that greets us.
-fn reach<'a>(target: &Target<'_>, outgoing: &'a Outgoing<'a>) -> Result<Dialogue<'a>, Outcome> {
+fn reach<'a>(
+    target: &Target<'_>,
+    outgoing: &'a Outgoing<'a>,
+    until: Instant,
+) -> Result<Dialogue<'a>, Outcome> {
     if target.lmtp && target.host.starts_with('/') {
-        return greet(target, outgoing, None);
+        return greet(target, outgoing, None, until);
     }
     let mut worst: Option<Outcome> = None;
     for address in addresses(target)? {
-        match greet(target, outgoing, Some(&address)) {
+        if worst.is_some() && left_until(until).is_zero() {
+            break;
+        }
+        match greet(target, outgoing, Some(&address), until) {
             Ok(dialogue) => return Ok(dialogue),
             // What a server said tells more than that another address is dead.
             Err(outcome) if outcome.code.is_some() => worst = Some(outcome),
@@ -142,6 +157,7 @@ fn greet<'a>(
     target: &Target<'_>,
     outgoing: &'a Outgoing<'a>,
     address: Option<&SocketAddr>,
+    until: Instant,
 ) -> Result<Dialogue<'a>, Outcome> {
     let wire = match address {
         Some(address) => dial(target, outgoing, address)?,
@@ -155,7 +171,7 @@ fn greet<'a>(
             )?
         }
     };
-    let mut dialogue = Dialogue::new(wire, outgoing);
+    let mut dialogue = Dialogue::new(wire, outgoing, until);
     if target.tls == Tls::Implicit {
         encrypt(&mut dialogue, target)?;
     }

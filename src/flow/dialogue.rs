@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::host::tls;
 use crate::host::wire::Wire;
@@ -20,24 +20,33 @@ pub struct Dialogue<'a> {
     reader: ReplyReader,
     /// What it shares with all others.
     pub outgoing: &'a Outgoing<'a>,
+    /// When all that comes before MAIL must be over, until it is.
+    pub opening: Option<Instant>,
     broken: bool,
 }
 
 impl<'a> Dialogue<'a> {
     /// On a connection that was just made.
-    pub fn new(wire: Wire, outgoing: &'a Outgoing<'a>) -> Self {
+    pub fn new(wire: Wire, outgoing: &'a Outgoing<'a>, opening: Instant) -> Self {
         Self {
             wire,
             reader: ReplyReader::default(),
             outgoing,
+            opening: Some(opening),
             broken: false,
         }
+    }
+
+    /// What a step may take of its time.
+    fn left(&self, limit: Duration) -> Duration {
+        let left = self.opening.map(left_until);
+        left.map_or(limit, |left| left.min(limit))
     }
 
     /// Sends commands, with their line ends. When that fails, what the server said before it closed is still
     /// there: the next [`Dialogue::hear`] tells.
     pub fn say(&mut self, commands: &[u8]) {
-        self.wire.set_limit(self.outgoing.timeouts.block);
+        self.wire.set_limit(self.left(self.outgoing.timeouts.block));
         self.broken |= self
             .wire
             .write_all(commands)
@@ -56,9 +65,14 @@ impl<'a> Dialogue<'a> {
     }
 
     fn read_reply(&mut self, limit: Duration) -> Result<Reply, Trouble> {
-        self.wire.set_limit(limit);
+        let left = self.left(limit);
+        self.wire.set_limit(left);
         loop {
             let received = self.wire.fill_buf().map_err(|e| match e.kind() {
+                io::ErrorKind::TimedOut if left < limit => {
+                    let minutes = self.outgoing.timeouts.opening.as_secs() / 60;
+                    Trouble::new(BROKEN, format!("the server took more than {minutes} minutes over all that comes before MAIL"))
+                }
                 io::ErrorKind::TimedOut => {
                     let seconds = limit.as_secs();
                     Trouble::new(BROKEN, format!("no answer within {seconds} seconds"))
@@ -119,7 +133,8 @@ impl<'a> Dialogue<'a> {
 
     /// Goes on with TLS, or never again.
     pub fn start_tls(&mut self, session: tls::Session) -> io::Result<()> {
-        self.wire.set_limit(self.outgoing.timeouts.handshake);
+        self.wire
+            .set_limit(self.left(self.outgoing.timeouts.handshake));
         let done = self.wire.start_tls(session);
         self.broken |= done.is_err();
         if done.is_ok() {
@@ -176,6 +191,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// The TLS handshake.
     pub handshake: Duration,
+    /// All that comes before MAIL: the addresses of a host, one after the other, and what is said to one that answers.
+    pub opening: Duration,
     /// The greeting.
     pub greeting: Duration,
     /// The reply to EHLO, AUTH, MAIL, RCPT and the like.
@@ -195,12 +212,14 @@ pub struct Timeouts {
 }
 
 impl Default for Timeouts {
-    /// Those of RFC 5321 4.5.3.2, where it has one.
+    /// Those of RFC 5321 4.5.3.2, where it has one. It has none for many steps together, each of which ends at the last
+    /// moment.
     fn default() -> Self {
         const MINUTE: Duration = Duration::from_secs(60);
         Self {
             connect: MINUTE / 2,
             handshake: MINUTE,
+            opening: 15 * MINUTE,
             greeting: 5 * MINUTE,
             command: 5 * MINUTE,
             data: 2 * MINUTE,
@@ -219,6 +238,7 @@ impl Timeouts {
         Self {
             connect: self.connect.min(command),
             handshake: self.handshake.min(command),
+            opening: self.opening,
             greeting: self.greeting.min(command),
             command: self.command.min(command),
             data: self.data.min(command),
@@ -230,6 +250,11 @@ impl Timeouts {
             recipients: self.recipients,
         }
     }
+}
+
+/// The time until then.
+pub fn left_until(then: Instant) -> Duration {
+    then.saturating_duration_since(Instant::now())
 }
 
 /// Addresses at which nobody answered in this run, and why: each try may cost the time of a connection, and hosts share

@@ -256,6 +256,16 @@ fn a_silent_server_is_waited_for_as_long_as_each_step_allows() {
             "~ 4.4.1 waiting for the greeting: no answer within 0 seconds",
         ), // K3
         (
+            |t| t.opening = SOON,
+            "(wait)",
+            "~ 4.4.1 waiting for the greeting: the server took more than 0 minutes over all that comes before MAIL",
+        ),
+        (
+            |t| t.opening = 20 * SOON,
+            "220 mx|EHLO",
+            "~ 4.4.2 EHLO: the server took more than 0 minutes over all that comes before MAIL",
+        ),
+        (
             |t| t.command = SOON,
             mail,
             "~ 4.4.2 after MAIL: no answer within 0 seconds",

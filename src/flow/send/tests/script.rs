@@ -167,6 +167,8 @@ impl Case<'_> {
             Ok(connection) => connection,
             Err(outcome) => return vec![outcome],
         };
+        // What is behind it has its own times.
+        assert_eq!(connection.dialogue.opening, None);
         let sender = ReversePath::Mailbox(Mailbox::parse("a@b.example").unwrap());
         let numbers = 1..=self.recipients;
         let addresses = numbers.map(|n| Mailbox::parse(&format!("r{n}@c.example")).unwrap());
