@@ -11,6 +11,9 @@
 //! Each is fed chunks cut anywhere and gives the same result for every cut. None holds more than a few octets
 //! between two chunks, so a line may have any length; only the size of the whole message has a limit.
 
+mod scan;
+
+use self::scan::find;
 use super::envelope::Facts;
 
 const CR: u8 = b'\r';
@@ -51,7 +54,7 @@ impl Meter {
         if self.past_header {
             header = 0;
         }
-        while let Some(at) = rest.iter().position(|b| *b == LF) {
+        while let Some(at) = find(rest, |b| b == LF) {
             // The CR before the LF is part of the line end.
             let length = (self.line + at as u64).saturating_sub(1);
             self.facts.longest_line = self.facts.longest_line.max(length);
@@ -88,6 +91,22 @@ impl Meter {
             longest_line: self.facts.longest_line.max(self.line),
             ..self.facts
         }
+    }
+}
+
+/// The checksum of a message while its text passes by, for whoever knows the other facts.
+#[derive(Debug, Clone, Default)]
+pub struct Checksum(crc32fast::Hasher);
+
+impl Checksum {
+    /// Counts a chunk.
+    pub fn feed(&mut self, chunk: &[u8]) {
+        self.0.update(chunk);
+    }
+
+    /// That of what has passed by so far.
+    pub fn crc32(&self) -> u32 {
+        self.0.clone().finalize()
     }
 }
 
@@ -194,7 +213,13 @@ impl LocalText {
 
 /// Splits before the first CR, LF or NUL.
 fn until_special(octets: &[u8]) -> (&[u8], &[u8]) {
-    let at = octets.iter().position(|b| matches!(*b, 0 | CR | LF));
+    let at = find(octets, |b| matches!(b, 0 | CR | LF));
+    octets.split_at(at.unwrap_or(octets.len()))
+}
+
+/// Splits before the first CR or LF.
+fn until_line_end(octets: &[u8]) -> (&[u8], &[u8]) {
+    let at = find(octets, |b| matches!(b, CR | LF));
     octets.split_at(at.unwrap_or(octets.len()))
 }
 
@@ -342,8 +367,7 @@ impl DotStuffer {
                         out.push(b'.');
                     }
                     self.place = Place::Inside;
-                    let at = rest.iter().position(|b| matches!(*b, CR | LF));
-                    let (text, after) = rest.split_at(at.unwrap_or(rest.len()));
+                    let (text, after) = until_line_end(rest);
                     out.extend_from_slice(text);
                     rest = after;
                     continue;
@@ -421,8 +445,7 @@ impl LocalEnds {
                 }
                 _ => {
                     self.release(out);
-                    let at = rest.iter().position(|b| matches!(*b, CR | LF));
-                    let (text, after) = rest.split_at(at.unwrap_or(rest.len()));
+                    let (text, after) = until_line_end(rest);
                     self.put(text, out);
                     rest = after;
                     continue;

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use super::address::Mailbox;
-use super::data::Meter;
+use super::data::Checksum;
 use super::date::Stamp;
 use super::sasl::encode_base64;
 use crate::json::Json;
@@ -286,9 +286,9 @@ pub fn gzip(octets: &[u8]) -> Vec<u8> {
         out.extend_from_slice(&(!length).to_le_bytes());
         out.extend_from_slice(block);
     }
-    let mut meter = Meter::new();
-    meter.feed(octets);
-    out.extend_from_slice(&meter.facts().crc32.to_le_bytes());
+    let mut checksum = Checksum::default();
+    checksum.feed(octets);
+    out.extend_from_slice(&checksum.crc32().to_le_bytes());
     let size = u32::try_from(octets.len() as u64 % (1 << 32)).unwrap_or_default();
     out.extend_from_slice(&size.to_le_bytes());
     out

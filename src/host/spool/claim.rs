@@ -12,7 +12,7 @@ use super::head::read_at;
 use super::{Folder, Spool, cannot};
 use crate::error::{Error, Result};
 use crate::host::durable;
-use crate::proto::data::Meter;
+use crate::proto::data::Checksum;
 use crate::proto::envelope::{Envelope, Facts, Recipient};
 use crate::proto::journal::{Entry, Progress, brief};
 use crate::proto::outcome::Verdict;
@@ -116,7 +116,7 @@ impl Claim {
             claim: self,
             body: self.state().body.clone(),
             left: self.facts.size,
-            meter: Meter::new(),
+            checksum: Checksum::default(),
         }
     }
 
@@ -400,7 +400,7 @@ pub struct Message<'a> {
     claim: &'a Claim,
     body: Body,
     left: u64,
-    meter: Meter,
+    checksum: Checksum,
 }
 
 impl Read for Message<'_> {
@@ -409,7 +409,7 @@ impl Read for Message<'_> {
             .len()
             .min(usize::try_from(self.left).unwrap_or(usize::MAX));
         if self.left == 0 {
-            return match self.meter.facts().crc32 == self.claim.facts.crc32 {
+            return match self.checksum.crc32() == self.claim.facts.crc32 {
                 true => Ok(0),
                 false => Err(io::Error::new(
                     io::ErrorKind::InvalidData,
@@ -434,7 +434,7 @@ impl Read for Message<'_> {
             ));
         }
         // A reader has read no more than there was room for.
-        self.meter.feed(&block[..n]);
+        self.checksum.feed(&block[..n]);
         self.left -= n as u64;
         Ok(n)
     }
