@@ -303,7 +303,8 @@ fn who_is_known_is_not_looked_at() {
 /// Nothing of it refuses anybody unless it is asked for: what is found is told, and that is all.
 #[test]
 fn by_default_nobody_is_refused() {
-    let dns = Dns::start(ZONE);
+    // A client without a name: to wait for a silent server is for the next test.
+    let dns = Dns::start(&ZONE.replace("    1.0.0.127.in-addr.arpa ! SILENCE\n", ""));
     let system = guarded("default", &dns, "access", "");
     let daemon = Daemon::start(&system);
     for count in 1..=5 {

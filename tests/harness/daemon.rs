@@ -235,9 +235,11 @@ impl Client {
 
     /// Sends nothing more.
     pub fn half_close(&self) {
-        if let Stream::Tcp(stream) = self.stream.get_ref() {
-            stream.shutdown(Shutdown::Write).unwrap();
-        }
+        let done = match self.stream.get_ref() {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
+        done.unwrap();
     }
 
     /// Goes with a reset.
