@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::harness::system::{me, user};
-use crate::harness::{Remote, Script, System, until};
+use crate::harness::{Daemon, Remote, Script, System, until};
 
 const MESSAGE: &str = "Subject: x\n\nhello\n";
 
@@ -48,6 +48,36 @@ fn a_fault_over_one_message_leaves_the_queue_going() {
         );
     }
     assert!(named > 0, "no step was one of looking at it");
+}
+
+/// A fault of the program between two runs of the queue, in the thread that begins them: as it folds the counts of the day.
+#[test]
+fn a_fault_between_two_runs_leaves_the_queue_going() {
+    let remote = Remote::start(Script::new());
+    let system = System::relaying("fault-feeder", &remote).listens();
+    // What is made at a first start is there, and the counts are long.
+    Daemon::start(&system).stop();
+    let day = system.path("spool/state/day");
+    fs::create_dir_all(day.parent().unwrap()).unwrap();
+    let told = "a fault in minimta ended a run of the queue; ";
+    // The first three are of its start.
+    for (at, step) in (4..9).enumerate() {
+        fs::write(day.with_file_name("events"), "x\n".repeat(20_000)).unwrap();
+        let _ = fs::remove_file(&day);
+        fs::remove_file(system.path("log")).unwrap();
+        let call = system.call("sendmail").args(&["-bD"]);
+        let call = call.env("MINIMTA_FAULT", &format!("{step}:panic"));
+        let daemon = Daemon::of(&system, || call.start());
+        until("it has happened", || system.log().contains(told));
+        daemon.client().steps(&[
+            ("EHLO client.example", "250-"),
+            ("MAIL FROM:<a@b.example>", "250 "),
+            ("RCPT TO:<one@example.net>", "250 "),
+            ("DATA", "354 "),
+            (&format!("{}.", MESSAGE.replace('\n', "\r\n")), "250 "),
+        ]);
+        until("the queue goes on", || remote.received().len() == at + 1);
+    }
 }
 
 /// The same for a run by hand.
