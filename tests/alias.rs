@@ -87,6 +87,33 @@ fn an_alias_reaches_everybody_once() {
     assert!(system.log().contains(" expanded to="), "{}", system.log());
 }
 
+/// Two aliases with the same members, one of which cannot be looked at before some have the message by the other: nobody
+/// gets two of them in a later run, neither who has it nor who still waits for it.
+#[test]
+fn a_later_expansion_leaves_out_who_has_it() {
+    let remote = Remote::start(Script::new().once("RCPT TO:<later@", "450 4.2.1 busy"));
+    let system = with(
+        System::relaying("alias-later", &remote),
+        "team: USER, far@example.net, later@example.net\ncrew: a b\n",
+    );
+    let to = ["-i", "-odq", "-f", "s@example.org", "team", "crew"];
+    system.accept(&to, MESSAGE);
+    system.accept(&["-q"], "");
+    assert_eq!((system.mailbox().len(), remote.received().len()), (1, 1));
+    let members = "USER, far@example.net, later@example.net, new@example.net";
+    let system = with(system, &format!("team: {members}\ncrew: {members}, team\n"));
+    flush(&system);
+    assert!(system.queue().is_empty(), "{}", system.log());
+    assert_eq!(system.mailbox().len(), 1, "{}", system.log());
+    let received = remote.received();
+    let mut reached: Vec<String> = received.iter().flat_map(|r| r.recipients()).collect();
+    reached.sort();
+    assert_eq!(
+        reached,
+        ["far@example.net", "later@example.net", "new@example.net"]
+    );
+}
+
 /// What waits is shown, and the queue file says what has happened, in lines that a person can read.
 #[test]
 fn the_queue_knows_whom_an_alias_stands_for() {
