@@ -10,23 +10,24 @@
 //! Nothing that goes wrong here is the mail's fault: each failure is an outcome that defers, with a text for the
 //! person who has to act.
 
+mod login;
 mod target;
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::time::Instant;
 
+use self::login::log_in;
 pub use self::target::{Proof, Target, UNVERIFIED};
-use super::dialogue::{BROKEN, Dialogue, Outgoing, Trouble, left_until};
-use crate::config::{Login, Password, Tls};
+use super::dialogue::{BROKEN, Dialogue, Outgoing, left_until};
+use crate::config::Tls;
 use crate::host::tls::{self, Trust};
 use crate::host::wire::Wire;
-use crate::host::{clock, password, words};
+use crate::host::{clock, words};
 use crate::proto::address::Domain;
 use crate::proto::letter::Capabilities;
 use crate::proto::outcome::Outcome;
 use crate::proto::reply::{Enhanced, Reply};
-use crate::proto::sasl;
 
 /// Status of a host that cannot be reached, or does not greet us.
 const NO_ANSWER: Enhanced = Enhanced(4, 4, 1);
@@ -336,68 +337,6 @@ fn encrypt(dialogue: &mut Dialogue<'_>, target: &Target<'_>) -> Result<(), Outco
         tls_fault: Some(tls::fault(&e)),
         ..failed(&tls::explain(&e, clock::now()))
     })
-}
-
-fn log_in(
-    dialogue: &mut Dialogue<'_>,
-    target: &Target<'_>,
-    login: &Login,
-    capabilities: &Capabilities,
-) -> Result<(), Outcome> {
-    let deferred = |text: &str| target.deferred(SECURITY, text);
-    // TLS with just anybody keeps no password safe.
-    let authentic = dialogue.wire.is_tls() && target.tls != Tls::Opportunistic;
-    let protected = authentic || dialogue.wire.is_local();
-    let mechanism =
-        sasl::choose(login.mechanism, &capabilities.auth, protected).map_err(|why| {
-            deferred(&format!(
-                "cannot log in as {}: the server {why}",
-                login.user
-            ))
-        })?;
-    let secret = match &login.password {
-        Password::File(path) => password::from_file(path),
-        Password::Command(command) => {
-            password::from_command(command, dialogue.outgoing.timeouts.password)
-        }
-    };
-    // 4.3.5: this system is not set up right (RFC 3463 3.4).
-    let secret = secret.map_err(|sentence| target.deferred(Enhanced(4, 3, 5), &sentence))?;
-    let nonce = format!("{:016x}{:016x}", clock::random(), clock::random());
-    let mut client = sasl::Client::new(mechanism, &login.user, &secret, &nonce);
-    let step = format!("AUTH {}", mechanism.name());
-    let broken =
-        |trouble: Trouble| target.deferred(trouble.enhanced, &format!("{step}: {}", trouble.text));
-    let wrong = |refused: sasl::Refused| deferred(&format!("{step}: the server {}", refused.0));
-    let mut said = client.command();
-    let mut reply = dialogue
-        .ask_secretly(&said, &format!("{step} ..."))
-        .map_err(broken)?;
-    // However often the server asks, the client has an answer three times at most (K12).
-    while reply.class() == 3 {
-        let challenge = reply.lines.last().map(String::as_str).unwrap_or_default();
-        said = client.answer(challenge).map_err(wrong)?;
-        reply = dialogue.ask_secretly(&said, "...").map_err(broken)?;
-    }
-    if reply.class() != 2 {
-        let step = format!("{step} as {}", login.user);
-        let reply = without_secrets(reply, &[&said, &String::from_utf8_lossy(&secret)]);
-        return Err(target.refused(&step, &reply));
-    }
-    client.finish().map_err(wrong)
-}
-
-/// Some servers quote what they were sent, and their words go to logs and reports.
-fn without_secrets(mut reply: Reply, secrets: &[&str]) -> Reply {
-    for secret in secrets {
-        let secret = secret.rsplit(' ').next().unwrap_or_default();
-        if !secret.is_empty() {
-            for line in &mut reply.lines {
-                *line = line.replace(secret, "...");
-            }
-        }
-    }
-    reply
 }
 
 fn ask(
