@@ -229,8 +229,10 @@ fn the_worker_signs_with_a_key_that_its_group_may_read() {
             assert!(house.names("cur").is_empty(), "{log}");
         } else {
             assert_eq!(received.len(), sent);
-            let said = "permission denied; it must belong to the group minimta runs as: chgrp ";
-            assert!(log.contains(said), "{log}");
+            let said = format!(
+                "permission denied; it must belong to the group minimta runs as: chgrp {SPOOL} /"
+            );
+            assert!(log.contains(&said), "{log}");
         }
     }
 }

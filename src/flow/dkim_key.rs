@@ -8,7 +8,7 @@ use super::signing;
 use crate::cli::say;
 use crate::config::{Config, Dkim};
 use crate::error::{Error, Result};
-use crate::host::accounts::Account;
+use crate::host::accounts::{self, Account};
 use crate::host::{durable, estate, words};
 use crate::proto::address::Domain;
 use crate::proto::dkim::key::{Algorithm, SigningKey};
@@ -51,7 +51,7 @@ pub fn run(context: &Context, domain: &str) -> Result<()> {
         text.push('\n');
     }
     if !has_rsa {
-        text.push_str(&advice(config, &domain));
+        text.push_str(&advice(context, &domain));
     }
     say(&text);
     Ok(())
@@ -75,12 +75,17 @@ fn beside(config: &Config, name: &str) -> PathBuf {
 }
 
 /// What is still to be done: some who check know RSA only, and making such a key is beyond this program.
-fn advice(config: &Config, domain: &Domain) -> String {
-    let file = beside(config, &format!("dkim-{domain}-rsa.pem"));
+fn advice(context: &Context, domain: &Domain) -> String {
+    let file = beside(&context.config, &format!("dkim-{domain}-rsa.pem"));
     let file = file.display();
+    let shared = context.servant.as_ref().map(|servant| {
+        let group = accounts::group_name(servant.gid);
+        format!("; chmod 0640 {file}; chgrp {group} {file}")
+    });
+    let shared = shared.unwrap_or_default();
     format!(
         "# Some of the largest providers check RSA signatures only. For a second one, by such a key, run\n#\n\
-         #   openssl genrsa -out {file} 2048; chmod 0640 {file}; chgrp minimta {file}\n#\n\
+         #   openssl genrsa -out {file} 2048{shared}\n#\n\
          # add a [[dkim]] with selector = \"rsa\" and key = \"{file}\", and ask again for its record.\n"
     )
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::unistd::{Uid, User};
+use nix::unistd::{Gid, Group, Uid, User};
 
 /// A user of this system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +155,12 @@ pub fn name_of(uid: u32) -> Option<String> {
             .flatten()
             .map(|u| u.name)
     })
+}
+
+/// The name of a group, for people who are to use it; its number if it has none.
+pub fn group_name(gid: u32) -> String {
+    let found = Group::from_gid(Gid::from_raw(gid)).ok().flatten();
+    found.map_or_else(|| gid.to_string(), |group| group.name)
 }
 
 /// The numeric id of whoever runs this process; no look-up.

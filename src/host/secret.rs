@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::words;
+use super::{accounts, words};
 
 /// Opens a file that is refused if everybody can read or write it. `what` is its name in sentences: the key of the
 /// configuration it comes from.
@@ -58,10 +58,13 @@ pub fn read(what: &str, path: &Path, most: u64) -> Result<Vec<u8>, String> {
 pub fn unreadable(what: &str, path: &Path, error: &io::Error) -> String {
     let shown = path.display();
     match error.kind() {
-        io::ErrorKind::PermissionDenied => format!(
-            "cannot read {what} {shown}: permission denied; it must belong to the group minimta runs as: \
-             chgrp minimta {shown}; chmod 0640 {shown}"
-        ),
+        io::ErrorKind::PermissionDenied => {
+            let group = accounts::group_name(nix::unistd::getegid().as_raw());
+            format!(
+                "cannot read {what} {shown}: permission denied; it must belong to the group minimta runs as: \
+                 chgrp {group} {shown}; chmod 0640 {shown}"
+            )
+        }
         _ => format!("cannot read {what} {shown}: {}", words(error)),
     }
 }
