@@ -64,8 +64,13 @@ fn what_is_planted_leads_nowhere() {
             house.give(&home.join("mbox"), BOB);
             fs::set_permissions(home.join("mbox"), PermissionsExt::from_mode(0o666)).unwrap();
         }),
+        // Old, so that it is broken; a new one is waited for.
         ("a lock file that is a link", "~/mbox", |house, home| {
-            symlink(house.path("precious"), home.join("mbox.lock")).unwrap();
+            let lock = home.join("mbox.lock");
+            symlink(house.path("precious"), &lock).unwrap();
+            let touch = ["-h", "-d", "1 hour ago"];
+            let aged = Command::new("touch").args(touch).arg(lock).status();
+            assert!(aged.unwrap().success());
         }),
     ];
     for (what, mailbox, plant) in rows {
