@@ -106,23 +106,21 @@ impl Stamp {
 
 /// Reads what [`Stamp::iso8601`] wrote; `None` for anything else.
 pub fn parse_iso8601(text: &str) -> Option<i64> {
-    let shape = text.bytes().zip("dddd-dd-ddTdd:dd:ddZ".bytes());
-    let fits = text.len() == 20 && { shape }.all(|(b, s)| {
-        if s == b'd' {
-            b.is_ascii_digit()
-        } else {
-            b == s
-        }
-    });
-    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u16>().ok();
-    let small = |from, to| number(from, to).and_then(|n| u8::try_from(n).ok());
-    if !fits {
+    let (date, clock) = text.split_at_checked(10)?;
+    let &[c0, c1, y0, y1, b'-', m0, m1, b'-', d0, d1] = date.as_bytes() else {
         return None;
-    }
-    let month = Month::try_from(small(5, 7)?).ok()?;
-    let date =
-        time::Date::from_calendar_date(i32::from(number(0, 4)?), month, small(8, 10)?).ok()?;
-    let clock = time::Time::from_hms(small(11, 13)?, small(14, 16)?, small(17, 19)?).ok()?;
+    };
+    let &[b'T', h0, h1, b':', n0, n1, b':', s0, s1, b'Z'] = clock.as_bytes() else {
+        return None;
+    };
+    let two = |tens: u8, ones: u8| {
+        let digits = tens.is_ascii_digit() && ones.is_ascii_digit();
+        digits.then(|| (tens - b'0') * 10 + (ones - b'0'))
+    };
+    let year = i32::from(two(c0, c1)?) * 100 + i32::from(two(y0, y1)?);
+    let month = Month::try_from(two(m0, m1)?).ok()?;
+    let date = time::Date::from_calendar_date(year, month, two(d0, d1)?).ok()?;
+    let clock = time::Time::from_hms(two(h0, h1)?, two(n0, n1)?, two(s0, s1)?).ok()?;
     Some(OffsetDateTime::new_utc(date, clock).unix_timestamp())
 }
 
@@ -213,7 +211,12 @@ mod tests {
             "2026-11-23T17:20:00",
             "2026-13-23T17:20:00Z",
             "2026-02-30T17:20:00Z",
+            "2026-11-23T24:20:00Z",
+            "2026-11-23 17:20:00Z",
+            "2026-11-23T17:20:0:Z",
+            "2026-11-23T17:20:00Zx",
             "+026-11-23T17:20:00Z",
+            "２6-11-23T17:20:00Z", // as many octets
         ] {
             assert_eq!(parse_iso8601(text), None, "{text:?}");
         }
