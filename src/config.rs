@@ -61,7 +61,7 @@ pub struct System<'a> {
 }
 
 /// Everything a run of minimta may need to know. Every key has a default.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Config {
     /// The file it came from; `None`: there is none, and all is at its default.
     pub file: Option<PathBuf>,

@@ -331,7 +331,7 @@ impl Daemon<'_> {
         let old = &self.service.context;
         let context = Context {
             aliases: Arc::new(Aliases::new(&config.local.aliases)),
-            config,
+            config: Arc::new(config),
             spool,
             ledger,
             srs: Arc::default(),

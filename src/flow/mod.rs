@@ -71,7 +71,7 @@ pub mod verify;
 #[derive(Debug, Clone)]
 pub struct Context {
     /// The configuration.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// The alias file.
     pub aliases: Arc<Aliases>,
     /// The queue.
@@ -101,7 +101,7 @@ impl Context {
             spool: Spool::new(&queue.spool, queue.min_free, queue.max_messages),
             ledger: Arc::new(Ledger::new(&queue.spool)),
             srs: Arc::default(),
-            config,
+            config: Arc::new(config),
             program: program.to_owned(),
             verbose: call.verbose,
             keeper: None,

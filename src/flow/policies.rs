@@ -73,7 +73,7 @@ impl Policies {
     /// The policy for mail to a domain; `None`: it has none, or wants none.
     pub fn of(
         &self,
-        config: &Config,
+        config: &Arc<Config>,
         dns: &Dns,
         clients: &Clients,
         domain: &Domain,
@@ -110,8 +110,8 @@ impl Policies {
     }
 
     /// Asks for a policy anew that is kept and still holds. Without room for a thread it is done another time.
-    fn refresh(&self, config: &Config, name: &str, id: String) {
-        let (config, name) = (config.clone(), name.to_owned());
+    fn refresh(&self, config: &Arc<Config>, name: &str, id: String) {
+        let (config, name) = (Arc::clone(config), name.to_owned());
         let ask = move || {
             let search = Search {
                 config: &config,

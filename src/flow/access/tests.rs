@@ -53,7 +53,7 @@ impl Machine {
             context: Context {
                 aliases: Arc::new(Aliases::new(&config.local.aliases)),
                 ledger: std::sync::Arc::new(crate::host::ledger::Ledger::new(spool.root())),
-                config,
+                config: Arc::new(config),
                 spool,
                 srs: Arc::default(),
                 program: "minimta".to_owned(),

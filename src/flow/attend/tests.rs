@@ -30,7 +30,7 @@ fn service(folder: &std::path::Path) -> Service {
     Service::new(Context {
         aliases: Arc::new(Aliases::new(&config.local.aliases)),
         ledger: Arc::new(Ledger::new(spool.root())),
-        config,
+        config: Arc::new(config),
         spool,
         program: "minimta".to_owned(),
         verbose: false,
