@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use super::date::{Stamp, parse_iso8601};
 use super::envelope::{Recipient, recipient_text, take_recipient};
+use super::order;
 use super::outcome::{Outcome, Verdict};
 use super::reply::Enhanced;
 
@@ -122,7 +123,7 @@ pub fn brief(entries: &[Entry]) -> Vec<Entry> {
         match same {
             Some(to) => {
                 to.extend(recipients);
-                to.sort_unstable();
+                order::sort(to, &Ord::cmp);
             }
             None => brief.push(Entry::Attempt(recipients.clone(), outcome)),
         }
