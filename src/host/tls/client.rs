@@ -13,7 +13,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection};
 
 use super::Session;
-use super::trust::{Leaf, Trust, Unchained, own_roots, system_roots};
+use super::trust::{Leaf, Trust, Verifier, own_roots, system_roots};
 
 /// Sessions kept to be resumed; a run of the queue speaks to a handful of hosts.
 const RESUMABLE: usize = 16;
@@ -67,20 +67,17 @@ fn client_config(trust: &Trust) -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(|e| format!("TLS cannot be set up: {e}"))?;
-    let builder = match trust {
-        Trust::System => builder.with_root_certificates(system_roots()?),
-        Trust::File(path) => builder.with_root_certificates(own_roots(path)?),
-        Trust::Fingerprint(pin) => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Unchained::new(Leaf::Pinned(*pin), &provider)),
-        Trust::Dane(dane) => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Unchained::new(Leaf::Dane(dane.clone()), &provider)),
-        Trust::Anything => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Unchained::new(Leaf::Any, &provider)),
+    let leaf = match trust {
+        Trust::System => Leaf::Signed(system_roots()?),
+        Trust::File(path) => Leaf::Signed(own_roots(path)?),
+        Trust::Fingerprint(pin) => Leaf::Pinned(*pin),
+        Trust::Dane(dane) => Leaf::Dane(dane.clone()),
+        Trust::Anything => Leaf::Any,
     };
-    let mut config = builder.with_no_client_auth();
+    let mut config = builder
+        .dangerous()
+        .with_custom_certificate_verifier(Verifier::new(leaf, &provider))
+        .with_no_client_auth();
     config.resumption = Resumption::in_memory_sessions(RESUMABLE);
     Ok(config)
 }

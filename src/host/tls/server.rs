@@ -14,12 +14,11 @@ use std::time::Duration;
 
 #[cfg(feature = "server")]
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, date_time_ymd};
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier as _;
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::ring as provider;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::NoServerSessionStorage;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
     AlertDescription, CertificateError, Error, InconsistentKeys, InvalidMessage, RootCertStore,
@@ -269,16 +268,15 @@ fn unfit(error: &Error, certificate: &Path, key: &Path) -> String {
 fn date_trouble(leaf: &CertificateDer<'static>, now: i64) -> Option<String> {
     let mut roots = RootCertStore::empty();
     roots.add(leaf.clone()).ok()?;
-    let provider = Arc::new(provider::default_provider());
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
-    let verifier = verifier.build().ok()?;
-    let name = ServerName::try_from("localhost").ok()?;
+    let certificate = ParsedCertificate::try_from(leaf).ok()?;
+    let algorithms = provider::default_provider().signature_verification_algorithms;
     let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).ok()?));
     let date = |time: UnixTime| {
         let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
         Stamp::utc(seconds).iso8601()
     };
-    match verifier.verify_server_cert(leaf, &[], &name, &[], time) {
+    match verify_server_cert_signed_by_trust_anchor(&certificate, &roots, &[], time, algorithms.all)
+    {
         Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
             Some(format!(
                 "has expired on {}; clients that check it will not come: renew it",

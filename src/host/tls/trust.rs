@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use ring::digest;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{
-    WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor, verify_server_name,
-};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, ring as provider, verify_tls12_signature,
     verify_tls13_signature,
@@ -66,10 +64,7 @@ pub fn judge(trust: &Trust, chain: &[CertificateDer<'_>], name: &str, now: i64) 
     let (leaf, chain) = chain
         .split_first()
         .ok_or_else(|| general("it shows no certificate".to_owned()))?;
-    let provider = Arc::new(provider::default_provider());
-    let roots = Arc::new(roots.map_err(general)?);
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider);
-    let verifier = verifier.build().map_err(|e| general(e.to_string()))?;
+    let roots = roots.map_err(general)?;
     let name = ServerName::try_from(name).map_err(|_| {
         general(format!(
             "\"{name}\" is no name that a certificate could have"
@@ -77,10 +72,8 @@ pub fn judge(trust: &Trust, chain: &[CertificateDer<'_>], name: &str, now: i64) 
     })?;
     let seconds = Duration::from_secs(u64::try_from(now).unwrap_or_default());
     let now = UnixTime::since_unix_epoch(seconds);
-    verifier
-        .verify_server_cert(leaf, chain, &name, &[], now)
-        .map_err(failed)?;
-    Ok(())
+    let algorithms = provider::default_provider().signature_verification_algorithms;
+    verify_signed(&roots, leaf, chain, &name, now, &algorithms).map_err(failed)
 }
 
 /// Whether the system has a list of authorities. An error is a sentence with its remedy.
@@ -125,9 +118,11 @@ fn roots(path: &Path) -> io::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Which certificate is taken without a chain to an authority of this system.
+/// Which certificate is taken.
 #[derive(Debug)]
 pub enum Leaf {
+    /// One that one of these authorities has signed, for the name we connect to.
+    Signed(RootCertStore),
     /// Any.
     Any,
     /// The one of this fingerprint.
@@ -136,15 +131,16 @@ pub enum Leaf {
     Dane(Dane),
 }
 
-/// Takes a certificate without such a chain. The handshake's signature is still verified: it proves that the server
-/// has the certificate's key, without which a copy of the certificate would do.
+/// Takes certificates. The library's own taker does the same where authorities decide, and reads lists of revoked
+/// certificates besides, of which there are none here: 30 KiB. Whatever is taken, the handshake's signature is
+/// verified: it proves that the server has the certificate's key, without which a copy of the certificate would do.
 #[derive(Debug)]
-pub struct Unchained {
+pub struct Verifier {
     leaf: Leaf,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl Unchained {
+impl Verifier {
     pub fn new(leaf: Leaf, provider: &CryptoProvider) -> Arc<Self> {
         let algorithms = provider.signature_verification_algorithms;
         Arc::new(Self { leaf, algorithms })
@@ -195,16 +191,19 @@ impl Unchained {
 
 const NOT_NAMED: &str = "its certificate is none of those that its domain names in DNS (TLSA)";
 
-impl ServerCertVerifier for Unchained {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
         shown: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
+        name: &ServerName<'_>,
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         match &self.leaf {
+            Leaf::Signed(roots) => {
+                verify_signed(roots, leaf, shown, name, now, &self.algorithms)?;
+            }
             Leaf::Any => {}
             Leaf::Dane(dane) => self.verify_dane(dane, leaf, shown, now)?,
             Leaf::Pinned(pin) => verify_pin(pin, leaf)?,
@@ -233,6 +232,21 @@ impl ServerCertVerifier for Unchained {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+/// RFC 5280 6: signed by an authority, or by those who show that it vouches for them, in its time; and for this name
+/// (RFC 6125).
+fn verify_signed(
+    roots: &RootCertStore,
+    leaf: &CertificateDer<'_>,
+    shown: &[CertificateDer<'_>],
+    name: &ServerName<'_>,
+    now: UnixTime,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<(), Error> {
+    let certificate = ParsedCertificate::try_from(leaf)?;
+    verify_server_cert_signed_by_trust_anchor(&certificate, roots, shown, now, algorithms.all)?;
+    verify_server_name(&certificate, name)
 }
 
 fn verify_pin(pin: &[u8; 32], leaf: &CertificateDer<'_>) -> Result<(), Error> {

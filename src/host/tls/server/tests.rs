@@ -1,10 +1,11 @@
 //! Pairs of key and certificate, good, renewed and useless, and what a client sees of them.
 
 use super::super::testing::Authority;
-use super::super::trust::{Leaf, Unchained};
+use super::super::trust::{Leaf, Verifier};
 use super::super::{Clients, Trust};
 use super::*;
 use crate::host::wire::Wire;
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -294,7 +295,7 @@ fn client_config() -> ClientConfig {
         .with_protocol_versions(&[&TLS13, &TLS12])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Unchained::new(Leaf::Any, &provider))
+        .with_custom_certificate_verifier(Verifier::new(Leaf::Any, &provider))
         .with_no_client_auth()
 }
 
@@ -364,7 +365,7 @@ fn no_session_is_resumed() {
             .with_protocol_versions(&[version])
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(Unchained::new(Leaf::Any, &provider))
+            .with_custom_certificate_verifier(Verifier::new(Leaf::Any, &provider))
             .with_no_client_auth();
         let config = Arc::new(config); // which resumes what it can
         for server in [&one, &one, &other] {
