@@ -38,6 +38,7 @@ pub mod network;
 pub mod order;
 pub mod outcome;
 pub mod parameters;
+pub mod pem;
 pub mod proxy;
 pub mod replies;
 pub mod reply;

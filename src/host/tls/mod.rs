@@ -1,6 +1,6 @@
 //! TLS 1.2 and 1.3: one session over any stream, for either side. The only folder with rustls: `trust.rs` has
 //! what makes a server's certificate good, `client.rs` the sessions with servers and `fault.rs` why one failed, `server.rs`
-//! our own certificate and its key.
+//! our own certificate and its key, `own.rs` how they are made when none are configured.
 
 use std::io::{self, Read, Write};
 
@@ -8,6 +8,8 @@ use rustls::Connection;
 
 mod client;
 mod fault;
+#[cfg(feature = "server")]
+mod own;
 mod server;
 mod trust;
 

@@ -12,8 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-#[cfg(feature = "server")]
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, date_time_ymd};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::ring as provider;
 use rustls::pki_types::pem::{self, PemObject as _};
@@ -302,20 +300,10 @@ fn make_pair(_: &Path, _: &Path, _: &str) -> Result<(), String> {
     Err(crate::parts::NO_SERVER.to_owned())
 }
 
-/// Makes the pair. A year that no clock here will see is its end: nobody trusts it for its dates, and whoever has
-/// told his mail program to trust it wants it to stay.
 #[cfg(feature = "server")]
 fn make_pair(folder: &Path, path: &Path, hostname: &str) -> Result<(), String> {
-    let refused = |e: rcgen::Error| e.to_string();
-    let key = KeyPair::generate().map_err(refused)?;
-    let mut params = CertificateParams::new(vec![hostname.to_owned()]).map_err(refused)?;
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, hostname);
-    params.not_before = date_time_ymd(2000, 1, 1);
-    params.not_after = date_time_ymd(2099, 12, 31);
-    let certificate = params.self_signed(&key).map_err(refused)?;
-    let text = format!("{}{}", key.serialize_pem(), certificate.pem());
-    crate::host::state::store(folder, path, text.as_bytes()).map_err(|e| words(&e))
+    let pair = super::own::make(hostname).map_err(|_| "there is no randomness to be had")?;
+    crate::host::state::store(folder, path, pair.as_bytes()).map_err(|e| words(&e))
 }
 
 /// Why a handshake with a client failed, for the log; nobody else reads it, and no line but one comes of it.

@@ -10,6 +10,7 @@ use ring::signature::{
     RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey,
 };
 
+use crate::proto::pem;
 use crate::proto::sasl::{decode_base64, encode_base64};
 use crate::proto::tags::Tags;
 
@@ -89,14 +90,7 @@ impl SigningKey {
     /// A new Ed25519 key, in PEM (RFC 8410).
     pub fn generate() -> Option<String> {
         let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).ok()?;
-        let mut text = String::from("-----BEGIN PRIVATE KEY-----\n");
-        let base64 = encode_base64(made.as_ref());
-        for line in base64.as_bytes().chunks(64) {
-            text.push_str(&String::from_utf8_lossy(line));
-            text.push('\n');
-        }
-        text.push_str("-----END PRIVATE KEY-----\n");
-        Some(text)
+        Some(pem::encode("PRIVATE KEY", made.as_ref()))
     }
 
     /// What it signs with.
