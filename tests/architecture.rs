@@ -19,7 +19,6 @@ const FENCES: &[(&str, &[&str])] = &[
         ],
     ),
     ("toml", &["config"]),
-    ("simplelog", &["host/logging.rs"]),
     (
         "log",
         &["events.rs", "config", "host/logging.rs", "main.rs"],
