@@ -19,6 +19,7 @@ const FENCES: &[(&str, &[&str])] = &[
         ],
     ),
     ("toml", &["config"]),
+    ("simplelog", &["host/logging.rs"]),
     (
         "log",
         &["events.rs", "config", "host/logging.rs", "main.rs"],

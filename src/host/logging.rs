@@ -1,21 +1,23 @@
-//! Where log lines go: syslog (facility mail), standard error or a file.
+//! Where log lines go: syslog (facility mail), standard error or a file. The only file with simplelog.
 //!
 //! The system's log is not opened before the first line is logged, and no line that cannot be written stops any mail.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, LineWriter, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use simplelog::{ConfigBuilder, FormatItem, WriteLogger, format_description};
 
-use super::clock;
 use super::durable::NO_FOLLOW;
 use crate::config::{Log as Target, LogTo};
-use crate::proto::date::Stamp;
 
+/// A line's time: UTC, to the second, always of the same width.
+const SECONDS: &[FormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
 /// The socket of the system's log.
 const SYSLOG: &str = "/dev/log";
 
@@ -107,11 +109,9 @@ impl Log for Current {
 }
 
 fn to_stderr(level: LevelFilter) -> Box<dyn Log> {
-    Box::new(Lines {
-        level,
-        has_time: false,
-        to: Mutex::new(Box::new(io::stderr())),
-    })
+    let mut form = plain();
+    form.set_time_level(LevelFilter::Off);
+    to_writer(level, form, Box::new(std::io::stderr()))
 }
 
 fn to_file(level: LevelFilter, path: &Path) -> Result<Box<dyn Log>, String> {
@@ -137,40 +137,28 @@ fn to_file(level: LevelFilter, path: &Path) -> Result<Box<dyn Log>, String> {
         .custom_flags(flags)
         .open(path)
         .map_err(|e| format!("cannot write the log file {shown}: {e}; see [log] to"))?;
-    Ok(Box::new(Lines {
-        level,
-        has_time: true,
-        to: Mutex::new(Box::new(file)),
-    }))
+    let mut form = plain();
+    form.set_time_format_custom(SECONDS);
+    Ok(to_writer(level, form, Box::new(file)))
 }
 
-/// `[WARN] words`, without threads, targets and source places, which say nothing to an admin; in a file the time goes
-/// ahead: UTC, to the second, always of the same width.
-struct Lines {
+/// One kind of logger for all places: the library's is 6 KiB of code for each.
+fn to_writer(
     level: LevelFilter,
-    has_time: bool,
-    to: Mutex<Box<dyn Write + Send>>,
+    mut form: ConfigBuilder,
+    to: Box<dyn Write + Send>,
+) -> Box<dyn Log> {
+    WriteLogger::new(level, form.build(), LineWriter::new(to))
 }
 
-impl Log for Lines {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= self.level
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
-        }
-        let mut line = format!("[{}] {}\n", record.level(), record.args());
-        if self.has_time {
-            line = format!("{} {line}", Stamp::utc(clock::now()).iso8601());
-        }
-        // Whole, so that lines of several processes do not mix.
-        let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = to.write_all(line.as_bytes());
-    }
-
-    fn flush(&self) {}
+/// Without threads, targets and source places, which say nothing to an admin.
+fn plain() -> ConfigBuilder {
+    let mut config = ConfigBuilder::new();
+    config
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Off)
+        .set_location_level(LevelFilter::Off);
+    config
 }
 
 /// One datagram a line, in the form every syslog daemon reads (RFC 3164, without the date, which it adds).
