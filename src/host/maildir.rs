@@ -23,7 +23,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::durable::{self, Barred, Folder};
@@ -108,30 +108,40 @@ fn open(path: &Path) -> Result<(Folder, Folder), MailboxError> {
             .sync()
             .map_err(|e| MailboxError::step("cannot write to the folder", folder.path(), &e))
     };
-    let (maildir, above) = match Folder::reach(path, us) {
-        Ok(found) => (found, None),
+    let (maildir, above, mut settled) = match Folder::reach(path, us) {
+        Ok(found) => (found, None, None),
         Err(Barred::System(e)) if e.kind() == io::ErrorKind::NotFound => {
+            let settled = wait_to_settle();
             let (made, above) = make(path, us)?;
-            (made, Some(above))
+            (made, Some(above), Some(settled))
         }
         Err(barred) => return Err(MailboxError::barred("cannot open", path, barred)),
     };
     let about = check(&maildir, us)?;
+    if settled.is_none() && is_young(&about) {
+        settled = Some(wait_to_settle());
+    }
+    let this = (about.dev(), about.ino());
+    // An old one is on the disk.
+    let mut unsettled = settled.filter(|last| **last != Some(this));
     let (tmp, made_tmp) = inside(&maildir, "tmp", us, false)?;
     let (new, made_new) = inside(&maildir, "new", us, true)?;
     // Nothing is put there; it must only be there for mail readers.
     let made_cur =
         !maildir.has_folder(OsStr::new("cur"), us) && inside(&maildir, "cur", us, false)?.1;
-    let is_young = above.is_none() && is_young(&about) && !is_settled(&about, false);
-    if made_tmp || made_new || made_cur || is_young {
+    if made_tmp || made_new || made_cur || unsettled.is_some() {
         sync(&maildir)?;
     }
-    if let Some(above) = above {
-        sync(&above)?;
-    } else if is_young && let Some(above) = path.parent() {
-        // Whoever made it may have been allowed to do what we are not.
-        let _ = Folder::reach_readable(above, us).map(|above| above.sync());
-        is_settled(&about, true);
+    if let Some(last) = &mut unsettled {
+        match (above, path.parent()) {
+            (Some(above), _) => sync(&above)?,
+            // Whoever made it may have been allowed to do what we are not.
+            (None, Some(above)) => {
+                let _ = Folder::reach_readable(above, us).map(|above| above.sync());
+            }
+            (None, None) => {}
+        }
+        **last = Some(this);
     }
     Ok((tmp, new))
 }
@@ -142,15 +152,14 @@ fn is_young(folder: &Metadata) -> bool {
     made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age < YOUNG) || made.elapsed().is_err())
 }
 
-/// Whether this is the Maildir that this process has brought to the disk last; `now`: it is from now on.
-fn is_settled(folder: &Metadata, now: bool) -> bool {
-    static LAST: Mutex<Option<(u64, u64)>> = Mutex::new(None);
-    let found = Some((folder.dev(), folder.ino()));
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    if now {
-        *last = found;
-    }
-    *last == found
+/// The device and inode of a folder.
+type Identity = (u64, u64);
+
+/// The Maildir that this process has brought to the disk last. Who is to bring one there holds it as long as that takes:
+/// ten deliveries that meet a new Maildir at once would each sync all of its folders.
+fn wait_to_settle() -> MutexGuard<'static, Option<Identity>> {
+    static LAST: Mutex<Option<Identity>> = Mutex::new(None);
+    LAST.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes a Maildir in the folder above it, which must be there; returned are both.
