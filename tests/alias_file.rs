@@ -132,3 +132,62 @@ fn newaliases_says_what_is_wrong_and_where() {
     assert!(!check(&system).contains("no alias for root"));
     assert!(check(&with(system, "a: USER\n")).contains("there is no alias for root"));
 }
+
+/// An alias that leads back to root through a name that has none: newaliases and --check tell, and mail stays.
+#[test]
+fn mail_that_only_leads_back_to_root_stays_in_its_mailbox() {
+    let host = format!("postmaster@{HOST}");
+    // The alias file, and the name that the warning is about.
+    let rows = [
+        ("root: postmaster\n", "postmaster"),
+        ("root: mailer-daemon+x\n", "mailer-daemon"),
+        (&format!("root: {host}\n"), "postmaster"),
+        ("root: daemon\n", "daemon"),
+        ("a: abuse\nroot: a\n", "abuse"),
+    ];
+    for (aliases, name) in rows {
+        let system = with(System::new("fallback"), aliases);
+        let ran = system.call("newaliases").run();
+        let warning = "has no alias, so that his mail is root's again";
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert!(ran.stderr.contains(&format!("{name}, to whom ")), "{ran:?}");
+        assert!(ran.stderr.contains(warning), "{ran:?}");
+        let check = system.run(&["--check"], "").stdout;
+        assert!(check.contains(warning), "{check}");
+        for to in ["root", "postmaster", "daemon"] {
+            send(&system, &[], &[to]);
+        }
+        assert!(system.queue().is_empty(), "{}", system.log());
+        assert_eq!(system.mailbox().len(), 3, "{aliases} {}", system.log());
+    }
+    // What goes to somebody is in order, and so is a mailbox that is meant.
+    for aliases in ["root: USER\npostmaster: root\n", "root: \\daemon\n"] {
+        let ran = with(System::new("no-fallback"), aliases)
+            .call("newaliases")
+            .run();
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{aliases}");
+    }
+}
+
+/// More recipients than a message may have; who is reached twice counts once.
+#[test]
+fn newaliases_counts_recipients() {
+    let system = System::new("many");
+    let list = |from: usize, to: usize| -> String {
+        (from..to).map(|n| format!("u{n}@example.net\n")).collect()
+    };
+    fs::write(system.path("one"), list(0, 6000)).unwrap();
+    fs::write(system.path("two"), list(4000, 10_000)).unwrap();
+    fs::write(system.path("three"), list(10_000, 10_001)).unwrap();
+    let system = with(
+        system,
+        "good: :include:ROOT/one, :include:ROOT/two\nbad: good, :include:ROOT/three\n",
+    );
+    let ran = system.call("newaliases").run();
+    let file = system.path("aliases").display().to_string();
+    assert_eq!(ran.code, 78, "{ran:?}");
+    assert_eq!(
+        ran.stderr.replace(&file, "FILE"),
+        "newaliases: FILE, line 2: bad: the aliases and lists lead to more than 10000 recipients; divide them\n"
+    );
+}

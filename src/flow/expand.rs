@@ -58,6 +58,16 @@ fn root(context: &Context) -> String {
     }
 }
 
+/// Whether a name without an alias is one whose mail is root's: that of a role, or of a service.
+pub fn is_for_root(context: &Context, name: &str) -> bool {
+    match named(name) {
+        Ok(Some(account)) => is_service(context, &account),
+        Ok(None) => is_role(name),
+        // That says nothing about the name.
+        Err(_) => false,
+    }
+}
+
 /// Whose mailbox an address of this system is, aliases aside. Postmaster and the like are root, or whoever owns a
 /// private system: someone reads their mail with no configuration at all (RFC 5321 4.5.1).
 ///

@@ -1,14 +1,15 @@
 //! `newaliases` and `-bi`: the alias file checked, for nothing is built of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::{Context, expand, hops};
 use crate::cli::{complain, say};
 use crate::host::listed;
+use crate::proto::address::Mailbox;
 use crate::proto::alias::{Fault, Place, Table, Target, by_line, read_list};
-use crate::proto::expand::{MAX_DEPTH, without_detail};
+use crate::proto::expand::{MAX_DEPTH, MAX_LEAVES, TOO_MANY, without_detail};
 use crate::proto::route::{Hop, is_role};
 
 /// What a look at the alias file has brought.
@@ -81,7 +82,7 @@ pub fn survey(context: &Context) -> Result<Survey, String> {
         table: &table,
         on_the_way: Vec::new(),
         known: BTreeMap::new(),
-        lists: BTreeSet::new(),
+        lists: BTreeMap::new(),
         survey: Survey {
             exists,
             count: table.len(),
@@ -90,9 +91,10 @@ pub fn survey(context: &Context) -> Result<Survey, String> {
             ..Survey::default()
         },
     };
-    for name in table.names() {
-        let depth = search.alias(name);
-        search.survey.longest = search.survey.longest.max(depth);
+    // First of all root: what only leads back to it through who has no alias is seen from there alone.
+    for name in std::iter::once("root").chain(table.names()) {
+        let reach = search.alias(name);
+        search.survey.longest = search.survey.longest.max(reach.depth);
     }
     let mut survey = search.survey;
     by_line(&mut survey.errors);
@@ -105,22 +107,43 @@ struct Search<'a> {
     table: &'a Table,
     /// Aliases from the first one to here.
     on_the_way: Vec<String>,
-    /// How many follow on each that was gone through.
-    known: BTreeMap<String, usize>,
-    /// Lists that were read.
-    lists: BTreeSet<String>,
+    /// What each leads to that was gone through.
+    known: BTreeMap<String, Reach>,
+    /// What each list leads to that was read.
+    lists: BTreeMap<String, Reach>,
     survey: Survey,
 }
 
-impl Search<'_> {
-    /// How many aliases follow, with this one.
-    fn alias(&mut self, name: &str) -> usize {
-        if let Some(depth) = self.known.get(name) {
-            return *depth;
+/// What an alias or a list leads to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reach {
+    /// How many aliases and lists lead from one to the next, with this one.
+    depth: usize,
+    /// How many recipients it has at most: who is reached twice counts twice.
+    count: usize,
+}
+
+impl Reach {
+    const ONE: Self = Self { depth: 0, count: 1 };
+
+    fn deeper(self) -> Self {
+        Self {
+            depth: self.depth + 1,
+            ..self
         }
-        // What is wrong with an entry was said.
-        let Some(Ok((line, targets))) = self.table.get(name) else {
-            return 1;
+    }
+}
+
+impl Search<'_> {
+    fn alias(&mut self, name: &str) -> Reach {
+        if let Some(reach) = self.known.get(name) {
+            return *reach;
+        }
+        let (line, targets) = match self.table.get(name) {
+            Some(Ok(entry)) => entry,
+            // What is wrong with an entry was said.
+            Some(Err(_)) => return Reach::ONE.deeper(),
+            None => return Reach::default(),
         };
         if let Some(at) = self.on_the_way.iter().position(|n| n == name) {
             let circle: Vec<&str> = self
@@ -134,51 +157,79 @@ impl Search<'_> {
                 line,
                 format!("{name} leads back to itself: {circle}; end the circle"),
             );
-            return 0;
+            return Reach::default();
         }
         if self.on_the_way.len() >= MAX_DEPTH {
             let what = format!(
                 "more than {MAX_DEPTH} aliases lead from one to the next before {name}; let them lead to where they end"
             );
             self.error(line, what);
-            return 0;
+            return Reach::default();
         }
         self.on_the_way.push(name.to_owned());
-        let depth = 1 + self.targets(name, line, targets);
+        let reach = self.targets(name, line, targets).deeper();
         self.on_the_way.pop();
-        self.known.insert(name.to_owned(), depth);
-        depth
+        self.known.insert(name.to_owned(), reach);
+        if reach.count > MAX_LEAVES {
+            self.count(name, line);
+        }
+        reach
+    }
+
+    /// Whether an alias that may lead to too many does so: an expansion leaves out who is reached twice.
+    fn count(&mut self, name: &str, line: usize) {
+        let hostname = self.context.config.hostname.clone();
+        let address = Mailbox::new(name.to_owned(), hostname);
+        if let Ok(Err(trouble)) = address.map(|address| expand::look(self.context, &address))
+            && trouble.enhanced == TOO_MANY
+        {
+            self.error(line, format!("{name}: {}", trouble.sentence));
+        }
     }
 
     fn error(&mut self, line: usize, what: String) {
         self.survey.errors.push(Fault { line, what });
     }
 
-    fn targets(&mut self, of: &str, line: usize, targets: Vec<Target>) -> usize {
-        let depths = targets.into_iter().map(|target| match target {
-            Target::Name(name) => self.name(of, line, &name),
-            Target::Address(address) if hops::of(self.context, &address) == Hop::Local => {
-                self.name(of, line, address.local())
-            }
-            Target::Own(name) => {
-                self.user(of, line, &name);
-                0
-            }
-            Target::Include(path) => self.list(of, line, &path),
-            _ => 0,
-        });
-        depths.max().unwrap_or(0)
+    fn targets(&mut self, of: &str, line: usize, targets: Vec<Target>) -> Reach {
+        let mut all = Reach::default();
+        for target in targets {
+            let reach = match target {
+                Target::Name(name) => self.name(of, line, &name),
+                Target::Address(address) if hops::of(self.context, &address) == Hop::Local => {
+                    self.name(of, line, address.local())
+                }
+                Target::Own(name) => {
+                    self.user(of, line, &name);
+                    Reach::ONE
+                }
+                Target::Include(path) => self.list(of, line, &path),
+                _ => Reach::ONE,
+            };
+            all.depth = all.depth.max(reach.depth);
+            all.count = all.count.saturating_add(reach.count);
+        }
+        all
     }
 
-    fn name(&mut self, of: &str, line: usize, name: &str) -> usize {
+    fn name(&mut self, of: &str, line: usize, name: &str) -> Reach {
         let base = without_detail(name, self.context.config.local.delimiter);
         let names = std::iter::once(name).chain(base).map(str::to_lowercase);
         let found = names.into_iter().find(|n| n != of && self.table.has(n));
         match found {
             Some(alias) => self.alias(&alias),
             None => {
-                self.user(of, line, base.unwrap_or(name));
-                0
+                let name = base.unwrap_or(name);
+                self.user(of, line, name);
+                if self.on_the_way.first().is_some_and(|first| first == "root")
+                    && expand::is_for_root(self.context, name)
+                {
+                    let what = format!(
+                        "{name}, to whom {of} leads, has no alias, so that his mail is root's again, and stays in the mailbox of root if nobody else gets it; name who reads it"
+                    );
+                    self.survey.warnings.push(Fault { line, what });
+                }
+                Reach::ONE
             }
         }
     }
@@ -192,10 +243,12 @@ impl Search<'_> {
         }
     }
 
-    fn list(&mut self, of: &str, line: usize, path: &str) -> usize {
-        if !self.lists.insert(path.to_owned()) {
-            return 0;
+    fn list(&mut self, of: &str, line: usize, path: &str) -> Reach {
+        if let Some(reach) = self.lists.get(path) {
+            return *reach;
         }
+        // A list that names itself adds nothing.
+        self.lists.insert(path.to_owned(), Reach::default());
         let targets = match listed::read(Path::new(path)) {
             Ok(Some(octets)) => read_list(&String::from_utf8_lossy(&octets), Place::Include)
                 .map_err(|fault| format!("the list {path}, {fault}")),
@@ -205,10 +258,14 @@ impl Search<'_> {
             Err(sentence) => Err(sentence),
         };
         match targets {
-            Ok(targets) => 1 + self.targets(of, line, targets),
+            Ok(targets) => {
+                let reach = self.targets(of, line, targets).deeper();
+                self.lists.insert(path.to_owned(), reach);
+                reach
+            }
             Err(what) => {
                 self.error(line, what);
-                0
+                Reach::default()
             }
         }
     }

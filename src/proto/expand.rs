@@ -10,7 +10,8 @@
 //!
 //! An alias that names itself, and a ~/.forward that names its user, mean that user's own mailbox. Who is reached
 //! twice gets one copy. A way that leads back to where it came from ends there; when nothing else is left, the mail
-//! fails, for it would run for ever. Depth and number are bounded. An alias with an owner (`owner-LIST`) is a mailing
+//! fails, for it would run for ever. But if the way went by rule 3, as with nothing but `root: postmaster`, it ends in
+//! the mailbox of root, where it would be without aliases: reports of failures would take the same way. Depth and number are bounded. An alias with an owner (`owner-LIST`) is a mailing
 //! list: its owner becomes the sender of what it sends (RFC 5321 3.9.2).
 
 use super::address::{Mailbox, ReversePath};
@@ -32,6 +33,8 @@ use walk::{Scope, Walk};
 pub const MAX_DEPTH: usize = 50;
 /// How many recipients one address may become.
 pub const MAX_LEAVES: usize = 10_000;
+/// The status of one that would become more (RFC 3463 3.6: too many recipients).
+pub const TOO_MANY: Enhanced = Enhanced(4, 5, 3);
 
 /// What the configuration says.
 #[derive(Debug, Clone, Copy)]
@@ -127,6 +130,9 @@ pub fn expand(world: &dyn World, rules: Rules<'_>, start: Start<'_>) -> Result<F
         Some(user) => walk.user(start.address, user, &scope).map(|()| true),
         None => walk.name(start.address, &scope),
     }?;
+    if walk.leaves.is_empty() && !walk.loops.is_empty() && walk.for_root {
+        walk.mailbox_of_root(start.address)?;
+    }
     match walk.loops.first() {
         _ if !known => Ok(Found::Nobody),
         Some(circle) if walk.leaves.is_empty() => Err(Trouble {

@@ -272,6 +272,42 @@ fn somebody_stands_for_those_without_a_mailbox() {
 }
 
 #[test]
+fn a_circle_by_what_stands_for_root_ends_in_its_mailbox() {
+    // Aliases, a name, and where its mail ends.
+    let rows = [
+        ("root: postmaster", "root", "root's"),
+        ("root: postmaster", "postmaster", "root's"),
+        ("root: postmaster", "daemon", "root's"),
+        ("root: Abuse@pi.example", "root", "root's"),
+        ("root: daemon", "root", "root's"),
+        ("root: postmaster+x", "root+y", "root's"),
+        ("root: x\nx: mailer-daemon", "x", "root's"),
+        ("root: x\nx: mailer-daemon", "root", "root's"),
+        ("root: alice, postmaster", "postmaster", "alice's"),
+        ("root: \\daemon", "abuse", "daemon's"),
+        (
+            "root: x\nx: root",
+            "x",
+            "5.4.6 x@pi.example runs in a circle: x > root > x",
+        ),
+        (
+            "root: postmaster\npostmaster: root",
+            "root",
+            "5.4.6 root@pi.example runs in a circle: root > postmaster > root",
+        ),
+    ];
+    for (aliases, name, expected) in rows {
+        let system = System::new(aliases, &[]);
+        let to = format!("{name}@pi.example");
+        assert_eq!(
+            expanded(&system, PLUS, &to, "s@x.example"),
+            expected,
+            "{aliases} {name}"
+        );
+    }
+}
+
+#[test]
 fn a_forward_that_leads_back_means_the_mailbox() {
     type Files = &'static [(&'static str, &'static str)];
     let rows: &[(&str, Files, &str)] = &[

@@ -9,7 +9,8 @@ use super::super::end::End;
 use super::super::reply::Enhanced;
 use super::super::route::is_role;
 use super::{
-    Forward, Key, Leaf, MAX_DEPTH, MAX_LEAVES, Rules, Start, Trouble, World, without_detail,
+    Forward, Key, Leaf, MAX_DEPTH, MAX_LEAVES, Rules, Start, TOO_MANY, Trouble, World,
+    without_detail,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +55,8 @@ pub struct Walk<'a> {
     pub leaves: Vec<Leaf>,
     /// Ways that led back.
     pub loops: Vec<String>,
+    /// Whether the alias `root` was taken for a name that has none itself.
+    pub for_root: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -68,6 +71,7 @@ impl<'a> Walk<'a> {
             keys: BTreeSet::new(),
             leaves: Vec::new(),
             loops: Vec::new(),
+            for_root: false,
         };
         for (address, user) in start.before {
             walk.on_the_way.push(match user {
@@ -138,7 +142,21 @@ impl Walk<'_> {
 
     /// What stands for root, in place of who needs somebody to read his mail.
     fn roots(&mut self, address: &Mailbox, scope: &Scope) -> Result<bool, Trouble> {
-        self.one_alias(address, "root", scope)
+        let is_there = self.one_alias(address, "root", scope)?;
+        self.for_root |= is_there;
+        Ok(is_there)
+    }
+
+    /// The mailbox of who reads root's mail, whatever else stands for him.
+    pub fn mailbox_of_root(&mut self, address: &Mailbox) -> Result<(), Trouble> {
+        self.leaf(Leaf {
+            address: address.clone(),
+            end: Some(End::Mailbox),
+            user: Some(self.world.root()),
+            sender: None,
+            through: None,
+            path: vec!["alias root".to_owned()],
+        })
     }
 
     fn one_alias(&mut self, address: &Mailbox, name: &str, scope: &Scope) -> Result<bool, Trouble> {
@@ -306,7 +324,7 @@ impl Walk<'_> {
         }
         if self.leaves.len() >= MAX_LEAVES {
             return Err(Trouble {
-                enhanced: Enhanced(4, 5, 3),
+                enhanced: TOO_MANY,
                 sentence: format!(
                     "the aliases and lists lead to more than {MAX_LEAVES} recipients; divide them"
                 ),
