@@ -68,8 +68,13 @@ pub fn report(
         message_id: format!("<{}@{host}>", draft.id),
         returned,
         eight_bit: claim.facts.eight_bit,
-        retry_until: (action == Action::Delayed)
-            .then(|| retry_until(&policy(context), envelope.received_at)),
+        retry_until: (action == Action::Delayed).then(|| {
+            // For all of them: until the last one is given up.
+            let progress = claim.progress();
+            let attempts = about.iter().filter_map(|(i, _)| progress.standings.get(*i));
+            let attempts = attempts.map(|s| s.attempts).min().unwrap_or_default();
+            retry_until(&policy(context), envelope.received_at, attempts, now)
+        }),
         others_wait: action == Action::Failed
             && about.iter().any(|(i, o)| {
                 let recipient = recipients.get(*i);

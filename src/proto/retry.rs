@@ -74,13 +74,7 @@ pub fn next_attempt(
     if attempts >= MIN_ATTEMPTS && age(received_at, now) >= policy.give_up_after {
         return Next::GiveUp;
     }
-    let doublings = attempts.saturating_sub(1).min(32);
-    let longest = match soon && attempts <= GREYLISTED_ATTEMPTS {
-        true => policy.max.min(GREYLISTED),
-        false => policy.max,
-    };
-    let wait = policy.first.saturating_mul(1 << doublings).min(longest);
-    let wait = spread(wait.max(1), jitter);
+    let wait = spread(wait_after(policy, attempts, soon), jitter);
     // The last attempt is made when the message is about to be given up, not up to `max` later.
     let left = policy.give_up_after.saturating_sub(age(received_at, now));
     let wait = if left > 0 && attempts >= MIN_ATTEMPTS {
@@ -88,7 +82,22 @@ pub fn next_attempt(
     } else {
         wait
     };
-    Next::At(now.saturating_add(i64::try_from(wait).unwrap_or(i64::MAX)))
+    Next::At(later(now, wait))
+}
+
+/// The wait after so many failures, a second at least.
+fn wait_after(policy: &Policy, attempts: u32, soon: bool) -> u64 {
+    let doublings = attempts.saturating_sub(1).min(32);
+    let longest = match soon && attempts <= GREYLISTED_ATTEMPTS {
+        true => policy.max.min(GREYLISTED),
+        false => policy.max,
+    };
+    let wait = policy.first.saturating_mul(1 << doublings).min(longest);
+    wait.max(1)
+}
+
+fn later(at: i64, seconds: u64) -> i64 {
+    at.saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
 /// Whether the sender is to be told that the message is late. That he is told once is kept in the journal.
@@ -116,9 +125,13 @@ fn attempts_within(policy: &Policy, seconds: u64) -> u32 {
     attempts
 }
 
-/// When an expiry falls due, for a report's Will-Retry-Until.
-pub fn retry_until(policy: &Policy, received_at: i64) -> i64 {
-    received_at.saturating_add(i64::try_from(policy.give_up_after).unwrap_or(i64::MAX))
+/// When trying ends after `attempts` failures at the time `now`, for a report's Will-Retry-Until: never in the past. The
+/// age that ends it may be reached long since, when the machine was off or its clock has jumped; the attempts that must
+/// fail first are still to come.
+pub fn retry_until(policy: &Policy, received_at: i64, attempts: u32, now: i64) -> i64 {
+    let to_come = attempts..MIN_ATTEMPTS;
+    let last = to_come.fold(now, |at, made| later(at, wait_after(policy, made, false)));
+    later(received_at, policy.give_up_after).max(last)
 }
 
 /// How old it is; 0 when the clock was set back behind its arrival.
@@ -290,7 +303,25 @@ mod tests {
             ..POLICY
         };
         assert!(is_overdue_for_warning(&quick, NOW - 60, 1, NOW));
-        assert_eq!(retry_until(&POLICY, NOW), NOW + 5 * DAY);
+    }
+
+    #[test]
+    fn the_end_that_is_told_is_never_past() {
+        // Received, attempts, and the end.
+        let rows = [
+            (NOW, 1, NOW + 5 * DAY),
+            (NOW - 4 * HOUR, 6, NOW - 4 * HOUR + 5 * DAY),
+            (NOW - 7 * DAY, 4, NOW + 2400), // off for a week: the fifth attempt
+            (60, 4, NOW + 2400),            // received in 1970
+            (60, 2, NOW + 600 + 1200 + 2400),
+            (NOW - 7 * DAY, 5, NOW),
+            (i64::MIN, u32::MAX, NOW),
+            (i64::MAX, 4, i64::MAX),
+        ];
+        for (received_at, attempts, until) in rows {
+            let told = retry_until(&POLICY, received_at, attempts, NOW);
+            assert_eq!(told, until, "{received_at} {attempts}");
+        }
     }
 
     /// With every queue run in time, how it goes from the first attempt to the end.
