@@ -260,6 +260,15 @@ impl Header {
         }
     }
 
+    /// Replaces each field of this name for which `f` makes another.
+    pub fn replace_each(&mut self, name: &str, f: &mut dyn FnMut(&Field) -> Option<Field>) {
+        for field in self.fields.iter_mut().filter(|f| f.is(name)) {
+            if let Some(other) = f(field) {
+                *field = other;
+            }
+        }
+    }
+
     /// Gives bare names in From, To and the like the domain of this system (RFC 6409 8).
     pub fn qualify(&mut self, domain: &Domain) {
         self.rewrite_addresses(QUALIFIED, &mut |spec| match Mailbox::parse(spec) {

@@ -4,7 +4,10 @@
 //! header that name authors: an answer must find its way, wherever its writer took the address from.
 
 use super::address::{Domain, Mailbox, ReversePath};
+use super::addrlist::addresses;
+use super::fields::phrase;
 use super::header::{Field, Header};
+use super::outcome::one_line;
 
 /// What is changed in mail that leaves this system.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -85,13 +88,26 @@ impl Rewriting {
     }
 }
 
-/// Everything leaves as one address: who wrote it stays reachable through Reply-To.
+/// Everything leaves as one address: who wrote it stays reachable through Reply-To. A From in which no address can be
+/// read gets this one behind its words, for servers that want it look no further.
 pub fn leave_as(header: &mut Header, from: &str) {
     let old = header.get("From").map(|f| f.body().to_vec());
+    header.replace_each("From", &mut |field| {
+        let (mut is_empty, mut is_bad) = (true, false);
+        for address in addresses(field.body()) {
+            is_empty = false;
+            is_bad |= address.spec.is_err();
+        }
+        (is_empty || is_bad).then(|| match words(field.body()).as_str() {
+            "" => Field::made("From", from),
+            words => Field::made("From", &format!("{words} <{from}>")),
+        })
+    });
     header.rewrite_addresses(&["From"], &mut |address| {
         (address != from).then(|| from.to_owned())
     });
     let changed = header.get("From").map(|f| f.body().to_vec()) != old;
+    let old = old.filter(|old| addresses(old).any(|address| address.spec.is_ok()));
     if let (true, None, Some(old)) = (changed, header.get("Reply-To"), old) {
         header.append(Field::made(
             "Reply-To",
@@ -99,6 +115,37 @@ pub fn leave_as(header: &mut Header, from: &str) {
         ));
     }
 }
+
+/// The name in a From that holds no address, as it may stand before one: `Foo Bar`, `"Bar, Foo" <>`, `(Cron)`; nothing
+/// when it is no name.
+fn words(body: &[u8]) -> String {
+    let Ok(text) = std::str::from_utf8(body) else {
+        return String::new();
+    };
+    let text = one_line(text);
+    let text = text.trim();
+    let name = match text.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next().unwrap_or_default(),
+        None => text.split(['<', ',', ';', ':']).next().unwrap_or_default(),
+    };
+    let name = name.trim_matches(['(', ')', ' ']);
+    // An address that cannot be read is no name, and an encoded word (RFC 2047) means nothing in quotes.
+    let is_encoded =
+        |w: &str| w.starts_with("=?") && w.ends_with("?=") && phrase(w).len() == w.len() + 2;
+    let words: Vec<&str> = name.split_whitespace().collect();
+    if name.contains('@') {
+        String::new()
+    } else if !words.iter().any(|w| is_encoded(w)) {
+        phrase(name)
+    } else if name.len() <= MAX_ENCODED && words.iter().all(|w| is_encoded(w) || phrase(w) == *w) {
+        words.join(" ")
+    } else {
+        String::new()
+    }
+}
+
+/// The longest name of encoded words that is kept: a line has 998 octets at most (RFC 5322 2.1.1).
+const MAX_ENCODED: usize = 500;
 
 #[cfg(test)]
 mod tests {
@@ -131,6 +178,28 @@ mod tests {
                 "From: Me <me@example.org>\r\n",
             ),
             ("Subject: x\r\n", "Subject: x\r\n"),
+            // No address in it, or none that can be read.
+            ("From: Foo Bar\r\n", "From: Foo Bar <me@example.org>\r\n"),
+            ("From: Foo <>\r\n", "From: Foo <me@example.org>\r\n"),
+            (
+                "From: \"Bar, F.\" <>\r\n",
+                "From: \"Bar, F.\" <me@example.org>\r\n",
+            ),
+            (
+                "From: (Cron Daemon)\r\n",
+                "From: Cron Daemon <me@example.org>\r\n",
+            ),
+            (
+                "From: =?utf-8?q?J=C3=B6rg?=\r\n M\r\n",
+                "From: =?utf-8?q?J=C3=B6rg?= M <me@example.org>\r\n",
+            ),
+            ("From:\r\n", "From: me@example.org\r\n"),
+            ("From: a@b@c <\r\n", "From: me@example.org\r\n"),
+            ("From: nobody:;\r\n", "From: nobody <me@example.org>\r\n"),
+            (
+                "From: Foo Bar, a@pi.example\r\n",
+                "From: Foo Bar <me@example.org>\r\nReply-To: Foo Bar, a@pi.example\r\n",
+            ),
         ];
         for (before, after) in rows {
             let mut header = sample(before);
