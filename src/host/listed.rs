@@ -57,6 +57,14 @@ pub fn read_forward(home: &Path, uid: u32) -> Result<Option<Vec<u8>>, String> {
         }
         Ok(folder) => folder,
     };
+    let folder = home_folder.metadata().map_err(|e| cannot(home, &e))?;
+    // Before the file is looked for: while its user changes it, it may not be there. Of another's folder, such as /tmp,
+    // the bit says something else.
+    if folder.mode() & 0o1000 != 0 && folder.uid() == uid {
+        return Err(format!(
+            "{shown} has the sticky bit, which says that its user changes something there; afterwards run: chmod -t {shown}"
+        ));
+    }
     let name = OsStr::new(".forward");
     let path = home_folder.path_of(name);
     let file = match home_folder.open(name) {
@@ -70,13 +78,6 @@ pub fn read_forward(home: &Path, uid: u32) -> Result<Option<Vec<u8>>, String> {
         file => file.map_err(|e| cannot(&path, &e))?,
     };
     let about = file.metadata().map_err(|e| cannot(&path, &e))?;
-    let folder = home_folder.metadata().map_err(|e| cannot(home, &e))?;
-    if folder.mode() & 0o1000 != 0 {
-        return Err(format!(
-            "{0} has the sticky bit, which says that its user changes something there; afterwards run: chmod -t {0}",
-            home.display()
-        ));
-    }
     for (path, about) in [(home, &folder), (&path, &about)] {
         let shown = path.display();
         if about.uid() != uid && about.uid() != 0 {
@@ -166,6 +167,12 @@ mod tests {
                 .map_err(|e| e.replace(home.to_str().unwrap(), "~"))
         };
         assert_eq!(read(uid), Ok(None));
+        mode(&home, 0o1755);
+        assert!(read(uid).unwrap_err().contains("~ has the sticky bit"));
+        mode(&home, 0o1777);
+        // A folder of root's, such as /tmp.
+        assert_eq!(read(uid.wrapping_add(1)), Ok(None));
+        mode(&home, 0o755);
         fs::write(&file, "bob\n").unwrap();
         mode(&file, 0o600);
         assert_eq!(read(uid), Ok(Some("bob\n".to_owned())));
