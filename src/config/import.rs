@@ -95,13 +95,14 @@ pub fn convert(
     read: Reader<'_>,
     system: &System<'_>,
 ) -> Result<String> {
+    let own_name = (system.hostname)();
     let plan = match kind {
         Kind::Dma => dma::plan(path, text, read),
         Kind::Msmtp => msmtp::plan(path, text),
         Kind::Nullmailer => nullmailer::plan(path, text, read),
-        Kind::Ssmtp => ssmtp::plan(path, text, read),
+        Kind::Ssmtp => ssmtp::plan(path, text, read, &own_name),
     };
-    let made = plan.to_toml(kind, path, &(system.hostname)());
+    let made = plan.to_toml(kind, path, &own_name);
     match Config::parse(made.as_bytes(), None, system) {
         Ok(_) => Ok(made),
         Err(why) => Err(Error::Config(format!(

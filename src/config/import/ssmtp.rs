@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use super::{Host, Plan, Reader, Secret, Tls, at, beside, is_of_system, quote, settings};
-use crate::proto::address::Mailbox;
+use crate::proto::address::{Domain, Mailbox};
 
-/// Reads `ssmtp.conf`. It is long because it has an arm for each setting, in which it is read like a table.
-pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
+/// Reads `ssmtp.conf`, on a machine of this name. It is long because it has an arm for each setting, in which it is read
+/// like a table.
+pub fn plan(path: &Path, text: &str, read: Reader<'_>, own_name: &str) -> Plan {
     // Nothing is delivered here, but what an alias of root may lead elsewhere.
     let mut plan = Plan {
         nothing_local: true,
@@ -15,6 +16,7 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
     // By this name ssmtp looks for a host when nobody names one.
     let mut host = Host::new("mailhub");
     let (mut tls, mut starttls, mut from_line) = (false, false, false);
+    let mut root = "";
     for (number, line) in settings(text) {
         let Some((name, value)) = line.split_once('=') else {
             plan.note(format!("{} is no setting", at(number, path)));
@@ -31,13 +33,7 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
                 }
             }
             "port" => host.set_port(value),
-            "root" if value.is_empty() => {}
-            "root" => {
-                plan.nothing_local = false;
-                plan.note(format!(
-                    "mail for root, and all users with a number below 1000, went to {value}: write the line \"root: {value}\" into /etc/aliases"
-                ));
-            }
+            "root" => root = value,
             "rewritedomain" => plan.set_masquerade(value),
             "hostname" => plan.set_hostname(value),
             "fromlineoverride" => from_line = yes,
@@ -57,6 +53,9 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
             _ => plan.no_counterpart(name, ""),
         }
     }
+    if !root.is_empty() {
+        mail_of_root(root, own_name, &mut plan);
+    }
     host.tls = match (tls, starttls) {
         (_, true) => Tls::Starttls,
         (true, false) => Tls::Implicit,
@@ -75,6 +74,44 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
     senders(&beside(path, "revaliases"), &host.host, read, &mut plan);
     plan.hosts.push(host);
     plan
+}
+
+/// What becomes of mail for names of this machine. ssmtp put one domain behind names without any, which the mailhub had
+/// the mailboxes of, and `root` in place of those of root and of services.
+fn mail_of_root(root: &str, own_name: &str, plan: &mut Plan) {
+    let own = plan.hostname.as_deref().unwrap_or(own_name).to_owned();
+    let domain = plan.masquerade.as_deref().unwrap_or(&own).to_owned();
+    let address = match root.contains('@') {
+        true => root.to_owned(),
+        false => format!("{root}@{domain}"),
+    };
+    let went = format!("mail for root, and all users with a number below 1000, went to {address}");
+    let own_domain = Domain::parse(&own).ok();
+    let is_elsewhere = |a: Mailbox| Some(a.domain()) != own_domain.as_ref();
+    match Mailbox::parse(&address).map(is_elsewhere) {
+        Ok(true) => {
+            plan.nothing_local = false;
+            plan.note(format!(
+                "{went}: write the line \"root: {address}\" into /etc/aliases"
+            ));
+            let rest = "mail for any other name without a domain went through the mailhub to NAME@";
+            plan.note(match Domain::parse(&domain).ok() == own_domain {
+                true => format!(
+                    "{rest}{domain}; minimta delivers it here, and refuses it for unknown names: with domains = [] all of it would leave, but that for root too, for no alias counts then"
+                ),
+                false => format!(
+                    "{rest}{domain}; minimta delivers it here, and refuses it for unknown names: write a line \"NAME: NAME@{domain}\" into /etc/aliases for each whose mail is to go there"
+                ),
+            });
+        }
+        // An alias that leads to this machine would lead nowhere.
+        Ok(false) => plan.note(format!(
+            "{went}, which only the mailhub knows; with domains = [] it goes there under its own names, such as root@{own}: to have it elsewhere, write the line \"root: ADDRESS\" into /etc/aliases, ADDRESS being one at another domain than {own}, and take the line domains = [] out"
+        )),
+        Err(_) => plan.note(format!(
+            "mail for root, and all users with a number below 1000, went to {root}, which is no address; with domains = [] it goes to the mailhub under its own names: to have it elsewhere, write the line \"root: ADDRESS\" into /etc/aliases, and take the line domains = [] out"
+        )),
+    }
 }
 
 fn split_port(text: &str) -> (&str, Option<&str>) {
