@@ -49,7 +49,10 @@ pub fn via(value: &Value) -> Result<Via, Wrong> {
     };
     let text = value::text(value).map_err(|_| wrong())?;
     match text.split_once(' ') {
-        Some(("refuse", why)) => return refusal(why).map(Via::Refuse).ok_or_else(wrong),
+        Some(("refuse", why)) => {
+            let refusal = refusal(why).ok_or_else(|| wrong().because(ONLY_FOR_GOOD));
+            return refusal.map(Via::Refuse);
+        }
         Some(_) => return Err(wrong()),
         None => {}
     }
@@ -134,6 +137,11 @@ fn host(text: &str, wrong: &dyn Fn() -> Wrong) -> Result<(String, Option<u16>), 
         .map_err(|inner| inner.because.map_or_else(wrong, |why| wrong().because(why)))?;
     Ok((host, port))
 }
+
+/// What keeps a reply from standing behind `refuse`: what a route says to a client it also says of mail that was taken
+/// already, which would wait for a change of the configuration.
+const ONLY_FOR_GOOD: &str =
+    "a route refuses for good, with 5xx and 5.x.x; it cannot put mail off with 4xx";
 
 /// What follows `refuse`: a code of class 5, a status of class 5 and a text, each of which may be left out.
 fn refusal(why: &str) -> Option<Refusal> {
