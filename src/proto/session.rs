@@ -7,7 +7,7 @@
 //! 3. After [`Then::ReadData`] the message is read to its end, whatever happens, and what became of it goes to
 //!    [`Session::data_end`].
 //!
-//! What MAIL, RCPT and AUTH do once the table lets them stands in `session/`.
+//! What EHLO, HELP, MAIL, RCPT and AUTH do once the table lets them stands in `session/`.
 //!
 //! There is one function that ends a transaction, [`Session::reset`], for EHLO, RSET, STARTTLS and every end of
 //! DATA: the faults of other servers here were resets that forgot something.
@@ -24,6 +24,7 @@ use super::transaction::Transaction;
 
 mod auth;
 mod mail;
+mod offers;
 
 /// What a session offers and allows.
 #[derive(Debug, Clone)]
@@ -312,7 +313,7 @@ impl Session {
             }
             (_, C::Noop) => self.untimely(replies::OK),
             (_, C::Vrfy) => self.untimely(replies::VRFY),
-            (_, C::Help) => self.untimely(replies::HELP),
+            (_, C::Help) => self.help(),
             (_, C::StartTls) => {
                 self.reset();
                 (replies::START_TLS, Then::StartTls)
@@ -351,48 +352,6 @@ impl Session {
 
     fn auth_possible(&self) -> bool {
         self.grammar.offered.auth && (self.tls || self.settings.auth_in_clear)
-    }
-
-    fn hello(&mut self, name: ClientName, extended: bool) -> (Reply, Then) {
-        self.reset();
-        self.hello = Some(Hello { name, extended });
-        let mut text = self.settings.hostname.to_string();
-        if extended {
-            for keyword in self.keywords() {
-                text.push('\n');
-                text.push_str(&keyword);
-            }
-        }
-        self.untimely(replies::HELLO.with_text(text))
-    }
-
-    /// What EHLO offers: only what works on this connection now.
-    fn keywords(&self) -> Vec<String> {
-        let settings = &self.settings;
-        let mut keywords = vec![
-            "PIPELINING".to_owned(),
-            "ENHANCEDSTATUSCODES".to_owned(),
-            "8BITMIME".to_owned(),
-            format!("SIZE {}", settings.size_limit),
-            format!("LIMITS RCPTMAX={}", settings.max_recipients),
-        ];
-        if settings.smtputf8 {
-            keywords.push("SMTPUTF8".to_owned());
-        }
-        if settings.dsn {
-            keywords.push("DSN".to_owned());
-        }
-        if settings.starttls && !self.tls {
-            keywords.push("STARTTLS".to_owned());
-        }
-        if self.tls {
-            keywords.push("REQUIRETLS".to_owned());
-        }
-        if self.auth_possible() {
-            let names: Vec<&str> = settings.mechanisms.iter().map(|m| m.name()).collect();
-            keywords.push(format!("AUTH {}", names.join(" ")));
-        }
-        keywords
     }
 
     /// A client that sends its message although DATA was refused, and so did not look at the answer: the text

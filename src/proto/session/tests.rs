@@ -128,6 +128,50 @@ fn everything_that_ends_a_transaction_leaves_nothing_of_it() {
     }
 }
 
+/// Each word of HELP is a command that this port takes at some time, and no other is.
+#[test]
+fn help_names_the_commands_of_the_port() {
+    let all = [
+        "EHLO", "HELO", "LHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT",
+        "VRFY", "HELP",
+    ];
+    // LMTP, STARTTLS, AUTH; what is not taken.
+    let rows: [(bool, bool, bool, &[&str]); 4] = [
+        (false, true, true, &["LHLO"]),
+        (false, false, false, &["LHLO", "STARTTLS", "AUTH"]),
+        (false, false, true, &["LHLO", "STARTTLS"]),
+        (true, false, false, &["EHLO", "HELO", "STARTTLS", "AUTH"]),
+    ];
+    for (lmtp, starttls, auth, missing) in rows {
+        let mechanisms = auth.then_some(Mechanism::Plain).into_iter().collect();
+        let settings = Settings {
+            lmtp,
+            starttls,
+            mechanisms,
+            ..settings()
+        };
+        let mut session = Session::new(settings.clone());
+        let (reply, _) = session.command(b"HELP", false, &mut Anybody);
+        let (words, _) = reply.text().split_once(" are known here").unwrap();
+        let words: Vec<&str> = words.split(' ').collect();
+        for word in all {
+            let is_missing = missing.contains(&word);
+            assert_eq!(words.contains(&word), !is_missing, "{lmtp} {word}");
+            let mut session = Session::new(settings.clone());
+            let hello = if lmtp { "LHLO x" } else { "EHLO x" };
+            assert_eq!(say_all(&mut session, &[hello]), [250]);
+            let line = match word {
+                "EHLO" | "HELO" | "LHLO" => format!("{word} x"),
+                "AUTH" => "AUTH PLAIN".to_owned(),
+                word => word.to_owned(),
+            };
+            let (reply, _) = session.command(line.as_bytes(), false, &mut Anybody);
+            let is_unknown = matches!(reply.code(), 500 | 502);
+            assert_eq!(is_unknown, is_missing, "{line}: {reply}");
+        }
+    }
+}
+
 /// R65: HELO or EHLO, TLS, AUTH, SMTPUTF8, LMTP.
 #[test]
 fn the_received_field_gets_the_right_word() {
