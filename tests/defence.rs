@@ -124,6 +124,39 @@ fn lists_and_names_refuse_whom_they_are_about() {
     }
 }
 
+/// C9: by his name at the host, at each domain of ours, and by his name alone; in any case, whatever else is refused.
+#[test]
+fn postmaster_is_reached_by_those_who_are_refused() {
+    let dns = Dns::start(ZONE);
+    let domains = format!("domains = [\"{HOST}\", \"other.test.example\"]");
+    for (keys, refused) in [
+        ("dnsbl = [\"bad.example\"]", "550 5.7.1"),
+        ("greylist = true", "451 4.7.1"),
+        ("helo = \"refuse\"", "550 5.7.1"),
+    ] {
+        let system = guarded("postmaster", &dns, "access", keys).with("", &domains);
+        let daemon = Daemon::start(&system);
+        let mut client = daemon.client();
+        client.say("EHLO localhost");
+        client.say("MAIL FROM:<a@b.example>");
+        let (person, named) = (me(), format!("Postmaster@{HOST}"));
+        for (to, expected) in [
+            (person.as_str(), refused),
+            ("postmaster", "250"),
+            (named.as_str(), "250"),
+            ("postmaster@OTHER.test.example", "250"),
+            (
+                "postmaster@elsewhere.example",
+                "550 5.7.1 you may not send there",
+            ),
+            (person.as_str(), refused),
+        ] {
+            let reply = client.say(&format!("RCPT TO:<{to}>"));
+            assert!(reply.starts_with(expected), "{keys} {to}: {reply}");
+        }
+    }
+}
+
 #[test]
 fn strangers_come_twice_unless_somebody_speaks_for_them() {
     let dns = Dns::start(ZONE);

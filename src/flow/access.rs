@@ -3,7 +3,7 @@
 //!
 //! 1. A sender is refused when the client has logged in and it is none of his addresses.
 //! 2. A recipient of this machine must be a user or an alias, unless `[local] unknown_user` takes all names;
-//!    postmaster always is (RFC 5321 4.5.1). When the aliases cannot be read, the client comes again.
+//!    postmaster always is (RFC 5321 4.5.1), and nothing else is asked about mail to him. When the aliases cannot be read, the client comes again.
 //! 3. A recipient elsewhere is taken for `relay_to`, and from clients that may send anywhere: users of this machine,
 //!    clients in `relay_from`, and users who have logged in. Everything else is 550 5.7.1: nothing in this file
 //!    can make this machine an open relay, and the configuration refuses networks that could.
@@ -323,6 +323,9 @@ impl Policy for Guest<'_> {
             }
         });
         verdict.map_err(|reply| self.refuse(reply, &transaction.sender, address))?;
+        if hops::is_postmaster(self.context, address) {
+            return Ok(());
+        }
         if let (Some(screen), None) = (&self.screen, user) {
             screen.recipient(transaction, address, self.judge)?;
         }

@@ -25,6 +25,18 @@ pub fn of_mail_from(context: &Context, sender: Option<&Mailbox>, address: &Mailb
     router.route(sender, address)
 }
 
+/// Whether this is the postmaster of a domain of ours. Everybody must be able to reach him, above all those whose mail
+/// is refused (RFC 5321 4.5.1): nothing that is asked of strangers holds for mail to him.
+pub fn is_postmaster(context: &Context, address: &Mailbox) -> bool {
+    let (config, domain) = (&context.config, address.domain());
+    let is_ours = || {
+        *domain == config.hostname
+            || config.domains.contains(domain)
+            || of(context, address) == Hop::Local
+    };
+    address.local().eq_ignore_ascii_case("postmaster") && is_ours()
+}
+
 /// The next hop of each recipient.
 pub fn of_message(context: &Context, envelope: &Envelope) -> Vec<Hop> {
     envelope

@@ -13,7 +13,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use super::Context;
+use super::{Context, hops};
 use crate::config::{Address, Down, Milter};
 use crate::events;
 use crate::host::wire::Wire;
@@ -139,16 +139,10 @@ impl<'a> Filters<'a> {
 
     /// The message comes: those who are to see it.
     pub fn take(&self, transaction: &Transaction) -> Passage {
-        // Whom no policy is asked about (RFC 5321 4.5.1), nor refuses.
-        let by = &self.context.config.hostname;
-        let is_role =
-            |a: &Mailbox| a.local().eq_ignore_ascii_case("postmaster") && a.domain() == by;
-        for recipient in transaction
-            .recipients
-            .iter()
-            .filter(|r| is_role(&r.address))
-        {
-            let _ = self.recipient(&recipient.address);
+        // He was not shown at RCPT, where a filter could have refused him (RFC 5321 4.5.1).
+        let addresses = transaction.recipients.iter().map(|r| &r.address);
+        for postmaster in addresses.filter(|a| hops::is_postmaster(self.context, a)) {
+            let _ = self.recipient(postmaster);
         }
         self.active.take()
     }
