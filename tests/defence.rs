@@ -370,6 +370,37 @@ fn by_default_nobody_is_refused() {
     assert!(!log.contains(" reject "), "{log}");
 }
 
+/// What is judged is held in memory: a stranger's header may have less than those of others, and the log says how much.
+#[test]
+fn a_strangers_header_has_its_own_limit() {
+    let dns = Dns::start(&ZONE.replace("    1.0.0.127.in-addr.arpa ! SILENCE\n", ""));
+    let field = format!("X-Filler: {}\r\n", "x".repeat(900));
+    let rows = [
+        ("relay_from = []", 200, "250 ", ""),
+        ("relay_from = []", 300, "552 5.3.4 ", "256 KiB"),
+        (
+            "relay_from = []\nspf = \"off\"\ndmarc = \"off\"",
+            300,
+            "250 ",
+            "",
+        ),
+        ("relay_from = [\"127.0.0.1\"]", 300, "250 ", ""),
+        ("relay_from = [\"127.0.0.1\"]", 1200, "552 5.3.4 ", "1024 KiB"),
+    ];
+    for (keys, kibs, expected, limit) in rows {
+        let system = guarded("header", &dns, "access", keys);
+        let daemon = Daemon::start(&system);
+        let mut client = daemon.client();
+        client.say("EHLO client.example");
+        let from = format!("a@b.example\r\n{}", field.repeat(kibs * 1024 / 912));
+        let reply = hand_over(|line| client.say(line), "a@b.example", from.trim_end());
+        assert!(reply.starts_with(expected), "{keys} {kibs}: {reply}");
+        let told = format!("the header of the message is longer than {limit}");
+        let log = system.log();
+        assert_eq!(log.contains(&told), !limit.is_empty(), "{kibs}: {log}");
+    }
+}
+
 /// Name servers that fail, or say nothing, cost time, which has a bound, and nobody's mail.
 #[test]
 fn trouble_with_dns_refuses_nobody() {

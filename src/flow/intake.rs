@@ -25,7 +25,7 @@ use crate::host::accounts::Account;
 use crate::host::spool::{Claim, Draft};
 use crate::proto::envelope::{Envelope, Notify};
 use crate::proto::header::Header;
-use crate::proto::header_reader::HeaderReader;
+use crate::proto::header_reader::{HeaderReader, HeaderTooBig};
 use crate::proto::header_watch::HeaderWatch;
 
 /// The longest header, in octets. Whoever delivers holds it in memory, and no mail program writes a tenth of it.
@@ -191,7 +191,7 @@ impl<'a> Intake<'a> {
         }
         match &mut self.stage {
             Stage::Header(reader) => {
-                let Some(taken) = reader.push(canonical).map_err(|_| header_too_big())? else {
+                let Some(taken) = reader.push(canonical).map_err(header_too_big)? else {
                     return Ok(());
                 };
                 let body = canonical.get(taken..).unwrap_or_default();
@@ -201,7 +201,7 @@ impl<'a> Intake<'a> {
             Stage::Passing(draft, watch) => {
                 watch.feed(canonical);
                 if watch.octets() > MAX_HEADER {
-                    return Err(header_too_big());
+                    return Err(header_too_big(HeaderTooBig(MAX_HEADER)));
                 }
                 let hops = watch.hops();
                 draft.write(canonical)?;
@@ -405,10 +405,10 @@ fn message_id(header: &Header) -> String {
     text.unwrap_or_default()
 }
 
-fn header_too_big() -> Refused {
+fn header_too_big(HeaderTooBig(limit): HeaderTooBig) -> Refused {
     Refused::TooBig(format!(
         "the header of the message is longer than {} KiB",
-        MAX_HEADER / 1024
+        limit / 1024
     ))
 }
 
