@@ -200,16 +200,40 @@ fn strangers_come_twice_unless_somebody_speaks_for_them() {
     assert!(ask(&daemon, "EHLO a.example", "third@b.example").starts_with("250"));
 }
 
+/// Messages count, and not what comes to none; nor are there more of them because sessions are held at once.
 #[test]
-fn more_than_is_allowed_is_put_off() {
-    let dns = Dns::start(ZONE);
-    let system = guarded("rates", &dns, "limits", "client_messages_per_hour = 2");
+fn a_client_sends_no_more_than_it_may() {
+    let dns = Dns::start(&ZONE.replace("    1.0.0.127.in-addr.arpa ! SILENCE\n", ""));
+    let system = guarded("messages", &dns, "limits", "client_messages_per_hour = 2");
     let daemon = Daemon::start(&system);
-    for expected in ["250", "250", "450 4.7.28 too many messages"] {
-        let reply = ask(&daemon, "EHLO a.example", "a@b.example");
-        assert!(reply.starts_with(expected), "{reply}");
+    let (mail, to) = ("MAIL FROM:<a@b.example>", format!("RCPT TO:<{}>", me()));
+    let mut client = daemon.client();
+    client.say("EHLO a.example");
+    for _ in 0..5 {
+        client.steps(&[(mail, "250 "), ("RSET", "250 ")]);
     }
-    end(daemon, &system);
+    client.steps(&[(mail, "250 "), ("RCPT TO:<x@elsewhere.example>", "550 ")]);
+    client.steps(&[("RSET", "250 "), (mail, "250 "), (&to, "250 ")]);
+    client.steps(&[("DATA", "354 "), ("a bare\nline end\r\n.", "554 ")]);
+    let reply = hand_over(|line| client.say(line), "a@b.example", "a@b.example");
+    assert!(reply.starts_with("250 "), "{reply}");
+    let mut other = daemon.client();
+    other.say("EHLO a.example");
+    for client in [&mut client, &mut other] {
+        client.steps(&[(mail, "250 "), (&to, "250 ")]);
+    }
+    client.steps(&[("DATA", "354 ")]);
+    other.steps(&[("DATA", "450 4.7.28 too many messages")]);
+    client.steps(&[("Subject: x\r\n\r\nhello\r\n.", "250 ")]);
+    client.steps(&[(mail, "450 4.7.28 too many messages")]);
+    let log = system.log();
+    let told = "reject client=\"127.0.0.1\" from=\"<a@b.example>\" reason=\"450 4.7.28 too many";
+    assert_eq!(log.matches(told).count(), 2, "{log}");
+}
+
+#[test]
+fn more_connections_than_are_allowed_are_put_off() {
+    let dns = Dns::start(ZONE);
     let system = guarded("rates", &dns, "limits", "connections_per_minute = 2");
     let daemon = Daemon::start(&system);
     for expected in ["220", "220", "421 4.7.28 too many connections"] {
@@ -385,7 +409,12 @@ fn a_strangers_header_has_its_own_limit() {
             "",
         ),
         ("relay_from = [\"127.0.0.1\"]", 300, "250 ", ""),
-        ("relay_from = [\"127.0.0.1\"]", 1200, "552 5.3.4 ", "1024 KiB"),
+        (
+            "relay_from = [\"127.0.0.1\"]",
+            1200,
+            "552 5.3.4 ",
+            "1024 KiB",
+        ),
     ];
     for (keys, kibs, expected, limit) in rows {
         let system = guarded("header", &dns, "access", keys);
@@ -441,6 +470,13 @@ fn a_user_sends_no_more_than_he_may() {
     for expected in ["250", "250", "450 4.7.28 too many messages"] {
         let mut client = Secure::meet(&system, &daemon, "submission");
         assert!(client.say(&login).starts_with("235"));
+        // Neither of these is a message.
+        if expected == "250" {
+            let other = client.say("MAIL FROM:<other@b.example>");
+            assert!(other.starts_with("550 5.7.1"), "{other}");
+            assert!(client.say(&format!("MAIL FROM:<{own}>")).starts_with("250"));
+            assert!(client.say("RSET").starts_with("250"));
+        }
         let reply = hand_over(|line| client.say(line), &own, &own);
         assert!(reply.starts_with(expected), "{reply} for {expected}");
     }

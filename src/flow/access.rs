@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::defence::{Defence, Screen};
+use super::defence::{Defence, Quota, Screen};
 use super::judge::Judge;
 use super::milter::Filters;
 use super::{Context, exchange, expand, hops, srs};
@@ -157,7 +157,10 @@ impl Access {
         let stranger = peer.filter(|peer| self.is_stranger(&context.config, kind, *peer));
         Guest {
             screen: stranger.map(|peer| Screen::new(context, &self.dns, &self.defence, peer)),
-            defence: &self.defence,
+            quota: Quota {
+                defence: &self.defence,
+                stranger,
+            },
             judge,
             filters: None,
             context,
@@ -191,7 +194,8 @@ pub struct Guest<'a> {
     screen: Option<Screen<'a>>,
     /// The filters that are told of what it sends.
     pub(super) filters: Option<&'a Filters<'a>>,
-    defence: &'a Defence,
+    /// How many messages may come.
+    pub(super) quota: Quota<'a>,
     /// Failed logins.
     failures: u32,
     /// Waits.
@@ -280,23 +284,16 @@ impl Policy for Guest<'_> {
     }
 
     fn sender(&mut self, transaction: &Transaction) -> Result<(), Reply> {
-        match &transaction.client.user {
-            Some(user) => {
-                let counted = self.defence.user_sends(user);
-                counted.map_err(|reply| self.refuse(reply, &transaction.sender, user))?;
-            }
-            None => {
-                if let Some(screen) = &self.screen {
-                    screen.sender(transaction)?;
-                }
-                if let Some(judge) = self.judge {
-                    judge.sender(transaction)?;
-                }
-            }
+        let user = &transaction.client.user;
+        let allowed = self.quota.allows(transaction);
+        allowed.map_err(|reply| {
+            let whom = user.as_deref().unwrap_or("it sends too much");
+            self.refuse(reply, &transaction.sender, &whom)
+        })?;
+        if let (None, Some(judge)) = (user, self.judge) {
+            judge.sender(transaction)?;
         }
-        if let (Some(user), ReversePath::Mailbox(sender)) =
-            (&transaction.client.user, &transaction.sender)
-        {
+        if let (Some(user), ReversePath::Mailbox(sender)) = (user, &transaction.sender) {
             let list = self.list().map_err(|_| replies::CANNOT_LOOK_UP)?;
             let domains = &self.context.config.domains;
             if !may_send_as(user, list.senders(user), sender, domains) {

@@ -248,6 +248,7 @@ fn converse(
     let mut sink = Sink::new(context, speaker, straight, leave);
     sink.judge = judge.as_ref();
     sink.filters = filters.as_ref();
+    sink.quota = Some(guest.quota);
     loop {
         match serve(door, &mut session, &mut guest, &mut sink)? {
             Ended::StartTls => {

@@ -1,14 +1,17 @@
 //! Strangers at the door: what is asked of them before their mail is taken. Everything here is off or only told in
 //! the log unless the configuration wants more; whoever is at home here, or has logged in, is asked nothing.
 //!
-//! At RCPT, the cheapest first: how much comes from the client, the name it gave, the lists it is on, and whether it
-//! has come before (greylisting; not for whom SPF or a list speaks).
+//! How much comes from the client is counted ([`Quota`]). At RCPT, the cheapest first: the name it gave, the lists it is
+//! on, and whether it has come before (greylisting; not for whom SPF or a list speaks).
+
+mod rates;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+pub use self::rates::{Place, Quota};
+use self::rates::{Rate, client};
 
 use super::Context;
 use super::exchange::own_domains;
@@ -24,8 +27,6 @@ use crate::proto::replies::{self, Reply};
 use crate::proto::screen;
 use crate::proto::transaction::Transaction;
 
-/// Clients and users that are counted at once; beyond it, those of whom nothing was heard longest are forgotten.
-const MAX_COUNTED: usize = 2048;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -55,71 +56,8 @@ impl Defence {
     /// # Errors
     /// It comes too often.
     pub fn connected(&self, address: IpAddr) -> Result<(), Reply> {
-        self.connections
-            .count(&client(address))
-            .map_err(|()| replies::TOO_OFTEN)
-    }
-
-    /// A user sends a message.
-    ///
-    /// # Errors
-    /// He sends too many.
-    pub fn user_sends(&self, user: &str) -> Result<(), Reply> {
-        self.users.count(user).map_err(|()| replies::TOO_MUCH_MAIL)
-    }
-}
-
-/// One client, or with IPv6 one household.
-fn client(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(_) => screen::network(address)
-            .iter()
-            .map(|o| format!("{o:02x}"))
-            .collect(),
-    }
-}
-
-/// How often somebody does something, in a window that begins when he does it first.
-#[derive(Debug)]
-struct Rate {
-    most: u32,
-    window: Duration,
-    counted: Mutex<HashMap<String, (Instant, u32)>>,
-}
-
-impl Rate {
-    fn new(most: u32, window: Duration) -> Self {
-        Self {
-            most,
-            window,
-            counted: Mutex::default(),
-        }
-    }
-
-    fn count(&self, who: &str) -> Result<(), ()> {
-        if self.most == 0 {
-            return Ok(());
-        }
-        let now = Instant::now();
-        let is_over = |since: &Instant| now.duration_since(*since) >= self.window;
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        if !counted.contains_key(who) && counted.len() >= MAX_COUNTED {
-            counted.retain(|_, (since, _)| !is_over(since));
-            let oldest = counted.iter().min_by_key(|(_, (since, _))| *since);
-            if let Some(oldest) = oldest
-                .map(|(who, _)| who.clone())
-                .filter(|_| counted.len() >= MAX_COUNTED)
-            {
-                counted.remove(&oldest);
-            }
-        }
-        let entry = counted.entry(who.to_owned()).or_insert((now, 0));
-        if is_over(&entry.0) {
-            *entry = (now, 0);
-        }
-        entry.1 = entry.1.saturating_add(1);
-        if entry.1 > self.most { Err(()) } else { Ok(()) }
+        let counted = self.connections.count(&client(address));
+        counted.map(drop).map_err(|()| replies::TOO_OFTEN)
     }
 }
 
@@ -143,15 +81,6 @@ impl<'a> Screen<'a> {
             address: address.to_canonical(),
             listed: RefCell::default(),
         }
-    }
-
-    /// At MAIL.
-    ///
-    /// # Errors
-    /// The refusal.
-    pub fn sender(&self, transaction: &Transaction) -> Result<(), Reply> {
-        let counted = self.defence.messages.count(&client(self.address));
-        counted.map_err(|()| self.refuse(replies::TOO_MUCH_MAIL, transaction, &"it sends too much"))
     }
 
     /// At RCPT, for a recipient who is there.

@@ -1,6 +1,7 @@
 //! What a session accepts goes into the spool, or straight through: one transaction after the other becomes an
 //! [`Intake`], and what is left to be done goes to whoever delivers.
 
+use super::defence::{Place, Quota};
 use super::direct::Straight;
 use super::intake::{Intake, Origin, Peer, Refused};
 use super::judge::Judge;
@@ -50,6 +51,10 @@ pub struct Sink<'a> {
     pub judge: Option<&'a Judge<'a>>,
     /// The filters that see what comes.
     pub filters: Option<&'a Filters<'a>>,
+    /// How many messages may come, if there is a bound.
+    pub quota: Option<Quota<'a>>,
+    /// The one that comes is among them.
+    place: Option<Place<'a>>,
     /// Large, and not there while nothing comes.
     intake: Option<Box<Intake<'a>>>,
     /// The way past the spool.
@@ -71,6 +76,8 @@ impl<'a> Sink<'a> {
             speaker,
             judge: None,
             filters: None,
+            quota: None,
+            place: None,
             intake: None,
             straight,
             leave,
@@ -104,51 +111,19 @@ impl<'a> Sink<'a> {
         }
     }
 
-    fn refuse(&self, refused: &Refused, envelope: Option<&Envelope>) -> Reply {
-        let error = match refused {
-            Refused::TooBig(sentence) | Refused::Loop(sentence) => sentence.clone(),
-            Refused::Other(error) => error.to_string(),
-            // It was told already, with more.
-            Refused::Judged(reply) => return reply.clone(),
-            Refused::Discarded(_) => return replies::OK,
+    /// A place for a message among those that may come.
+    fn place(&self, transaction: &Transaction) -> Result<Option<Place<'a>>, Reply> {
+        let Some(quota) = self.quota else {
+            return Ok(None);
         };
-        let sender = envelope.map_or(String::new(), |e| e.sender.to_string());
-        events::rejected(&self.client(), &sender, &error);
-        self.context.ledger.count(|r| r.counts.rejected += 1);
-        refused.reply(matches!(self.speaker, Speaker::Own(_)))
-    }
-}
-
-impl Accept for Sink<'_> {
-    fn begin(&mut self, transaction: &Transaction) -> Result<(), Reply> {
-        let envelope = transaction.envelope(clock::now(), &self.client());
-        let mut origin = self.origin(transaction);
-        let inspection = match (&mut origin, self.judge) {
-            (Origin::Client(peer), Some(judge)) => {
-                peer.name = judge.name();
-                Some(judge.inspect(transaction))
-            }
-            _ => None,
-        };
-        let passage = self.filters.map(|filters| filters.take(transaction));
-        let intake = Intake::new(self.context, origin, envelope.clone(), inspection, passage);
-        let intake = intake.map_err(|refused| self.refuse(&refused, Some(&envelope)))?;
-        self.intake = Some(Box::new(intake));
-        Ok(())
-    }
-
-    fn write(&mut self, octets: &[u8]) -> Result<(), Reply> {
-        let Some(intake) = &mut self.intake else {
-            return Err(replies::CANNOT_STORE);
-        };
-        let written = intake.write(octets);
-        written.map_err(|refused| {
-            let envelope = self.intake.as_ref().map(|intake| &intake.envelope);
-            self.refuse(&refused, envelope)
+        quota.take(transaction).inspect_err(|reply| {
+            events::rejected(&self.client(), &transaction.sender, reply);
+            self.context.ledger.count(|r| r.counts.rejected += 1);
         })
     }
 
-    fn commit(&mut self) -> Result<String, Reply> {
+    /// Makes the message that has come safe, and leaves it to whoever delivers.
+    fn take(&mut self) -> Result<String, Reply> {
         let Some(intake) = self.intake.take() else {
             return Err(replies::CANNOT_STORE);
         };
@@ -176,8 +151,64 @@ impl Accept for Sink<'_> {
         Ok(id)
     }
 
+    fn refuse(&self, refused: &Refused, envelope: Option<&Envelope>) -> Reply {
+        let error = match refused {
+            Refused::TooBig(sentence) | Refused::Loop(sentence) => sentence.clone(),
+            Refused::Other(error) => error.to_string(),
+            // It was told already, with more.
+            Refused::Judged(reply) => return reply.clone(),
+            Refused::Discarded(_) => return replies::OK,
+        };
+        let sender = envelope.map_or(String::new(), |e| e.sender.to_string());
+        events::rejected(&self.client(), &sender, &error);
+        self.context.ledger.count(|r| r.counts.rejected += 1);
+        refused.reply(matches!(self.speaker, Speaker::Own(_)))
+    }
+}
+
+impl Accept for Sink<'_> {
+    fn begin(&mut self, transaction: &Transaction) -> Result<(), Reply> {
+        let place = self.place(transaction)?;
+        let envelope = transaction.envelope(clock::now(), &self.client());
+        let mut origin = self.origin(transaction);
+        let inspection = match (&mut origin, self.judge) {
+            (Origin::Client(peer), Some(judge)) => {
+                peer.name = judge.name();
+                Some(judge.inspect(transaction))
+            }
+            _ => None,
+        };
+        let passage = self.filters.map(|filters| filters.take(transaction));
+        let intake = Intake::new(self.context, origin, envelope.clone(), inspection, passage);
+        let intake = intake.map_err(|refused| self.refuse(&refused, Some(&envelope)))?;
+        self.intake = Some(Box::new(intake));
+        self.place = place;
+        Ok(())
+    }
+
+    fn write(&mut self, octets: &[u8]) -> Result<(), Reply> {
+        let Some(intake) = &mut self.intake else {
+            return Err(replies::CANNOT_STORE);
+        };
+        let written = intake.write(octets);
+        written.map_err(|refused| {
+            let envelope = self.intake.as_ref().map(|intake| &intake.envelope);
+            self.refuse(&refused, envelope)
+        })
+    }
+
+    fn commit(&mut self) -> Result<String, Reply> {
+        let place = self.place.take();
+        let id = self.take()?;
+        if let Some(place) = place {
+            place.keep();
+        }
+        Ok(id)
+    }
+
     fn abort(&mut self) {
         self.intake = None;
+        self.place = None;
     }
 }
 
