@@ -68,3 +68,4 @@ mod submit;
 mod surroundings;
 mod tlsrpt;
 mod way;
+mod wishes;

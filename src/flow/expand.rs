@@ -9,10 +9,10 @@
 //! An address that cannot be expanded now, because a file must be mended first, is deferred.
 
 mod here;
-
-use std::collections::BTreeSet;
+mod same;
 
 use self::here::Here;
+use self::same::{Same, Shared};
 use super::forward::Reader;
 use super::helpers::Helpers;
 use super::{Context, Outcomes, deliver, hops, srs, text};
@@ -164,6 +164,8 @@ pub struct Replaced {
     pub is_list: bool,
     /// Whether it stands for a single one, who has its wishes.
     pub is_alone: bool,
+    /// What became of this single one, who had the message before anybody knew what is asked for here.
+    pub had: Option<Outcome>,
 }
 
 /// Expands those recipients of a message, all of this system, whose indices are given.
@@ -193,7 +195,7 @@ pub fn expand(
 fn round(here: &Here<'_>, claim: &Claim, waiting: &[usize], done: &mut Expanded) -> Vec<usize> {
     let (context, envelope) = (here.context, claim.envelope());
     let mut replaced = Vec::new();
-    let mut kept = BTreeSet::new();
+    let mut same = Same::new();
     for index in waiting {
         let Some(recipient) = envelope.recipients.get(*index) else {
             continue;
@@ -206,7 +208,7 @@ fn round(here: &Here<'_>, claim: &Claim, waiting: &[usize], done: &mut Expanded)
             Err(outcome) => done.outcomes.push((*index, outcome)),
             Ok(leaves) if is_itself(context, recipient, &leaves) => {
                 // Twice the same user, as user and user+detail: both have a place of their own.
-                kept.extend(leaves.iter().map(Leaf::key));
+                same.extend(leaves.iter().map(|leaf| (leaf.key(), *index)));
                 done.ready.push(*index);
             }
             Ok(leaves) => replaced.push((*index, leaves)),
@@ -215,37 +217,54 @@ fn round(here: &Here<'_>, claim: &Claim, waiting: &[usize], done: &mut Expanded)
     if replaced.is_empty() {
         return Vec::new();
     }
-    let mut keys = kept;
     let others = envelope.recipients.iter().enumerate();
     let others = others.filter(|(index, _)| replaced.iter().all(|(i, _)| i != index));
-    keys.extend(others.flat_map(|(_, other)| has_already(context, other)));
+    for (index, other) in others {
+        for key in has_already(context, other) {
+            same.entry(key).or_insert(index);
+        }
+    }
     let mut further = Vec::new();
     for (index, leaves) in replaced {
         if let Some(recipient) = envelope.recipients.get(index) {
-            let unknown = replace(context, claim, (index, recipient), leaves, &mut keys, done);
+            let unknown = replace(context, claim, (index, recipient), leaves, &mut same, done);
             further.extend(unknown);
         }
     }
     further
 }
 
-/// Writes down that these stand for a recipient, but for those who have the message under one of the `keys`. Returned
+/// Writes down that these stand for a recipient, but for those who are the `same` as somebody who has the message. Returned
 /// are the new ones that must be looked up as well.
 fn replace(
     context: &Context,
     claim: &Claim,
     (index, recipient): (usize, &Recipient),
     leaves: Vec<Leaf>,
-    keys: &mut BTreeSet<Key>,
+    same: &mut Same,
     done: &mut Expanded,
 ) -> Vec<usize> {
     let (is_alone, is_list) = (leaves.len() == 1, leaves.iter().any(|l| l.sender.is_some()));
-    let new: Vec<Leaf> = leaves
-        .into_iter()
-        .filter(|l| keys.insert(l.key()))
-        .collect();
-    let new = children(recipient, index, new, is_alone);
+    let keys: Vec<Key> = leaves.iter().map(Leaf::key).collect();
+    let (mut new, mut had) = (Vec::new(), None);
     let first = claim.envelope().recipients.len();
+    for (key, child) in keys
+        .into_iter()
+        .zip(children(recipient, index, leaves, is_alone))
+    {
+        match same::share(claim, same.get(&key), &child) {
+            Ok(Shared::Covered) => {}
+            Ok(Shared::Had(outcome)) => had = Some(outcome),
+            Ok(Shared::Apart) => {
+                same.insert(key, first + new.len());
+                new.push(child);
+            }
+            Err(trouble) => {
+                done.outcomes.push((index, outcome(&trouble)));
+                return Vec::new();
+            }
+        }
+    }
     let numbered = || new.iter().enumerate().map(|(i, r)| (first + i, r));
     let ready: Vec<usize> = numbered()
         .filter(|(_, r)| r.end().is_some())
@@ -271,6 +290,7 @@ fn replace(
         count,
         is_list,
         is_alone,
+        had,
     });
     unknown
 }

@@ -9,6 +9,8 @@
 //! A null sender is never answered: what fails then goes to postmaster here as a report of its own, and when
 //! postmaster's own mail fails, the message is set aside in hold/, never deleted.
 
+mod successes;
+
 use std::sync::Arc;
 
 use super::expand::Replaced;
@@ -47,10 +49,11 @@ pub fn settle(
     replaced: &[Replaced],
 ) -> Vec<String> {
     let now = clock::now();
+    let all: Vec<usize> = outcomes.iter().map(|(index, _)| *index).collect();
     let mut settlement = Settlement {
         context,
         claim,
-        envelope: claim.envelope(),
+        envelope: claim.begin_settlement(&all),
         now,
         outcomes,
         reports: Vec::new(),
@@ -78,6 +81,7 @@ pub fn settle(
             settlement.warn();
         }
     }
+    claim.end_settlement(&all);
     settlement.reports
 }
 
@@ -324,46 +328,6 @@ impl Settlement<'_> {
     fn causes(&self, about: &Outcomes) -> Vec<Cause> {
         let cause = |(index, outcome): &(usize, Outcome)| self.cause(*index, outcome);
         about.iter().filter_map(cause).collect()
-    }
-
-    /// A success that its sender wants to hear of, and that no other server will report (RFC 3461 5.2).
-    fn report_successes(&mut self, replaced: &[Replaced]) {
-        let is_asked_for = |(index, outcome): &&(usize, Outcome)| {
-            outcome.verdict == Verdict::Delivered && self.is_wanted(*index, Action::Delivered)
-        };
-        let delivered = self.outcomes.iter().filter(is_asked_for).cloned().collect();
-        for (sender, delivered) in self.by_sender(delivered) {
-            for action in [Action::Delivered, Action::Relayed] {
-                let relayed = action == Action::Relayed;
-                let here = |o: &Outcome| (o.code.is_some()) == relayed && !o.dsn_passed;
-                let about = delivered.iter().filter(|(_, o)| here(o)).cloned().collect();
-                self.report_success(&sender, action, about);
-            }
-        }
-        // One successor reports for himself; a list has taken the message over (RFC 3461 5.2.7).
-        let several = replaced.iter().filter(|r| r.is_list || !r.is_alone);
-        for Replaced { index, is_list, .. } in several {
-            let (action, text) = match is_list {
-                true => (Action::Delivered, "to the mailing list"),
-                false => (Action::Expanded, "it stands for several recipients"),
-            };
-            let outcome = Outcome::new(Verdict::Expanded, None, Enhanced(2, 0, 0), "", text);
-            for (sender, about) in self.by_sender(vec![(*index, outcome)]) {
-                self.report_success(&sender, action, about);
-            }
-        }
-    }
-
-    /// The message was delivered, whatever becomes of the news.
-    fn report_success(&mut self, sender: &ReversePath, action: Action, mut about: Outcomes) {
-        about.retain(|(i, _)| self.is_wanted(*i, action));
-        let ReversePath::Mailbox(sender) = sender else {
-            return;
-        };
-        if let Err(error) = self.report(sender, action, about) {
-            let text = format!("the report of success could not be queued: {error}");
-            events::trouble(&self.claim.id, &text);
-        }
     }
 
     fn report(

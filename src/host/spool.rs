@@ -47,6 +47,7 @@ use crate::proto::data::Meter;
 use crate::proto::envelope::{Envelope, Facts};
 use crate::proto::order;
 
+mod asking;
 mod claim;
 mod draft;
 mod head;
@@ -55,6 +56,7 @@ mod places;
 mod room;
 mod taking;
 
+pub use asking::Asked;
 pub use claim::Claim;
 pub use draft::Draft;
 pub use id::is_id;

@@ -50,11 +50,7 @@ pub enum Action {
 /// Whether a sender who said `notify` of a recipient wants to hear of this (RFC 3461 4.1). Who said nothing
 /// hears of failures and delays.
 pub fn wants(notify: Option<Notify>, action: Action) -> bool {
-    let notify = notify.unwrap_or(Notify {
-        success: false,
-        failure: true,
-        delay: true,
-    });
+    let notify = notify.unwrap_or(Notify::UNSAID);
     match action {
         Action::Failed => notify.failure,
         Action::Delayed => notify.delay,

@@ -42,7 +42,7 @@ pub const MAX_RECIPIENTS: u64 = 10_000;
 pub struct Recipient {
     /// Where it goes.
     pub address: Mailbox,
-    /// When the sender wants to hear of it; `None`: nothing was said, which means failures.
+    /// When the sender wants to hear of it; `None`: nothing was said, see [`Notify::UNSAID`].
     pub notify: Option<Notify>,
     /// The original recipient, `type;address` with the address still in xtext.
     pub orcpt: Option<String>,
@@ -59,6 +59,23 @@ impl Recipient {
             orcpt: None,
             origin: None,
         }
+    }
+
+    /// Takes over what is asked for with another recipient who is the same, and gets no copy of his own: each report
+    /// that either of them asks for is made (RFC 3461 4.1). Returned is whether that is more than before.
+    pub fn ask_for(&mut self, other: &Self) -> bool {
+        let own = self.notify.unwrap_or(Notify::UNSAID);
+        let both = own.or(other.notify.unwrap_or(Notify::UNSAID));
+        if both == own {
+            return false;
+        }
+        if own == Notify::default() {
+            (self.notify, self.orcpt) = (other.notify, other.orcpt.clone());
+        } else {
+            self.notify = Some(both);
+            self.orcpt = self.orcpt.take().or_else(|| other.orcpt.clone());
+        }
+        true
     }
 
     /// Where it ends on this system, when it does. One of the envelope ends in the mailbox of its user.
@@ -81,6 +98,22 @@ pub struct Notify {
 }
 
 impl Notify {
+    /// What holds when nothing was said: failures, and the delays that RFC 3461 4.1 leaves to us.
+    pub const UNSAID: Self = Self {
+        success: false,
+        failure: true,
+        delay: true,
+    };
+
+    /// What either of two asks for.
+    fn or(self, other: Self) -> Self {
+        Self {
+            success: self.success || other.success,
+            failure: self.failure || other.failure,
+            delay: self.delay || other.delay,
+        }
+    }
+
     /// Parses `NEVER`, or a list of the others; `None` for anything else (NEVER stands alone).
     pub fn parse(text: &str) -> Option<Self> {
         let mut notify = Self::default();
@@ -186,4 +219,56 @@ pub fn sample(to: &[&str]) -> Envelope {
     let sender = ReversePath::Mailbox(mailbox("sender@example.org"));
     let recipients = to.iter().map(|to| Recipient::plain(mailbox(to))).collect();
     Envelope::local(sender, recipients, 1_795_454_400, "uid 1000".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_one_who_is_named_twice_each_report_is_made_that_was_asked_for() {
+        let recipient = |text: &str| {
+            let (notify, orcpt) = text.split_once(' ').unwrap_or((text, ""));
+            Recipient {
+                notify: Notify::parse(notify),
+                orcpt: Some(orcpt.to_owned()).filter(|o| !o.is_empty()),
+                ..Recipient::plain(Mailbox::parse("bob@other.example").unwrap())
+            }
+        };
+        let rows = [
+            (
+                "NEVER",
+                "FAILURE rfc822;alias",
+                true,
+                "FAILURE rfc822;alias",
+            ),
+            ("NEVER rfc822;bob", "-", true, "-"),
+            ("-", "NEVER rfc822;alias", false, "-"),
+            (
+                "- rfc822;bob",
+                "FAILURE,DELAY rfc822;alias",
+                false,
+                "- rfc822;bob",
+            ),
+            (
+                "-",
+                "SUCCESS rfc822;alias",
+                true,
+                "SUCCESS,FAILURE,DELAY rfc822;alias",
+            ),
+            (
+                "SUCCESS rfc822;bob",
+                "DELAY rfc822;alias",
+                true,
+                "SUCCESS,DELAY rfc822;bob",
+            ),
+            ("FAILURE", "-", true, "FAILURE,DELAY"),
+            ("SUCCESS,FAILURE", "FAILURE", false, "SUCCESS,FAILURE"),
+        ];
+        for (first, second, more, expected) in rows {
+            let mut both = recipient(first);
+            assert_eq!(both.ask_for(&recipient(second)), more, "{first} + {second}");
+            assert_eq!(both, recipient(expected), "{first} + {second}");
+        }
+    }
 }

@@ -18,6 +18,8 @@ pub enum Entry {
     Attempt(Vec<usize>, Outcome),
     /// Of a recipient others were made, who are counted on from this index.
     Expanded(usize, usize, Vec<Recipient>),
+    /// With the recipient of this index more is asked for than the envelope says: what is asked for now.
+    Asked(usize, Recipient),
     /// The sender was told of the delay.
     Warned,
 }
@@ -28,6 +30,14 @@ impl Entry {
         let at = Stamp::utc(at).iso8601();
         match self {
             Self::Warned => format!("{at} warned\n"),
+            Self::Asked(of, recipient) => {
+                let wishes = Recipient {
+                    origin: None,
+                    ..recipient.clone()
+                };
+                let text = recipient_text(&wishes);
+                format!("{at} to {} {ASKED} {text}\n", of + 1)
+            }
             Self::Expanded(of, first, children) => {
                 let numbers: Vec<usize> = (0..children.len()).map(|i| first + i).collect();
                 let numbers = if numbers.is_empty() {
@@ -67,6 +77,9 @@ impl Entry {
         if verdict == Verdict::Expanded.word() {
             return Some((at, Self::parse_expanded(to, rest)?));
         }
+        if verdict == ASKED {
+            return Some((at, Self::parse_asked(to, rest)?));
+        }
         let verdict = Verdict::parse(verdict)?;
         let code = match words.next()? {
             "-" => None,
@@ -82,6 +95,14 @@ impl Entry {
             words.next().unwrap_or_default(),
         );
         Some((at, Self::Attempt(parse_ranges(to)?, outcome)))
+    }
+
+    /// `to 1 asked <bob@example.net> NOTIFY=FAILURE ORCPT=rfc822;team@pi.example`
+    fn parse_asked(to: &str, line: &str) -> Option<Self> {
+        let of = *parse_ranges(to)?.first()?;
+        let text = line.splitn(4, ' ').nth(3)?;
+        let (recipient, rest) = take_recipient(text, None).ok()?;
+        rest.is_empty().then_some(Self::Asked(of, recipient))
     }
 
     /// `to 4 expanded 6-7 <alice@pi.example> USER=alice END=mailbox <bob@example.net>`
@@ -218,10 +239,14 @@ impl Progress {
         {
             if let Some((at, entry)) = std::str::from_utf8(line).ok().and_then(Entry::parse) {
                 progress.apply(at, &entry);
-                if let Entry::Expanded(_, _, children) = entry
-                    && progress.standings.len() > recipients.len()
-                {
-                    recipients.extend(children);
+                match entry {
+                    Entry::Expanded(_, _, children)
+                        if progress.standings.len() > recipients.len() =>
+                    {
+                        recipients.extend(children);
+                    }
+                    Entry::Asked(of, wishes) => ask(recipients, of, wishes),
+                    _ => {}
                 }
             }
         }
@@ -232,6 +257,7 @@ impl Progress {
     pub fn apply(&mut self, at: i64, entry: &Entry) {
         match entry {
             Entry::Warned => self.warned = true,
+            Entry::Asked(..) => {}
             Entry::Expanded(of, first, children) => {
                 let count = self.standings.len();
                 // A line that counts otherwise than we do is damaged: the expansion is done again.
@@ -263,6 +289,18 @@ impl Progress {
         all.filter(|(_, s)| s.is_waiting())
             .map(|(index, _)| index)
             .collect()
+    }
+}
+
+/// The word of [`Entry::Asked`].
+const ASKED: &str = "asked";
+
+/// Takes in an [`Entry::Asked`]. One that speaks of somebody else is damaged.
+pub fn ask(recipients: &mut [Recipient], of: usize, wishes: Recipient) {
+    if let Some(recipient) = recipients.get_mut(of)
+        && recipient.address == wishes.address
+    {
+        (recipient.notify, recipient.orcpt) = (wishes.notify, wishes.orcpt);
     }
 }
 

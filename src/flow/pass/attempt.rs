@@ -10,6 +10,7 @@ use crate::flow::links::Links;
 use crate::flow::settle::settle;
 use crate::flow::{Damaged, Outcomes, deliver, hops};
 use crate::host::spool::Claim;
+use crate::proto::envelope::Envelope;
 use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
 use crate::proto::route::{self, Hop};
@@ -34,6 +35,7 @@ impl Pass<'_> {
         let all = progress.waiting().len();
         let room = if all > 1 { claim.reserve(all) } else { Ok(()) };
         let mut replaced = Vec::new();
+        let told = claim.envelope();
         let outcomes = match (room, hop) {
             (Err(error), _) => Ok(waiting.iter().map(|i| (*i, unnoted(&error))).collect()),
             (_, Hop::Local) => self.at_home(claim, &waiting, links, &mut replaced),
@@ -41,7 +43,8 @@ impl Pass<'_> {
             _ => links.send(hop, claim, &waiting),
         };
         let reports = match outcomes {
-            Ok(outcomes) => {
+            Ok(mut outcomes) => {
+                keep_duties(&mut outcomes, &told, &claim.envelope());
                 self.count(claim, &outcomes);
                 settle(self.context, claim, outcomes, &replaced)
             }
@@ -130,6 +133,14 @@ impl Pass<'_> {
                 );
             }
         }
+    }
+}
+
+/// What was asked for when the server had been `told` already is no duty of its.
+fn keep_duties(outcomes: &mut Outcomes, told: &Envelope, asked: &Envelope) {
+    let of = |envelope: &Envelope, index: usize| envelope.recipients.get(index).map(|r| r.notify);
+    for (index, outcome) in outcomes {
+        outcome.dsn_passed &= of(told, *index) == of(asked, *index);
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) struct State {
     pub(super) envelope: Arc<Envelope>,
     /// Recipients somebody works on, by index.
     pub(super) in_hand: BTreeSet<usize>,
+    /// Those for whom it is being told what became of them: nobody can ask for more now.
+    pub(super) in_settlement: BTreeSet<usize>,
     /// Where the next line of the journal goes.
     pub(super) end: u64,
     pub(super) body: Body,
@@ -100,7 +102,7 @@ impl Claim {
         self.state().envelope.clone()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // The state is changed only after the file was; a panic in between leaves it as it was.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -237,10 +239,20 @@ impl Claim {
     /// As for every write, or for a journal that would be too long; nothing has changed then.
     pub fn expand(&self, now: i64, of: usize, children: Vec<Recipient>) -> Result<()> {
         let mut state = self.state();
-        let path = self.path(&state);
         let first = state.envelope.recipients.len();
         let entry = Entry::Expanded(of, first, children);
-        let text = entry.line(now);
+        self.note(&entry.line(now), &mut state)?;
+        state.progress.apply(now, &entry);
+        if let Entry::Expanded(_, _, children) = entry {
+            Arc::make_mut(&mut state.envelope)
+                .recipients
+                .extend(children);
+        }
+        Ok(())
+    }
+
+    /// A line of an expansion, if there is room for it.
+    pub(super) fn note(&self, text: &str, state: &mut State) -> Result<()> {
         let end = state.end + (state.journal.len() + text.len()) as u64;
         if end - (self.message_at + self.facts.size) > MAX_EXPANSIONS {
             return Err(Error::TempFail(format!(
@@ -251,16 +263,10 @@ impl Claim {
         match &state.body {
             Body::File(file) if state.folder != Folder::Tmp => {
                 let file = Arc::clone(file);
-                append(&file, &text, &mut state.end)
-                    .map_err(|e| cannot("write the journal of", &path, &e))?;
+                append(&file, text, &mut state.end)
+                    .map_err(|e| cannot("write the journal of", &self.path(state), &e))?;
             }
-            _ => state.journal.push_str(&text),
-        }
-        state.progress.apply(now, &entry);
-        if let Entry::Expanded(_, _, children) = entry {
-            Arc::make_mut(&mut state.envelope)
-                .recipients
-                .extend(children);
+            _ => state.journal.push_str(text),
         }
         Ok(())
     }

@@ -162,6 +162,7 @@ impl Draft {
                 journal: String::new(),
                 envelope: Arc::new(self.envelope.clone()),
                 in_hand: BTreeSet::new(),
+                in_settlement: BTreeSet::new(),
             }),
         })
     }

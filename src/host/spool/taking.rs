@@ -68,6 +68,7 @@ impl Spool {
             progress,
             envelope: Arc::new(envelope),
             in_hand: BTreeSet::new(),
+            in_settlement: BTreeSet::new(),
             end,
             body: Body::File(Arc::new(file)),
             journal: String::new(),

@@ -14,12 +14,14 @@
 //! 2026-11-23T12:00:00Z to 1 delivered 250 2.0.0 mx.example.net ok, queued as 4711
 //! 2026-11-23T12:00:01Z to 2-3,5 deferred 451 4.7.1 mx2.example.net greylisted
 //! 2026-11-23T12:00:02Z to 4 expanded 6-7 <alice@pi.example> USER=alice END=mailbox <bob@example.net>
+//! 2026-11-23T12:00:02Z to 1 asked <one@example.net> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;all@pi.example
 //! 2026-11-23T16:00:00Z warned
 //! ```
 //!
 //! An expansion (an alias, a ~/.forward) adds recipients, which are counted on from the last one: from that line on
 //! they are recipients like those of the envelope, and the one that was expanded is done. Nothing is rewritten. A
-//! torn line is cut off, and the expansion done again: no later line can depend on it.
+//! torn line is cut off, and the expansion done again: no later line can depend on it. Whom the message has already gets
+//! no copy of his own; `asked` says what reports are asked for with him from then on.
 //!
 //! Nothing from a stranger is written here before it has become a type that holds no line end, so no value can
 //! become a second line (CVE-2020-8794, CVE-2020-28021). A field this version does not know is passed over.

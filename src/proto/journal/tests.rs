@@ -71,11 +71,15 @@ fn a_damaged_journal_line_counts_for_nothing() {
         "1970-01-01T00:01:00Z to 1 expanded 2 <x>",
         "1970-01-01T00:01:00Z to 1 expanded 2 <x@y.example> END=elsewhere",
         "1970-01-01T00:01:00Z to 1 expanded",
+        "1970-01-01T00:01:00Z to 7 asked <a@b.example> NOTIFY=NEVER",
+        "1970-01-01T00:01:00Z to 1 asked <x@y.example> NOTIFY=NEVER", // somebody else
+        "1970-01-01T00:01:00Z to 1 asked <a@b.example> NOTIFY=NEVER <x@y.example>",
+        "1970-01-01T00:01:00Z to 1 asked",
     ] {
         let mut one = sample(&["a@b.example"]);
         let (progress, _) = Progress::parse(format!("{line}\n").as_bytes(), &mut one.recipients);
         assert_eq!(progress, Progress::new(1), "{line}");
-        assert_eq!(one.recipients.len(), 1, "{line}");
+        assert_eq!(one, sample(&["a@b.example"]), "{line}");
     }
 }
 
@@ -133,6 +137,22 @@ fn an_expansion_adds_recipients_that_later_lines_speak_of() {
         assert_eq!((progress, whole), (Progress::new(1), 0));
         assert_eq!(recipients.len(), 1);
     }
+}
+
+#[test]
+fn what_is_asked_for_later_takes_the_place_of_what_was() {
+    let mut recipients = sample(&["bob@b.example", "all@b.example"]).recipients;
+    let wishes = Recipient {
+        notify: Notify::parse("FAILURE"),
+        orcpt: Some("rfc822;team@b.example".to_owned()),
+        ..recipients[0].clone()
+    };
+    let line = Entry::Asked(0, wishes.clone()).line(60);
+    let expected = "to 1 asked <bob@b.example> NOTIFY=FAILURE ORCPT=rfc822;team@b.example";
+    assert_eq!(line, format!("1970-01-01T00:01:00Z {expected}\n"));
+    let (progress, _) = Progress::parse(line.as_bytes(), &mut recipients);
+    assert_eq!(progress, Progress::new(2));
+    assert_eq!(recipients[0], wishes);
 }
 
 #[test]

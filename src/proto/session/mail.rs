@@ -58,16 +58,20 @@ impl Session {
         if transaction.accepted >= self.settings.max_recipients {
             return say(replies::TOO_MANY_RECIPIENTS);
         }
-        let known = transaction.recipients.iter();
-        let again = known.map(|r| &r.address).any(|a| *a == recipient.address);
-        if !again {
-            // A postmaster must be reachable whatever else is refused (RFC 5321 4.5.1).
-            if !rcpt.postmaster
-                && let Err(reply) = policy.recipient(transaction, &recipient)
-            {
-                return say(reply);
+        let mut known = transaction.recipients.iter_mut();
+        match known.find(|known| known.address == recipient.address) {
+            Some(known) => {
+                known.ask_for(&recipient);
             }
-            transaction.recipients.push(recipient);
+            None => {
+                // A postmaster must be reachable whatever else is refused (RFC 5321 4.5.1).
+                if !rcpt.postmaster
+                    && let Err(reply) = policy.recipient(transaction, &recipient)
+                {
+                    return say(reply);
+                }
+                transaction.recipients.push(recipient);
+            }
         }
         transaction.accepted += 1;
         say(replies::RECIPIENT_OK)

@@ -1,0 +1,168 @@
+//! One recipient under two names, with other wishes for each: one copy, and every report that is asked for with any of
+//! them (RFC 3461 4.1, 5.2.7).
+
+use crate::alias::{flush, with};
+use crate::harness::system::{HOST, me};
+use crate::harness::{Remote, Script, System};
+
+/// Hands in a message for recipients, each with its parameters.
+fn submit(system: &System, recipients: &[&str]) {
+    let mut dialogue = format!("EHLO localhost\r\nMAIL FROM:<{}>\r\n", me());
+    for recipient in recipients {
+        dialogue.push_str(&format!("RCPT TO:{recipient}\r\n"));
+    }
+    dialogue.push_str("DATA\r\nSubject: x\r\n\r\nhello\r\n.\r\nQUIT\r\n");
+    let said = system.run(&["-bs", "-odq"], dialogue).stdout;
+    assert!(said.contains("\r\n250 2.0.0"), "{said}");
+}
+
+/// The actions of the reports that have come.
+fn reports(system: &System) -> Vec<String> {
+    let action = |text: &str| {
+        let mut lines = text.lines();
+        lines.find_map(|line| line.strip_prefix("Action: ").map(str::to_owned))
+    };
+    let here = system.mailbox();
+    let mut found: Vec<String> = here.iter().filter_map(|mail| action(mail.text())).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn a_report_comes_whoever_of_two_names_asked_for_it() {
+    let (bob, alias) = ("<bob@example.net>", format!("<bobalias@{HOST}>"));
+    let two = format!("<second@{HOST}>");
+    let (here, here_too) = (format!("<{}>", me()), format!("<own@{HOST}>"));
+    let bad = "550 5.1.1 no such user";
+    let rows: [(&str, &str, &[String], &[&str]); 9] = [
+        (
+            bad,
+            "",
+            &[
+                format!("{bob} NOTIFY=NEVER"),
+                format!("{alias} NOTIFY=FAILURE"),
+            ],
+            &["failed"],
+        ),
+        (
+            bad,
+            "",
+            &[format!("{bob} NOTIFY=NEVER"), alias.clone()],
+            &["failed"],
+        ),
+        (
+            bad,
+            "",
+            &[
+                format!("{bob} NOTIFY=NEVER"),
+                format!("{alias} NOTIFY=NEVER"),
+            ],
+            &[],
+        ),
+        (
+            bad,
+            "",
+            &[
+                format!("{bob} NOTIFY=NEVER"),
+                format!("{bob} NOTIFY=FAILURE"),
+            ],
+            &["failed"],
+        ),
+        (
+            bad,
+            "",
+            &[
+                format!("{alias} NOTIFY=NEVER"),
+                format!("{two} NOTIFY=FAILURE"),
+            ],
+            &["failed"],
+        ),
+        (
+            "",
+            "",
+            &[bob.to_owned(), format!("{alias} NOTIFY=SUCCESS")],
+            &["relayed"],
+        ),
+        (
+            "",
+            "",
+            &[format!("{alias} NOTIFY=SUCCESS"), bob.to_owned()],
+            &["relayed"],
+        ),
+        (
+            "",
+            "",
+            &[
+                format!("{here} NOTIFY=NEVER"),
+                format!("{here_too} NOTIFY=SUCCESS"),
+            ],
+            &["delivered"],
+        ),
+        (
+            "",
+            "",
+            &[
+                format!("{bob} NOTIFY=SUCCESS"),
+                format!("{alias} NOTIFY=SUCCESS"),
+            ],
+            &["relayed"],
+        ),
+    ];
+    for (refusal, offers, recipients, expected) in rows {
+        let mut script = Script::new().offers(offers);
+        if !refusal.is_empty() {
+            script = script.on("RCPT TO:<bob@", refusal);
+        }
+        let remote = Remote::start(script);
+        let aliases = "bobalias: bob@example.net\nsecond: bob@example.net\nown: USER\n";
+        let system = with(System::relaying("wishes", &remote), aliases);
+        submit(
+            &system,
+            &recipients.iter().map(String::as_str).collect::<Vec<_>>(),
+        );
+        flush(&system);
+        assert!(system.queue().is_empty(), "{recipients:?} {}", system.log());
+        assert_eq!(
+            reports(&system),
+            expected,
+            "{recipients:?} {}",
+            system.log()
+        );
+        let copies = system.mailbox().len() - expected.len() + remote.received().len();
+        assert_eq!(
+            copies,
+            usize::from(refusal.is_empty()),
+            "{recipients:?} {}",
+            system.log()
+        );
+    }
+}
+
+/// What is asked for later stands in the queue file, and in what a server with DSN is told.
+#[test]
+fn what_is_asked_for_later_goes_with_the_message() {
+    let remote = Remote::start(Script::new().offers("DSN").once("RCPT", "451 4.7.1 later"));
+    let aliases = "bobalias: bob@example.net\n";
+    let system = with(System::relaying("wishes-later", &remote), aliases);
+    let (bob, alias) = (
+        "<bob@example.net> NOTIFY=NEVER",
+        format!("<bobalias@{HOST}> NOTIFY=SUCCESS"),
+    );
+    submit(&system, &[bob, &alias]);
+    system.accept(&["-q"], "");
+    let journal = system.queued().journal;
+    let asked =
+        format!(" to 1 asked <bob@example.net> NOTIFY=SUCCESS ORCPT=rfc822;bobalias@{HOST}");
+    assert!(
+        journal.iter().any(|line| line.ends_with(&asked)),
+        "{journal:?}"
+    );
+    system.backdate(1);
+    flush(&system);
+    assert!(system.queue().is_empty(), "{}", system.log());
+    let commands = remote.commands();
+    let last = commands.iter().rfind(|c| c.starts_with("RCPT"));
+    let expected = format!("RCPT TO:<bob@example.net> NOTIFY=SUCCESS ORCPT=rfc822;bobalias@{HOST}");
+    assert_eq!(last, Some(&expected), "{commands:?}");
+    assert_eq!((remote.received().len(), system.mailbox().len()), (1, 0));
+}
