@@ -139,6 +139,11 @@ fn act(program: &str, mut call: Invocation) -> Result<ExitCode> {
         return import::run(&call, &system).map(|()| ExitCode::SUCCESS);
     }
     let config = Config::load(call.config.as_deref(), &system)?;
+    if call.part == Part::Whole && matches!(call.mode, Mode::Submit | Mode::Smtp) {
+        // A process may go on in the background, and hold the locks and pipes of a caller who is done. By now a
+        // configuration that is one of them (`-C /dev/fd/3`) was read.
+        privilege::close_from(3);
+    }
     let needs_group = call.mode == Mode::Queue || works_on_mail(&call.mode);
     if !needs_group && privilege::has_group() {
         // All else that a user may want to know or make he can know and make himself.

@@ -1,11 +1,12 @@
 //! What surrounds a submission: the modes, descriptors and signals of its caller, little memory, a spool or a configuration
 //! that is of no use, and what is left in the log then.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::harness::System;
-use crate::harness::system::{age, finish, is_ignored};
+use crate::harness::system::{age, finish, is_ignored, until};
+use crate::harness::{Answer, Remote, Script, System};
 
 /// design.md 2: the folders of the spool, and files others cannot read, whatever the caller's umask is (I14).
 #[test]
@@ -70,6 +71,31 @@ fn odd_starts_end_well() {
             assert!(system.queue().is_empty(), "{shell}");
             assert!(system.names("tmp").is_empty(), "{shell}");
         }
+    }
+}
+
+/// A cron job that holds a lock while it runs: who goes on for it in the background has nothing of it.
+#[test]
+fn what_goes_on_in_the_background_keeps_no_lock_of_its_caller() {
+    let remote = Remote::start(Script::new().on("CONNECT", Answer::Silence));
+    for args in [&["-i", "one@example.net"][..], &["-bs"]] {
+        let system = System::relaying("inherited", &remote);
+        let lock = system.path("lock");
+        let shell = format!("exec 9>{}; flock -n 9 || exit 1", lock.display());
+        let ran = system
+            .call_after(&shell)
+            .args(args)
+            .stdin("HELO x\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<one@example.net>\r\nDATA\r\n\r\nx\r\n.\r\nQUIT\r\n")
+            .run();
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{args:?}");
+        let is_tried = || {
+            let id = &system.queued().id;
+            let file = File::open(system.path("spool/new").join(id)).unwrap();
+            file.try_lock().is_err()
+        };
+        until("the server is waited for", is_tried);
+        let lock = File::open(lock).unwrap();
+        assert!(lock.try_lock().is_ok(), "{args:?}: the lock is still held");
     }
 }
 

@@ -166,7 +166,7 @@ pub fn start_other(command: &mut Command) -> io::Result<Child> {
 }
 
 /// Closes all descriptors from this number on that whoever started this process has left open. To be called
-/// before this process has opened anything.
+/// before this process has opened anything that it keeps.
 pub fn close_from(first: i32) {
     let listed: Vec<i32> = fs::read_dir("/proc/self/fd").map_or_else(
         |_| (first..256).collect(),
