@@ -7,12 +7,12 @@
 mod options;
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use self::options::{Arity, INNER, LETTERS, LONGS};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, words};
 use crate::proto::envelope::{Notify, Ret};
 
 /// Which of minimta's processes this is (minimta(8), Processes).
@@ -334,10 +334,27 @@ minimta, a small and complete mail transfer agent
 Manual: minimta(8), minimta.toml(5), minimta-aliases(5), minimta-queue(5)
 ";
 
-/// Prints to standard output. A reader who has gone away is no error of ours.
-pub fn say(text: &str) {
+/// Prints to standard output.
+///
+/// # Errors
+/// As for [`printed`].
+pub fn say(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    printed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// What came of printing to standard output. A reader who has gone away is no error of ours.
+///
+/// # Errors
+/// `Io` when what was asked for cannot be written where the caller wants it: he may go on as if he had it.
+pub fn printed(done: io::Result<()>) -> Result<()> {
+    match done {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            let why = words(&e);
+            Err(Error::Io(format!("cannot write to standard output: {why}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Prints a line to standard error, in one piece.

@@ -199,7 +199,7 @@ fn do_it(context: Context, call: &Invocation) -> Result<ExitCode> {
         Mode::DkimKey(domain) => dkim_key::run(&context, domain)?,
         Mode::Check => return check::run(&context, call),
         Mode::Test(address) => probe::test(&context, call, address)?,
-        Mode::Aliases => return Ok(newaliases::run(&context)),
+        Mode::Aliases => return newaliases::run(&context),
         Mode::Daemon => return daemon::run(context, call).map(|()| ExitCode::SUCCESS),
         Mode::Help | Mode::Version | Mode::Password | Mode::Import => {}
     }
@@ -216,9 +216,9 @@ fn needs_nothing(call: &Invocation) -> Result<bool> {
     match &call.mode {
         Mode::Help => {
             let file = config::DEFAULT_FILE;
-            say(&format!("{}Configuration: {file}\n", cli::HELP));
+            say(&format!("{}Configuration: {file}\n", cli::HELP))?;
         }
-        Mode::Version => say(concat!("minimta ", env!("CARGO_PKG_VERSION"), "\n")),
+        Mode::Version => say(concat!("minimta ", env!("CARGO_PKG_VERSION"), "\n"))?,
         Mode::Password => password::run(call)?,
         _ => return Ok(false),
     }

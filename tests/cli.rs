@@ -1,5 +1,7 @@
 //! The command line as such: help, version, what is refused before anything is read, and the exit codes.
 
+use std::io::Write as _;
+
 use crate::harness::System;
 use crate::harness::system::finish;
 
@@ -88,6 +90,55 @@ fn a_wrong_configuration_stops_everything() {
     let ran = system.run(&["-C", "/nowhere/at-all.toml", "root"], "\nx\n");
     assert_eq!(ran.code, 78, "{ran:?}");
     assert!(ran.stderr.contains("/nowhere/at-all.toml"), "{ran:?}");
+}
+
+/// Whoever saves what is printed must hear that the disk is full, or he removes the message of which he has no copy.
+#[test]
+fn what_cannot_be_printed_is_an_error() {
+    let system = System::offline("full-stdout");
+    system.accept(&["-i", "-odq", "one@example.net"], "Subject: x\n\nno end");
+    let id = system.queued().id;
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = file.join("tests/imports/ssmtp-gmail/ssmtp.conf");
+    let rows: &[&[&str]] = &[
+        &["--help"],
+        &["--version"],
+        &["--password", "alice"],
+        &["--import", &file.display().to_string()],
+        &["--show", &id],
+        &["-bp"],
+        &["-bp", "--json"],
+        &["--status"],
+        &["--status", "--json"],
+        &["--status", "--prometheus"],
+        &["-bi"],
+        &["-bv", "one@example.net"],
+        &["--check"],
+        &["--test", "one@example.net"],
+        &["--dkim-key", "example.org"],
+        &["--hold", &id],
+        &["--release", "ALL"],
+        &["--remove", &id],
+    ];
+    for args in rows {
+        if !["--hold", "--release", "--remove"].contains(&args[0]) {
+            // A reader who has seen enough is none.
+            let mut child = system.call("sendmail").args(args).start();
+            drop(child.stdout.take());
+            child.stdin.take().unwrap().write_all(b"secret\n").ok();
+            let ran = finish(child);
+            assert_ne!(ran.code, 74, "{args:?}: {ran:?}");
+        }
+        let full = system.call_after("exec >/dev/full");
+        let ran = full.args(args).stdin("secret\n").run();
+        assert_eq!(ran.code, 74, "{args:?}: {ran:?}");
+        let sentence = "cannot write to standard output: no space left on device\n";
+        assert!(ran.stderr.ends_with(sentence), "{args:?}: {ran:?}");
+    }
+    assert!(
+        system.queue().is_empty(),
+        "what was done is done all the same"
+    );
 }
 
 /// What others chose does not reach the terminal as it is.

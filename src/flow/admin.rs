@@ -6,7 +6,7 @@ use super::pass::said;
 use super::queue;
 use super::settle::policy;
 use super::{Context, deliver, intake};
-use crate::cli::{Invocation, Select, complain, say};
+use crate::cli::{Invocation, Select, complain, printed, say};
 use crate::error::{Error, Result};
 use crate::events;
 use crate::host::spool::{Folder, Item, is_id};
@@ -59,7 +59,7 @@ pub fn list(context: &Context, call: &Invocation) -> Result<bool> {
         as_json(&listed, &unreadable)
     } else {
         as_text(&listed, &unreadable, now)
-    });
+    })?;
     Ok(is_late(context, oldest(&listed, now)))
 }
 
@@ -216,7 +216,7 @@ fn message_as_json(listed: &Listed) -> Json {
 /// `--show ID`: the queue file as it is: envelope, message, journal; at a terminal without what would command it.
 ///
 /// # Errors
-/// `Data` for an id that is none of the queue's; those of reading.
+/// `Data` for an id that is none of the queue's; those of reading and printing.
 pub fn show(context: &Context, id: &str) -> Result<()> {
     let mut file = context.spool.open(&find(context, id)?)?;
     let mut block = vec![0; 64 * 1024];
@@ -224,16 +224,15 @@ pub fn show(context: &Context, id: &str) -> Result<()> {
     let mut before = 0;
     loop {
         match file.read(&mut block) {
-            Ok(0) => return Ok(()),
+            Ok(0) => return printed(out.flush()),
             Ok(n) => {
                 // n is at most the block's length.
                 let piece = &mut block[..n];
                 if terminal::is_shown() {
                     terminal::tame(piece, &mut before);
                 }
-                // A reader who has gone away is no error.
-                if out.write_all(piece).is_err() {
-                    return Ok(());
+                if let Err(e) = out.write_all(piece) {
+                    return printed(Err(e));
                 }
             }
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
@@ -330,13 +329,16 @@ fn each(
             }
         }
     }
+    let mut said = Ok(());
     for item in &items {
         match act(item) {
-            Ok(()) => say(&format!("{} {done}\n", item.id)),
+            // What cannot be said of one cannot be said of the next, and that is told once.
+            Ok(()) if said.is_ok() => said = say(&format!("{} {done}\n", item.id)),
+            Ok(()) => {}
             Err(error) => fail(error),
         }
     }
-    result
+    result.and(said)
 }
 
 /// Whether the caller may do anything with a queue file. Of those of others nothing is said, not even that they are

@@ -88,10 +88,10 @@ pub fn run(context: &Context, call: &Invocation) -> Result<ExitCode> {
         say(&format!(
             "{}\n",
             Json::Array(findings.iter().map(object).collect())
-        ));
+        ))?;
     } else {
         for Finding { grade, thing, text } in &findings {
-            say(&format!("{:<8} {thing}: {text}\n", grade.word()));
+            say(&format!("{:<8} {thing}: {text}\n", grade.word()))?;
         }
     }
     let worst = findings.iter().map(|f| f.grade).max().unwrap_or(Grade::Ok);

@@ -53,8 +53,7 @@ pub fn run(context: &Context, domain: &str) -> Result<()> {
     if !has_rsa {
         text.push_str(&advice(context, &domain));
     }
-    say(&text);
-    Ok(())
+    say(&text)
 }
 
 fn first_key(config: &Config, domain: &Domain) -> Dkim {

@@ -31,8 +31,7 @@ pub fn run(call: &Invocation, system: &System<'_>) -> Result<()> {
             path.display()
         )));
     };
-    say(&import::convert(kind, &path, &text, &read, system)?);
-    Ok(())
+    say(&import::convert(kind, &path, &text, &read, system)?)
 }
 
 /// The one program that is configured here.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::{Context, expand, hops};
 use crate::cli::{complain, say};
+use crate::error::Error;
 use crate::host::listed;
 use crate::proto::address::Mailbox;
 use crate::proto::alias::{Fault, Place, Table, Target, by_line, read_list};
@@ -38,13 +39,16 @@ impl Survey {
 }
 
 /// Checks the alias file; the exit code is 78 when there is an error in it.
-pub fn run(context: &Context) -> ExitCode {
+///
+/// # Errors
+/// `Io` when it cannot be said.
+pub fn run(context: &Context) -> Result<ExitCode, Error> {
     let file = context.aliases.path().display();
     let survey = match survey(context) {
         Ok(survey) => survey,
         Err(sentence) => {
             complain(&context.program, &sentence);
-            return ExitCode::from(78);
+            return Ok(ExitCode::from(78));
         }
     };
     for fault in survey.errors.iter().chain(&survey.warnings) {
@@ -53,19 +57,19 @@ pub fn run(context: &Context) -> ExitCode {
     if !survey.exists {
         say(&format!(
             "{file}: there is no such file, so there are no aliases\n"
-        ));
+        ))?;
     } else {
         let errors = match survey.errors.len() {
             0 => String::new(),
             1 => ", 1 error".to_owned(),
             n => format!(", {n} errors"),
         };
-        say(&format!("{file}: {}{errors}\n", survey.in_words()));
+        say(&format!("{file}: {}{errors}\n", survey.in_words()))?;
     }
-    match survey.errors.is_empty() {
+    Ok(match survey.errors.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(78),
-    }
+    })
 }
 
 /// Looks at all of the alias file, and at the lists it includes.

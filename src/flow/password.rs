@@ -38,8 +38,7 @@ pub fn run(call: &Invocation) -> Result<()> {
     } else {
         hash::make(&password).map_err(Error::Internal)?
     };
-    say(&format!("{name}{hash}\n"));
-    Ok(())
+    say(&format!("{name}{hash}\n"))
 }
 
 fn is_name(name: &str) -> bool {

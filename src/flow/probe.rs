@@ -6,6 +6,8 @@
 //!
 //! Nothing is sent, and nothing is kept but a policy of MTA-STS that was fetched on the way.
 
+use std::sync::OnceLock;
+
 use super::Context;
 use super::admin::place;
 use super::dialogue::Outgoing;
@@ -30,12 +32,12 @@ use crate::proto::route::Hop;
 pub fn test(context: &Context, call: &Invocation, text: &str) -> Result<()> {
     let mut hops = Vec::new();
     let sender = sender(context, call)?;
-    say(&format!("{text}\n"));
+    say(&format!("{text}\n"))?;
     for goal in goals(context, sender.as_ref(), text) {
         if let Some(fault) = goal.fault {
             return Err(fault);
         }
-        say(&format!("  goes to {}\n", goal.in_words()));
+        say(&format!("  goes to {}\n", goal.in_words()))?;
         if let Some((peer, mailbox)) = goal.server {
             hops.push((Hop::Lmtp(peer), mailbox));
         } else if let Ok(address) = Mailbox::qualify(&goal.address, &context.config.hostname) {
@@ -56,7 +58,12 @@ pub fn test(context: &Context, call: &Invocation, text: &str) -> Result<()> {
 /// Connects to whoever takes the mail of a hop, and asks.
 fn reach(context: &Context, hop: &Hop, sender: &Option<Mailbox>, address: &Mailbox) -> Result<()> {
     let shared = Shared::new(context).asking(Asking::Anew);
-    let show = |line: &str| say(&format!("    {line}\n"));
+    let unsaid = OnceLock::new();
+    let show = |line: &str| {
+        if let Err(error) = say(&format!("    {line}\n")) {
+            let _ = unsaid.set(error);
+        }
+    };
     let outgoing = Outgoing {
         trace: Some(&show),
         ..shared.outgoing()
@@ -72,7 +79,7 @@ fn reach(context: &Context, hop: &Hop, sender: &Option<Mailbox>, address: &Mailb
     let mut last = None;
     for station in stations {
         match try_one(context, &shared, &outgoing, station, sender, address) {
-            Ok(done) => return done,
+            Ok(done) => return done.and(unsaid.get().cloned().map_or(Ok(()), Err)),
             Err(outcome) => {
                 show(&outcome.words());
                 last = Some(outcome);
@@ -103,7 +110,9 @@ fn try_one<'a>(
     address: &Mailbox,
 ) -> std::result::Result<Result<()>, Outcome> {
     let host = station.target.host.to_string();
-    say(&format!("  {}\n", place(&host, station.target.port)));
+    if let Err(error) = say(&format!("  {}\n", place(&host, station.target.port))) {
+        return Ok(Err(error));
+    }
     shared.demand(&mut station)?;
     if let Some(words) = station.duty(address.domain()) {
         outgoing.trace(&words);

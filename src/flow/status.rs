@@ -40,7 +40,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<bool> {
         (true, false) => format!("{}\n", as_json(&status)),
         (false, true) => as_prometheus(&status),
         (false, false) => as_text(&status),
-    });
+    })?;
     Ok(status.late)
 }
 

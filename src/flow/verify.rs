@@ -49,7 +49,7 @@ impl Goal {
 /// `-bv`: where the mail of each address would go. No mail server is connected to.
 ///
 /// # Errors
-/// `NoUser` or `Data` when there is an address that mail cannot go to.
+/// `NoUser` or `Data` when there is an address that mail cannot go to; `Io` when it cannot be said.
 pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     if call.arguments.is_empty() {
         return Err(Error::Usage("-bv needs addresses to verify".to_owned()));
@@ -62,9 +62,9 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
             found.push(as_json(text, &goals));
         } else {
             for goal in &goals {
-                say(&format!("{text}: {}\n", goal.in_words()));
+                say(&format!("{text}: {}\n", goal.in_words()))?;
                 for detail in &goal.details {
-                    say(&format!("    {detail}\n"));
+                    say(&format!("    {detail}\n"))?;
                 }
             }
         }
@@ -74,7 +74,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
             .fold(result, |_, fault| Err(fault));
     }
     if call.json {
-        say(&format!("{}\n", Json::Array(found)));
+        say(&format!("{}\n", Json::Array(found)))?;
     }
     result
 }
