@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use crate::harness::house::{ALICE, BOB, House, SPOOL};
-use crate::harness::system::finish;
+use crate::harness::system::{HOST, finish};
 use crate::harness::until;
 
 const MESSAGE: &str = "Subject: for you alone\n\nthe secret of the message\n";
@@ -239,4 +239,33 @@ fn the_name_it_is_called_by_is_only_a_name() {
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{name:?}");
         assert_eq!(house.names("new").len(), count, "{name:?}");
     }
+}
+
+/// Where the program has only the rights of its group, mail for people of this machine is root's to deliver: whoever asks
+/// what becomes of his mail is told so, and not that there is nothing to do.
+#[test]
+fn who_looks_on_is_told_what_is_left_to_root() {
+    let Some(house) = House::open("left") else {
+        return;
+    };
+    let ran = house.call(ALICE, &["-v", "mt-bob"], MESSAGE);
+    let id = house.names("new").concat();
+    let why = "this mail waits for a queue run as root";
+    let said = format!("sendmail: {id}: {why}\n");
+    assert_eq!((ran.code, ran.stderr), (0, said));
+    let ran = house.call(ALICE, &["-q", "-v"], "");
+    let said = format!(
+        "sendmail: {id} to mt-bob@{HOST}: {why}\nsendmail: nothing was tried; 1 left to root's queue run\n"
+    );
+    assert_eq!((ran.code, ran.stderr), (0, said));
+    // Nothing was changed by either: it is due.
+    let list = house.call_as("mailq", ALICE, &[], "").stdout;
+    assert!(list.contains("; next try now"), "{list}");
+    let daemon = house.daemon();
+    let ran = house.call(ALICE, &["-v", "mt-bob"], MESSAGE);
+    assert_eq!(ran.code, 0);
+    let end = ": left to the daemon, which delivers it now\n";
+    assert!(ran.stderr.ends_with(end), "{ran:?}");
+    until("both have arrived", || house.mail_of(BOB).len() == 2);
+    drop(daemon);
 }

@@ -415,3 +415,36 @@ fn a_torn_journal_line_is_cut_off() {
     // Who had it did not get it again.
     assert_eq!(remote.received().len(), 1);
 }
+
+/// A disk that the kernel has made read-only, as it does with a card that dies: mail waits there that nobody can try, and
+/// that is neither nothing to do nor well done.
+#[test]
+fn a_spool_that_cannot_be_written_is_no_empty_one() {
+    let system = System::offline("read-only");
+    system.accept(&["-odq", "one@example.net"], "Subject: x\n\nx\n");
+    let script =
+        "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && shift && exec \"$@\"";
+    let run = |program: &[&str]| {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh"]);
+        command.arg(system.path("spool")).args(program).output()
+    };
+    if !run(&["true"]).is_ok_and(|ran| ran.status.success()) {
+        return println!("no namespace can be made here: left out");
+    }
+    let path = |name: &str| system.path(name).display().to_string();
+    let (program, config) = (path("bin/sendmail"), path("minimta.toml"));
+    let ran = run(&[&program, "-C", &config, "-q", "-v"]).unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(75), "{said}");
+    let lines: Vec<&str> = said.lines().collect();
+    let [first, sum, last] = lines.as_slice() else {
+        panic!("{said}");
+    };
+    assert!(first.contains("read-only file system"), "{said}");
+    assert_eq!(*sum, "sendmail: nothing could be tried");
+    let sentence =
+        "sendmail: not all mail of the queue could be tried; it waits for the next queue run";
+    assert_eq!(*last, sentence);
+    assert_eq!(system.queue().len(), 1);
+}

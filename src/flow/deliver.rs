@@ -51,6 +51,9 @@ pub fn deliver(
     Ok(outcomes)
 }
 
+/// What is said of a recipient for whom this process can do nothing.
+pub const FOR_ROOT: &str = "this mail waits for a queue run as root";
+
 /// Whether this process can do something for a recipient: he is elsewhere, or his mail can be delivered here, or others
 /// stand for him, or nobody does.
 pub fn is_ours_to_try(context: &Context, claim: &Claim, index: usize) -> bool {

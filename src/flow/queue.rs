@@ -29,7 +29,8 @@ pub const STACK: usize = 256 * 1024;
 /// himself; he could hold up what others have sent by stopping his process.
 ///
 /// # Errors
-/// Those of reading the spool. A message that could not be delivered is none.
+/// Those of reading the spool; `TempFail` when there is a message that could not be had to be tried. A message that could
+/// not be delivered is none.
 pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     if let Some(keeper) = context.keeper.as_ref().filter(|k| k.is_parent()) {
         // There are none; but it says that, too.
@@ -85,7 +86,13 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     if tally.tried > 0 {
         events::queue_run(tally.delivered, tally.deferred, tally.failed);
     }
-    Ok(())
+    match tally.untried {
+        0 => Ok(()),
+        // Why was said of each.
+        _ => Err(Error::TempFail(
+            "not all mail of the queue could be tried; it waits for the next queue run".to_owned(),
+        )),
+    }
 }
 
 /// The attempt right after a submission: of a message that is still held, or of some that were let go.
@@ -119,6 +126,9 @@ pub fn first_attempt(
             .any(|i| deliver::is_ours_to_try(context, claim, i))
     };
     if items.is_empty() && !held.as_ref().is_some_and(worth) {
+        if let Some(claim) = held {
+            leave(context, claim);
+        }
         return;
     }
     let mut place = None;
@@ -151,6 +161,21 @@ pub fn first_attempt(
             });
             run.all(items);
         }
+    }
+}
+
+/// Leaves a message to those who have more rights than this process.
+fn leave(context: &Context, claim: Claim) {
+    let id = claim.id.clone();
+    let mut words = format!("{id}: {}", deliver::FOR_ROOT);
+    if let Some(daemon) = presence::find(&context.config.queue.run) {
+        // It cannot take what is still held here.
+        drop(claim);
+        daemon.wake();
+        words = format!("{id}: left to the daemon, which delivers it now");
+    }
+    if context.verbose {
+        complain(&context.program, &words);
     }
 }
 

@@ -22,10 +22,11 @@ impl Pass<'_> {
             claim.progress(),
             hops::of_message(self.context, &claim.envelope()),
         );
-        let ours = |i: &usize| {
-            hops.get(*i) == Some(hop) && deliver::is_ours_to_try(self.context, claim, *i)
-        };
-        let waiting: Vec<usize> = progress.waiting().into_iter().filter(ours).collect();
+        let is_here = |i: &usize| hops.get(*i) == Some(hop);
+        let ours = |i: &usize| deliver::is_ours_to_try(self.context, claim, *i);
+        let waiting = progress.waiting().into_iter().filter(is_here);
+        let (waiting, others): (Vec<usize>, Vec<usize>) = waiting.partition(ours);
+        self.leave(claim, &others);
         let waiting = claim.take(&waiting);
         if waiting.is_empty() {
             return Vec::new();
@@ -68,13 +69,14 @@ impl Pass<'_> {
         let helpers = self.helpers.as_ref();
         let expanded = expand::expand(self.context, helpers, claim, waiting);
         *replaced = expanded.replaced;
-        let mut ready = expanded.ready;
         let envelope = claim.envelope();
         let may_deliver = |i: &usize| {
             let recipient = envelope.recipients.get(*i);
             recipient.is_some_and(|r| deliver::may_deliver(self.context, r))
         };
-        ready.retain(may_deliver);
+        let (mut ready, others): (Vec<usize>, Vec<usize>) =
+            expanded.ready.into_iter().partition(may_deliver);
+        self.leave(claim, &others);
         // One of them may have been led here twice, on two ways at once.
         let new: Vec<usize> = ready
             .iter()
@@ -96,6 +98,18 @@ impl Pass<'_> {
         let mut outcomes = expanded.outcomes;
         outcomes.extend(delivered?);
         Ok(outcomes)
+    }
+
+    /// Says of recipients that they are left to those who have more rights.
+    fn leave(&self, claim: &Claim, others: &[usize]) {
+        lock(&self.tally).left += others.len();
+        let envelope = claim.envelope();
+        for recipient in others.iter().filter_map(|i| envelope.recipients.get(*i)) {
+            if self.talk {
+                let (id, to, why) = (&claim.id, &recipient.address, deliver::FOR_ROOT);
+                complain(&self.context.program, &format!("{id} to {to}: {why}"));
+            }
+        }
     }
 
     fn set_aside(&self, claim: &Claim) {

@@ -84,6 +84,7 @@ impl Pass<'_> {
     fn trouble(&self, id: &str, error: &Error) {
         events::trouble(id, error);
         complain(&self.context.program, &format!("{id}: {error}"));
+        lock(&self.tally).untried += 1;
     }
 
     /// Lets go of a message, whatever waits; the last one gets it.

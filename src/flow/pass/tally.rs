@@ -14,6 +14,10 @@ pub struct Tally {
     pub deferred: usize,
     /// Who will not get it.
     pub failed: usize,
+    /// How often a message could not be had from the disk: it waits, and was not tried.
+    pub untried: usize,
+    /// Recipients for whom this process can do nothing: it is root's, or that of a daemon, who can.
+    pub left: usize,
     /// Why the last one was deferred.
     pub reason: Option<Outcome>,
     /// When the next one is due.
@@ -23,13 +27,17 @@ pub struct Tally {
 impl Tally {
     /// For a terminal, after the run.
     pub fn sentence(&self, now: i64) -> String {
-        if self.tried == 0 {
-            return "nothing to do".to_owned();
+        match (self.tried, self.untried, self.left) {
+            (0, 0, 0) => return "nothing to do".to_owned(),
+            (0, 0, left) => return format!("nothing was tried; {left} left to root's queue run"),
+            (0, ..) => return "nothing could be tried".to_owned(),
+            _ => {}
         }
         let counts = [
             (self.delivered, "delivered"),
             (self.deferred, "deferred"),
             (self.failed, "failed"),
+            (self.left, "left to root's queue run"),
         ];
         let counts: Vec<String> = counts
             .iter()
