@@ -269,3 +269,17 @@ fn who_looks_on_is_told_what_is_left_to_root() {
     until("both have arrived", || house.mail_of(BOB).len() == 2);
     drop(daemon);
 }
+
+/// The counts are of the mail of all, which is not for everybody; and no remedy makes it so.
+#[test]
+fn the_status_is_for_those_who_may_see_all() {
+    let Some(house) = House::open("status") else {
+        return;
+    };
+    let ran = house.call(ALICE, &["--status"], "");
+    let said = "sendmail: --status counts the mail of all, and is for root and the user of the spool; mailq lists your own\n";
+    assert_eq!((ran.code, ran.stdout.as_str()), (77, ""), "{ran:?}");
+    // The log is closed to her, too, and that is said above.
+    assert!(ran.stderr.ends_with(said), "{ran:?}");
+    assert_eq!(house.call("root", &["--status"], "").code, 0);
+}

@@ -38,7 +38,7 @@ impl Listed {
 }
 
 /// Whether the caller sees what others have sent: root, and whoever owns the queue.
-fn sees_all(context: &Context) -> bool {
+pub fn sees_all(context: &Context) -> bool {
     let caller = accounts::caller_uid();
     caller == 0 || deliver::owner(context) == Some(caller)
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::admin::{self, duration};
-use super::{Context, tlsrpt};
+use super::{Context, deliver, tlsrpt};
 use crate::cli::{Invocation, say};
 use crate::error::{Error, Result};
 use crate::host::clock;
@@ -29,8 +29,12 @@ struct Status {
 /// Says it. Returned is whether a message has waited for longer than `[queue] warn_after`.
 ///
 /// # Errors
-/// Those of reading the spool; `Usage` when two forms are wanted.
+/// Those of reading the spool; `Usage` when two forms are wanted; `NoPermission` for whoever sees only his own mail.
 pub fn run(context: &Context, call: &Invocation) -> Result<bool> {
+    if !admin::sees_all(context) && deliver::owner(context).is_some() {
+        let why = "--status counts the mail of all, and is for root and the user of the spool; mailq lists your own";
+        return Err(Error::NoPermission(why.to_owned()));
+    }
     let status = look(context)?;
     say(&match (call.json, call.prometheus) {
         (true, true) => {
