@@ -116,7 +116,7 @@ pub struct Invocation {
     pub notify: Option<Notify>,
     /// `-R`.
     pub ret: Option<Ret>,
-    /// `-V`, as it was typed.
+    /// `-V`, in xtext.
     pub envid: Option<String>,
     /// `-v`.
     pub verbose: bool,

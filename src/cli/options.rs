@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::{Delivery, Invocation, Mode, Part, Select};
 use crate::error::{Error, Result};
 use crate::proto::envelope::{Notify, Ret};
+use crate::proto::outcome::one_line;
+use crate::proto::parameters::{MAX_ENVID, is_envid};
+use crate::proto::xtext;
 
 /// How a letter takes its value.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,7 +78,7 @@ pub const LETTERS: &[Letter] = &[
     ignored('T', Value),
     acts('t', Flag, |i, _| to(&mut i.extract, true)),
     ignored('U', Flag),
-    acts('V', Value, |i, v| set(&mut i.envid, v.to_owned())),
+    acts('V', Value, envid),
     acts('v', Flag, |i, _| to(&mut i.verbose, true)),
     ignored('X', Value), // a transcript file: never written for a caller
     ignored('x', Flag),
@@ -221,6 +224,19 @@ fn notify(invocation: &mut Invocation, value: &str) -> Result<()> {
 fn ret(invocation: &mut Invocation, value: &str) -> Result<()> {
     let wrong = || Error::Usage(format!("option -R takes full or hdrs, not {value}"));
     set(&mut invocation.ret, Ret::parse(value).ok_or_else(wrong)?)
+}
+
+/// `-V`; an empty one is none. What a server would refuse is refused here, where somebody hears of it.
+fn envid(invocation: &mut Invocation, value: &str) -> Result<()> {
+    let xtext = xtext::encode(value);
+    if !value.is_empty() && !is_envid(&xtext) {
+        return Err(Error::Usage(format!(
+            "option -V takes at most {MAX_ENVID} printable ASCII characters, each space, + and = counting as three, not {}",
+            one_line(value)
+        )));
+    }
+    invocation.envid = Some(xtext).filter(|envid| !envid.is_empty());
+    Ok(())
 }
 
 /// `-oX`: the old one-letter options; those without a meaning here are accepted.

@@ -203,6 +203,23 @@ fn what_no_sendmail_ever_had_is_refused_with_a_sentence() {
     }
 }
 
+/// RFC 3461 4.4: what a server would refuse as ENVID is not taken.
+#[test]
+fn an_envelope_id_is_printable_and_short() {
+    let (most, long) = ("n".repeat(100), "n".repeat(101));
+    let rows = [
+        ("", Some(None)),
+        ("QQ 1+", Some(Some("QQ+201+2B"))),
+        (&most, Some(Some(&*most))),
+        (&long, None),
+        ("x\u{7f}", None),
+    ];
+    for (typed, envid) in rows {
+        let found = read(&["sendmail", "-V", typed]).ok().map(|i| i.envid);
+        assert_eq!(found, envid.map(|e| e.map(str::to_owned)), "{typed:?}");
+    }
+}
+
 #[test]
 fn help_fits_a_screen() {
     assert!(HELP.lines().count() <= 24);

@@ -24,7 +24,6 @@ use crate::proto::data::LocalText;
 use crate::proto::header::{Field, Found, Header};
 use crate::proto::outcome::{Outcome, Verdict, one_line};
 use crate::proto::reply::Enhanced;
-use crate::proto::xtext;
 
 /// Octets read from standard input at a time, and as soon as it brings so many: most messages are shorter. No fewer than
 /// the standard library reads at a time, which would else be copied once more.
@@ -205,7 +204,7 @@ fn intake<'a>(context: &'a Context, call: &Invocation) -> Result<Intake<'a>> {
     let sender = sender(context, call.sender.as_deref(), &caller)?;
     let mut envelope = envelope(&caller, sender);
     envelope.ret = call.ret;
-    envelope.envid = call.envid.as_deref().map(xtext::encode);
+    envelope.envid = call.envid.clone();
     let mut intake = Intake::new(context, Origin::Local(caller), envelope, None, None)?;
     intake.extract = call.extract;
     intake.notify = call.notify;

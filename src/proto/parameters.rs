@@ -64,8 +64,7 @@ pub fn of_mail(text: &str, offered: &Offered) -> Result<MailParameters, Reply> {
                 parsed.ret = Some(value.and_then(Ret::parse).ok_or_else(bad)?);
             }
             ("ENVID", value) if offered.dsn => {
-                let envid = value.filter(|v| matches!(v.len(), 1..=MAX_ENVID));
-                let envid = envid.filter(|v| is_printable_xtext(v));
+                let envid = value.filter(|v| is_envid(v));
                 parsed.envid = Some(envid.ok_or_else(bad)?.to_owned());
             }
             ("AUTH", value) if offered.auth => {
@@ -133,6 +132,11 @@ fn body(value: Option<&str>) -> Result<Body, Reply> {
 
 /// The longest ENVID (RFC 3461 4.4).
 pub const MAX_ENVID: usize = 100;
+/// Whether a text can be the value of ENVID, in xtext.
+pub fn is_envid(value: &str) -> bool {
+    matches!(value.len(), 1..=MAX_ENVID) && is_printable_xtext(value)
+}
+
 /// The longest ORCPT (RFC 3461 4.2).
 pub const MAX_ORCPT: usize = 500;
 
