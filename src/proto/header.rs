@@ -62,6 +62,10 @@ impl Field {
         self.name().eq_ignore_ascii_case(name.as_bytes())
     }
 
+    fn has_name_of(&self, other: &Self) -> bool {
+        self.name().eq_ignore_ascii_case(other.name())
+    }
+
     fn is_any(&self, names: &[&str]) -> bool {
         names.iter().any(|name| self.is(name))
     }
@@ -118,7 +122,8 @@ const MAX_SHOWN: usize = 100;
 const RESENT: &str = "Resent-";
 const RECIPIENTS: &[&str] = &["To", "Cc", "Bcc", "Apparently-To"];
 const RESENT_RECIPIENTS: &[&str] = &["Resent-To", "Resent-Cc", "Resent-Bcc"];
-/// Fields a block of Resent- fields has once (RFC 5322 3.6.6): met again, they begin an older block.
+/// Fields a block of Resent- fields has once (RFC 5322 3.6), as it has those of recipients: met again, they begin an older
+/// block.
 const ONCE_A_BLOCK: &[&str] = &[
     "Resent-Date",
     "Resent-From",
@@ -239,14 +244,24 @@ impl Header {
         found
     }
 
-    /// The topmost block of Resent- fields.
+    /// Whether it was sent again: it has a block of Resent- fields.
+    pub fn is_resent(&self) -> bool {
+        self.fields.iter().any(Field::is_resent)
+    }
+
+    /// The topmost block of Resent- fields. A list of recipients that goes on in another field right below is one list
+    /// still, though it should be one field: nobody of it is forgotten.
     fn resent_block(&self) -> Option<Range<usize>> {
         let start = self.fields.iter().position(Field::is_resent)?;
         let fields = self.fields.get(start..)?;
         let ends = |(at, field): (usize, &Field)| {
-            let once = ONCE_A_BLOCK.iter().find(|name| field.is(name));
             let before = fields.get(..at).unwrap_or_default();
-            !field.is_resent() || once.is_some_and(|name| before.iter().any(|f| f.is(name)))
+            let is_same = |other: &Field| other.has_name_of(field);
+            let is_once = match field.is_any(RESENT_RECIPIENTS) {
+                true => !before.last().is_some_and(is_same),
+                false => field.is_any(ONCE_A_BLOCK),
+            };
+            !field.is_resent() || is_once && before.iter().any(is_same)
         };
         let length = fields.iter().enumerate().position(ends);
         Some(start..start + length.unwrap_or(fields.len()))

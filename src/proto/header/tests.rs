@@ -79,6 +79,22 @@ const RECIPIENTS_FOUND: &[Row] = &[
         &["a@x", "b@x"],
         &[],
     ),
+    // In whatever order: a second field of one name is of an older block, but where it goes on with the one above.
+    (
+        "Resent-To: a@x\r\nResent-From: b@x\r\nResent-Date: d\r\nResent-To: old@x\r\nResent-From: c@x\r\n",
+        &["a@x"],
+        &[],
+    ),
+    (
+        "Resent-Cc: a@x\r\nresent-cc : b@x\r\nResent-Bcc: c@x\r\nResent-Bcc: d@x\r\nResent-Cc: old@x\r\n",
+        &["a@x", "b@x", "c@x", "d@x"],
+        &[],
+    ),
+    (
+        "Resent-Date: d\r\nResent-From: me@x\r\nResent-Message-ID: <1@x>\r\nResent-To: a@x\r\nResent-Cc: b@x\r\nTo: o@x\r\n",
+        &["a@x", "b@x"],
+        &[],
+    ),
     ("Resent-From: me@x\r\nTo: o@x\r\n", &[], &[]),
 ];
 
