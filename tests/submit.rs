@@ -127,6 +127,12 @@ fn what_cannot_be_sent_is_refused() {
         (&["-t"], "Subject: x\n\nx\n", &[65], "recipient"),
         (
             &["-t"],
+            "Resent-From: b@example.org\nTo: a@example.net\n\nx\n",
+            &[65],
+            "none in Resent-To, Resent-Cc or Resent-Bcc, which stand for To",
+        ),
+        (
+            &["-t"],
             "Subject: x\n\nTo: a@example.net\n",
             &[65],
             "recipient",

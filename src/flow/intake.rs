@@ -236,7 +236,7 @@ impl<'a> Intake<'a> {
         let (mut header, rest) = reader.finish();
         if self.extract {
             self.add(header.recipients(&self.context.config.hostname));
-            self.check_recipients()?;
+            self.check_recipients(Some(&header))?;
         }
         self.check_hops(header.hops())?;
         if matches!(self.origin, Origin::Local(_)) {

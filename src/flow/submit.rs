@@ -215,7 +215,7 @@ fn intake<'a>(context: &'a Context, call: &Invocation) -> Result<Intake<'a>> {
     }
     if !call.extract {
         // Nothing that the message will say can change this, so nobody has to wait for it.
-        intake.check_recipients()?;
+        intake.check_recipients(None)?;
     }
     Ok(intake)
 }

@@ -5,7 +5,7 @@ use crate::cli::complain;
 use crate::flow::{expand, hops};
 use crate::proto::address::Mailbox;
 use crate::proto::envelope::Recipient;
-use crate::proto::header::Found;
+use crate::proto::header::{Found, Header};
 use crate::proto::outcome::one_line;
 use crate::proto::route::Hop;
 
@@ -34,15 +34,23 @@ impl Intake<'_> {
         );
     }
 
-    /// Whether there is anybody to send to.
-    pub(in crate::flow) fn check_recipients(&self) -> Result<(), Error> {
+    /// Whether there is anybody to send to; with the header, if recipients were taken from it.
+    pub(in crate::flow) fn check_recipients(&self, header: Option<&Header>) -> Result<(), Error> {
         let limit = self.context.config.limits.recipients;
         let recipients = &self.envelope.recipients;
         match (recipients.len(), self.bad.first()) {
             (0, Some((_, why))) => Err(Error::Data(why.clone())),
-            (0, None) if self.extract => Err(Error::Data(
-                "no recipients: none on the command line, none in To, Cc or Bcc".to_owned(),
-            )),
+            (0, None) if let Some(header) = header => {
+                let fields = match header.is_resent() {
+                    true => {
+                        "Resent-To, Resent-Cc or Resent-Bcc, which stand for To, Cc and Bcc in a message with Resent- fields"
+                    }
+                    false => "To, Cc or Bcc",
+                };
+                Err(Error::Data(format!(
+                    "no recipients: none on the command line, none in {fields}"
+                )))
+            }
             (0, None) => Err(Error::Usage(
                 "no recipients: name them, or use -t to take them from the header".to_owned(),
             )),
