@@ -240,6 +240,18 @@ fn the_null_sender_is_never_answered() {
     );
 }
 
+/// RFC 3461 4.1: nobody is told of what nobody wanted to hear of, postmaster neither; and it ends there.
+#[test]
+fn the_null_sender_who_wants_no_report_has_none_made() {
+    let remote = refusing();
+    let system = System::relaying("null-never", &remote);
+    fail(&system, &["-f", "", "-N", "never"]);
+    assert!(system.queue().is_empty());
+    assert!(system.names("hold").is_empty(), "{}", system.log());
+    assert!(system.mailbox().is_empty(), "{}", system.log());
+    assert!(system.log().contains(" failed to="), "{}", system.log());
+}
+
 /// dma 143: a report that cannot be delivered ends here, once, and is not lost.
 #[test]
 fn a_report_nobody_takes_is_kept() {

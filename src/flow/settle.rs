@@ -7,7 +7,8 @@
 //! 4. a sender who waits too long is told so, once
 //!
 //! A null sender is never answered: what fails then goes to postmaster here as a report of its own, and when
-//! postmaster's own mail fails, the message is set aside in hold/, never deleted.
+//! postmaster's own mail fails, the message is set aside in hold/, never deleted. Of a recipient with NOTIFY=NEVER nobody
+//! is told, whoever the sender is.
 
 mod successes;
 
@@ -225,18 +226,18 @@ impl Settlement<'_> {
     /// Returns whether the settlement goes on; it does not when the message was set aside.
     fn report_failures(&mut self) -> bool {
         for (sender, failed) in self.by_sender(self.having(Verdict::Failed)) {
-            let indices: Vec<usize> = failed.iter().map(|(i, _)| *i).collect();
-            let (to, about) = match sender {
-                ReversePath::Mailbox(sender) => {
-                    let wanted = failed
-                        .into_iter()
-                        .filter(|(i, _)| self.is_wanted(*i, Action::Failed))
-                        .collect();
-                    (sender, wanted)
-                }
+            let is_wanted = |(index, _): &(usize, Outcome)| self.is_wanted(*index, Action::Failed);
+            let about: Outcomes = failed.into_iter().filter(is_wanted).collect();
+            if about.is_empty() {
+                // By the sender's own wish nobody is told (RFC 3461 4.1), postmaster neither.
+                continue;
+            }
+            let indices: Vec<usize> = about.iter().map(|(i, _)| *i).collect();
+            let to = match sender {
+                ReversePath::Mailbox(sender) => sender,
                 ReversePath::Null => {
-                    match postmaster(self.context).filter(|p| !self.is_for(p, &failed)) {
-                        Some(postmaster) => (postmaster, failed),
+                    match postmaster(self.context).filter(|p| !self.is_for(p, &about)) {
+                        Some(postmaster) => postmaster,
                         None => return self.set_aside(),
                     }
                 }
