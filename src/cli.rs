@@ -14,6 +14,7 @@ use std::time::Duration;
 use self::options::{Arity, INNER, LETTERS, LONGS};
 use crate::error::{Error, Result, words};
 use crate::proto::envelope::{Notify, Ret};
+use crate::proto::outcome::one_line;
 
 /// Which of minimta's processes this is (minimta(8), Processes).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,8 +198,21 @@ fn see_that_it_fits(invocation: &Invocation) -> Result<()> {
             "--scram goes with --password",
         ),
     ];
-    match rows.iter().find(|(given, fits, _)| *given && !fits) {
-        Some((_, _, sentence)) => Err(Error::Usage(format!("option {sentence}"))),
+    if let Some((_, _, sentence)) = rows.iter().find(|(given, fits, _)| *given && !fits) {
+        return Err(Error::Usage(format!("option {sentence}")));
+    }
+    let only = match mode {
+        Mode::Show(_) => "--show prints one message",
+        Mode::Test(_) => "--test takes one address",
+        Mode::DkimKey(_) => "--dkim-key takes one domain",
+        Mode::Status => "--status takes no argument",
+        _ => return Ok(()),
+    };
+    match invocation.arguments.first() {
+        Some(more) => {
+            let more = one_line(more);
+            Err(Error::Usage(format!("option {only}: what is {more} for?")))
+        }
         None => Ok(()),
     }
 }

@@ -50,6 +50,20 @@ fn mailq_shows_what_waits_and_why() {
         assert!(json.stdout.contains(part), "{part}: {}", json.stdout);
     }
     balanced(&json.stdout);
+    // What was not tried yet is due since it came.
+    let due = |id: &str| {
+        let of_one = json
+            .stdout
+            .split("{\"id\":")
+            .find(|part| part.contains(id))
+            .unwrap();
+        let value = |name: &str| of_one.split(&format!("\"{name}\":")).nth(1).unwrap();
+        let value = |name: &str| value(name).split(',').next().unwrap();
+        (value("received"), value("due"))
+    };
+    let (received, since) = due(&fresh);
+    assert_eq!(received, since);
+    assert_eq!(due(&held).1, "null");
 }
 
 /// JSON without a parser: brackets and quotes close as they opened, and no control character stands bare.
@@ -111,6 +125,21 @@ fn an_administrator_shows_holds_releases_and_removes() {
         enqueue(&system, "e@example.net"),
     );
     let f = enqueue(&system, "f@example.net");
+    for line in [
+        &["--remove", "ALL", &d][..],
+        &["--hold", &d, "ALL"],
+        &["--show", &d, &e],
+    ] {
+        let ran = system.run(line, "");
+        assert_eq!(
+            (ran.code, ran.stdout.as_str()),
+            (64, ""),
+            "{line:?} {ran:?}"
+        );
+    }
+    let ran = system.run(&["--remove", "ALL", &d], "");
+    assert!(ran.stderr.contains(": ALL stands alone"), "{ran:?}");
+    assert_eq!(system.queue().len(), 3);
     system.accept(&["--remove", &d, &e], "");
     assert_eq!(system.queued().id, f);
     system.accept(&["--remove", "ALL"], "");

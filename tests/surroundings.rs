@@ -258,6 +258,18 @@ fn a_bad_configuration_stands_in_the_systems_log() {
     );
 }
 
+/// A log that cannot be written keeps no mail away, and is named in words.
+#[test]
+fn an_unusable_log_is_named() {
+    let system = System::offline("log");
+    let folder = system.root.display().to_string();
+    let system = system.with("log", &format!("to = {folder:?}"));
+    let ran = system.run(&["-odq", "one@example.net"], "\nx\n");
+    let said =
+        format!("sendmail: cannot write the log file {folder}: is a directory; see [log] to\n");
+    assert_eq!((ran.code, ran.stderr), (0, said));
+}
+
 /// H16: a spool that cannot be used is named, with what to do.
 #[test]
 fn an_unusable_spool_is_named() {

@@ -190,6 +190,22 @@ fn what_no_sendmail_ever_had_is_refused_with_a_sentence() {
             "option -R takes full or hdrs, not x",
         ),
         (
+            &["sendmail", "-V", "x\ny"],
+            "option -V takes at most 100 printable ASCII characters, each space, + and = counting as three, not x y",
+        ),
+        (
+            &["sendmail", "-V\u{e9}"],
+            "option -V takes at most 100 printable ASCII characters, each space, + and = counting as three, not \u{e9}",
+        ),
+        (
+            &["minimta", "--show", "a", "b"],
+            "option --show prints one message: what is b for?",
+        ),
+        (
+            &["minimta", "c", "--test", "a"],
+            "option --test takes one address: what is c for?",
+        ),
+        (
             &["sendmail", "-B", "x"],
             "option -B takes 7BIT or 8BITMIME, not x",
         ),

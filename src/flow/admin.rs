@@ -17,6 +17,9 @@ use crate::proto::envelope::{Envelope, Parsed, Recipient};
 use crate::proto::journal::{Progress, Standing};
 use crate::proto::order;
 
+/// Every message, where a queue id is expected.
+const ALL: &str = "ALL";
+
 /// A message of the queue, as a list shows it.
 pub struct Listed {
     /// Its file.
@@ -199,6 +202,8 @@ fn message_as_json(listed: &Listed) -> Json {
     });
     let due = match item.folder {
         Folder::Hold => Json::Null,
+        // It is due since it came: it was not put off, or was released.
+        _ if item.due == 0 => time(envelope.received_at),
         _ => time(item.due),
     };
     let sender = envelope.sender.mailbox().map(ToString::to_string);
@@ -312,7 +317,12 @@ fn each(
             complain(&context.program, &earlier.to_string());
         }
     };
-    if ids == ["ALL"] {
+    if ids.len() > 1 && ids.iter().any(|id| id == ALL) {
+        return Err(Error::Usage(
+            "ALL stands alone: it names every message, and no queue id goes beside it".to_owned(),
+        ));
+    }
+    if ids == [ALL] {
         for folder in folders {
             items.extend(context.spool.scan(*folder)?);
         }

@@ -13,6 +13,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, FormatItem, WriteLogger, format_description};
 
 use super::durable::NO_FOLLOW;
+use super::words;
 use crate::config::{Log as Target, LogTo};
 
 /// A line's time: UTC, to the second, always of the same width.
@@ -136,7 +137,10 @@ fn to_file(level: LevelFilter, path: &Path) -> Result<Box<dyn Log>, String> {
         .mode(0o640)
         .custom_flags(flags)
         .open(path)
-        .map_err(|e| format!("cannot write the log file {shown}: {e}; see [log] to"))?;
+        .map_err(|e| {
+            let why = words(&e);
+            format!("cannot write the log file {shown}: {why}; see [log] to")
+        })?;
     let mut form = plain();
     form.set_time_format_custom(SECONDS);
     Ok(to_writer(level, form, Box::new(file)))
