@@ -78,7 +78,13 @@ fn what_is_refused_to_the_end_is_kept_for_its_owner() {
     let system = System::relaying("notices-end", &refuses);
     (1..=3).for_each(|number| send(&system, number, &[]));
     system.backdate(6 * 24);
-    system.accept(&["-q"], "");
+    let said = system.run(&["-q", "-v"], "").stderr;
+    assert!(
+        said.contains("2 deferred: ") && !said.contains("failed"),
+        "{said}"
+    );
+    let counts = "queue-run delivered=0 deferred=2 failed=0";
+    assert!(system.log().contains(counts), "{}", system.log());
     assert_eq!(
         system.queue().len(),
         2,

@@ -93,10 +93,16 @@ fn a_host_that_stays_down_is_reported_in_the_end() {
         assert_eq!(system.queue().len(), 3);
     }
     system.backdate(5 * 24 + 1);
-    system.accept(&["-q"], "");
+    let said = system.run(&["-q", "-v"], "").stderr;
     let log = system.log();
     assert_eq!(log.matches(" deferred to=").count(), 12, "{log}");
     assert_eq!(log.matches(" failed to=").count(), 3, "{log}");
+    // The run says the same, and has delivered the three reports.
+    let counts = "queue-run delivered=3 deferred=0 failed=3";
+    assert!(log.contains(counts), "{log}");
+    assert_eq!(said.matches(" failed: ").count(), 3, "{said}");
+    assert!(said.contains("3 delivered, 3 failed"), "{said}");
+    assert!(!said.contains(" deferred: "), "{said}");
     system.accept(&["-q"], "");
     let told = system.mailbox();
     assert_eq!(told.len(), 3, "{log}");

@@ -40,7 +40,8 @@ pub fn policy(context: &Context) -> Policy {
     }
 }
 
-/// Takes the outcomes of an attempt, by recipient index. Returned are the queue ids of the reports made.
+/// Takes the outcomes of an attempt, by recipient index. Returned are the queue ids of the reports made. `tell` hears of
+/// the outcomes as they count: what was put off for too long has failed.
 ///
 /// `replaced`: whom others have taken the place of in it.
 pub fn settle(
@@ -48,6 +49,7 @@ pub fn settle(
     claim: &Claim,
     outcomes: Outcomes,
     replaced: &[Replaced],
+    tell: &dyn Fn(&[(usize, Outcome)]),
 ) -> Vec<String> {
     let now = clock::now();
     let all: Vec<usize> = outcomes.iter().map(|(index, _)| *index).collect();
@@ -61,6 +63,7 @@ pub fn settle(
     };
     settlement.give_up();
     let is_to_be_kept = settlement.restrain();
+    tell(&settlement.outcomes);
     for (index, outcome) in &settlement.outcomes {
         if let Some(recipient) = settlement.envelope.recipients.get(*index) {
             events::attempt(

@@ -184,7 +184,7 @@ fn after(context: &Context, delivery: Delivery, accepted: Accepted) {
     let reports = if failed.is_empty() {
         Vec::new()
     } else {
-        settle::settle(context, &claim, failed, &[])
+        settle::settle(context, &claim, failed, &[], &|_| ())
     };
     if delivery == Delivery::Queue {
         return;

@@ -46,8 +46,9 @@ impl Pass<'_> {
         let reports = match outcomes {
             Ok(mut outcomes) => {
                 keep_duties(&mut outcomes, &told, &claim.envelope());
-                self.count(claim, &outcomes);
-                settle(self.context, claim, outcomes, &replaced)
+                settle(self.context, claim, outcomes, &replaced, &|outcomes| {
+                    self.count(claim, outcomes);
+                })
             }
             Err(Damaged) => {
                 self.set_aside(claim);
