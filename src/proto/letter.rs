@@ -2,7 +2,9 @@
 
 use super::address::{Mailbox, ReversePath};
 use super::envelope::{Facts, Recipient, Ret};
+use super::parameters::MAX_ORCPT;
 use super::reply::Reply;
+use super::xtext::seven_bit;
 
 /// What a server says it can do, in its reply to EHLO. What is not understood is passed over.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -126,7 +128,7 @@ pub fn rcpt(recipient: &Recipient, offered: &Capabilities) -> String {
         if let Some(notify) = recipient.notify {
             text.push_str(&format!(" NOTIFY={notify}"));
         }
-        if let Some(orcpt) = recipient.orcpt.as_ref().filter(|o| is_parameter(o)) {
+        if let Some(orcpt) = recipient.orcpt.as_deref().and_then(|o| orcpt(o, offered)) {
             text.push_str(&format!(" ORCPT={orcpt}"));
         }
     }
@@ -140,6 +142,24 @@ fn told(address: &Mailbox, offered: &Capabilities) -> String {
         false => address.to_ascii(),
     };
     ascii.as_ref().unwrap_or(address).to_string()
+}
+
+/// An original recipient in the form that the server understands: an address in UTF-8 as it is if it offers SMTPUTF8,
+/// and in ASCII else (RFC 6533 3). `None`: in none.
+fn orcpt(value: &str, offered: &Capabilities) -> Option<String> {
+    let is_utf8 = value
+        .split_once(';')
+        .is_some_and(|(kind, _)| kind.eq_ignore_ascii_case("utf-8"));
+    let ends_a_value = |c: char| c.is_control() || c.is_whitespace() || c == '=';
+    match (value.is_ascii(), is_utf8) {
+        (true, _) => is_parameter(value).then(|| value.to_owned()),
+        (false, false) => None,
+        (false, true) if offered.smtputf8 && !value.contains(ends_a_value) => {
+            Some(value.to_owned())
+        }
+        (false, true) => Some(seven_bit(value, false))
+            .filter(|value| is_parameter(value) && value.len() <= MAX_ORCPT),
+    }
 }
 
 /// Whether a text can stand as a parameter's value without becoming another one (RFC 5321 4.1.2 esmtp-value).

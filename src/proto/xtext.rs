@@ -1,4 +1,6 @@
-//! xtext (RFC 3461 4): how DSN parameters carry octets that a command line could not.
+//! xtext (RFC 3461 4): how DSN parameters carry octets that a command line could not; and what RFC 6533 adds to it.
+
+use std::fmt::Write as _;
 
 /// Encodes a text: what is not printable ASCII, and `+` and `=`, becomes `+` and two digits.
 pub fn encode(text: &str) -> String {
@@ -27,6 +29,22 @@ pub fn decode(text: &str) -> Option<String> {
         }
     }
     String::from_utf8(plain).ok()
+}
+
+/// The form of RFC 6533 3 for 7-bit reports and commands: `\x{E9}`. With `all`, also what would look like such a form or
+/// like the escapes of RFC 3461.
+pub fn seven_bit(text: &str, all: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let plain = c.is_ascii_graphic() && !(all && matches!(c, '\\' | '+' | '='));
+        if plain {
+            out.push(c);
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\x{{{:X}}}", u32::from(c));
+        }
+    }
+    out
 }
 
 fn hex(digit: u8) -> Option<u8> {

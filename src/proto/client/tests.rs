@@ -260,6 +260,41 @@ fn parameters_are_said_only_to_servers_that_know_them() {
         });
         assert_eq!(run.groups[0], expected);
     }
+    // RFC 6533 3: an address in UTF-8 as the server understands it.
+    let rows = [
+        (
+            "utf-8;b\u{f8}b@b.example",
+            "DSN SMTPUTF8",
+            " ORCPT=utf-8;b\u{f8}b@b.example",
+        ),
+        (
+            "UTF-8;b\u{f8}b@b.example",
+            "DSN",
+            " ORCPT=UTF-8;b\\x{F8}b@b.example",
+        ),
+        (
+            "utf-8;b\\x{F8}b@b.example",
+            "DSN SMTPUTF8",
+            " ORCPT=utf-8;b\\x{F8}b@b.example",
+        ),
+        ("utf-8;b\u{f8}b\u{85}=@b.example", "DSN SMTPUTF8", ""),
+        ("rfc822;b\u{f8}b@b.example", "DSN SMTPUTF8", ""),
+        (
+            &format!("utf-8;{}@b.example", "\u{f8}".repeat(100)),
+            "DSN",
+            "",
+        ),
+    ];
+    for (orcpt, offered, expected) in rows {
+        to[0].orcpt = Some(orcpt.to_owned());
+        let run = with_letter(&to, |letter| run(&letter, offered, &["250 ok", "250 ok"]));
+        let named = "RCPT TO:<r1@b.example> NOTIFY=SUCCESS,FAILURE";
+        assert_eq!(
+            run.groups[1],
+            format!("{named}{expected}"),
+            "{orcpt} {offered}"
+        );
+    }
     // What could become a second parameter is left out.
     to[0].orcpt = Some("rfc822;a NOTIFY=NEVER".to_owned());
     let run = with_letter(&to, |letter| run(&letter, "DSN", &["250 ok", "250 ok"]));

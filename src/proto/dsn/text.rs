@@ -1,6 +1,6 @@
 //! Foreign words made safe to stand in a header or a report, and lines of a width that everybody can read.
 
-use std::fmt::Write as _;
+use super::super::xtext::seven_bit;
 
 /// Characters that are quoted of a server's words.
 pub const MAX_WORDS: usize = 500;
@@ -33,22 +33,6 @@ pub fn original(orcpt: &str) -> Option<String> {
     };
     let fits = (1..=MAX_VALUE - 40).contains(&address.len()) && (1..=30).contains(&kind.len());
     (fits && kind.chars().all(is_type)).then(|| format!("{kind}; {address}"))
-}
-
-/// The form of RFC 6533 3 for 7-bit reports: `\x{E9}`. With `all`, also what would look like such a form or
-/// like the escapes of RFC 3461.
-fn seven_bit(text: &str, all: bool) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        let plain = c.is_ascii_graphic() && !(all && matches!(c, '\\' | '+' | '='));
-        if plain {
-            out.push(c);
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "\\x{{{:X}}}", u32::from(c));
-        }
-    }
-    out
 }
 
 /// Decodes xtext (RFC 3461 4): `+2B` is `+`. An escape of what is not printable is left as it is, so that no
