@@ -3,7 +3,7 @@
 use crate::harness::lmtp::Lmtp;
 use crate::harness::system::me;
 use crate::harness::tls::Authority;
-use crate::harness::{Answer, Dns, Remote, Script, System};
+use crate::harness::{Answer, Dns, Mail, Remote, Script, System};
 use crate::mx::Fate::{Deferred, Failed};
 use crate::mx::{HOSTS, MESSAGE, check, one_message};
 
@@ -243,8 +243,17 @@ fn lmtp_answers_for_each_recipient() {
                 &format!("domain = \"home.example\"\nvia = \"lmtp:{}\"", server.place),
             );
         let to = ["good@home.example", "full@home.example", "bad@home.example"];
-        system.accept(&[&["-odq"][..], &to].concat(), MESSAGE);
+        let wishes = ["-odq", "-N", "success,failure"];
+        system.accept(&[&wishes[..], &to].concat(), MESSAGE);
         system.accept(&["-q"], "");
+        // Whoever speaks LMTP keeps what he takes (RFC 2033 1).
+        let reports: Vec<Mail> = system.mailbox();
+        let told = |action: &str| reports.iter().any(|mail| mail.text().contains(action));
+        assert!(
+            told("Action: delivered") && !told("Action: relayed"),
+            "{}",
+            system.log()
+        );
         let heard = server.heard().concat();
         assert!(heard.starts_with("LHLO pi.test.example\r\n"), "{heard}");
         assert!(heard.contains("Subject: x\r\n"), "{heard}");

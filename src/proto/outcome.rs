@@ -49,6 +49,8 @@ pub struct Outcome {
     pub text: String,
     /// Whether the duty to report success went on with the message (RFC 3461 5.2.1).
     pub dsn_passed: bool,
+    /// Whether the server that took it keeps it, and does not just pass it on: LMTP (RFC 2033 1).
+    pub kept: bool,
     /// How the connection was protected, for the log; empty when there was none to another host.
     pub protection: String,
     /// What was wrong with TLS, as reports to the other side call it (RFC 8460 4.3).
@@ -80,6 +82,7 @@ impl Outcome {
             host,
             text,
             dsn_passed: false,
+            kept: false,
             protection: String::new(),
             tls_fault: None,
         }

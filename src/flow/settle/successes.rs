@@ -55,7 +55,7 @@ impl Settlement<'_> {
 /// What a success is: in a mailbox, or on its way through a server that says nothing more of it.
 fn of(outcome: &Outcome) -> Action {
     match outcome.code {
-        Some(_) => Action::Relayed,
-        None => Action::Delivered,
+        Some(_) if !outcome.kept => Action::Relayed,
+        _ => Action::Delivered,
     }
 }

@@ -77,6 +77,7 @@ impl Transaction<'_> {
         self.delivered |= verdict == Verdict::Delivered && self.has(&Standing::Accepted);
         let mut outcome = self.said(verdict, reply);
         outcome.dsn_passed = verdict == Verdict::Delivered && self.capabilities.dsn;
+        outcome.kept = verdict == Verdict::Delivered && self.capabilities.lmtp;
         for (index, standing) in self.standings.iter_mut().enumerate() {
             if *standing == Standing::Accepted && whose(index) {
                 *standing = Standing::Settled(Settled::Now(outcome.clone()));
