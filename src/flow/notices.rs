@@ -51,7 +51,7 @@ impl Cause {
     /// Numbers in what was said do not count: queue ids and times have them.
     pub fn new(to: &Mailbox, outcome: &Outcome) -> Self {
         let mut print = Print::new(&outcome.host, to.to_string().as_bytes());
-        print.feed(outcome.text.as_bytes());
+        print.feed(outcome.bare().as_bytes());
         Self(print.finish())
     }
 

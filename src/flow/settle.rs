@@ -173,10 +173,7 @@ impl Settlement<'_> {
             .zip(&told)
             .filter(|(_, told)| **told)
         {
-            let Enhanced(_, subject, detail) = outcome.enhanced;
-            let enhanced = Enhanced(4, subject, detail);
-            let (code, host, text) = (outcome.code, &outcome.host, &outcome.text);
-            *outcome = Outcome::new(Verdict::Deferred, code, enhanced, host, text);
+            *outcome = outcome.clone().taken_as(Verdict::Deferred);
         }
         let progress = self.claim.progress();
         let mut told = self.outcomes.iter().zip(&told).filter(|(_, told)| **told);
@@ -307,13 +304,7 @@ impl Settlement<'_> {
                 why = format!("nobody is left to tell of its failure: {}", outcome.words());
                 let Enhanced(_, subject, detail) = outcome.enhanced;
                 let enhanced = Enhanced(4, subject, detail);
-                *outcome = Outcome::new(
-                    Verdict::Deferred,
-                    outcome.code,
-                    enhanced,
-                    &outcome.host,
-                    &why,
-                );
+                *outcome = Outcome::new(Verdict::Deferred, None, enhanced, &outcome.host, &why);
             }
         }
         self.write_down();

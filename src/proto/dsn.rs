@@ -335,7 +335,7 @@ impl Report<'_> {
             } else {
                 "x-minimta"
             };
-            let words = ascii(&outcome.words(), MAX_WORDS);
+            let words = ascii(&outcome.reply(), MAX_WORDS);
             field(text, "Diagnostic-Code", &format!("{kind}; {words}"));
         }
         field(text, "Last-Attempt-Date", &self.date(at));

@@ -26,6 +26,15 @@ impl Verdict {
         }
     }
 
+    /// The class of a status that says so (RFC 3463 2).
+    pub fn class(self) -> u8 {
+        match self {
+            Self::Delivered | Self::Expanded => 2,
+            Self::Deferred => 4,
+            Self::Failed => 5,
+        }
+    }
+
     /// Of an attempt: an expansion has a line of its own.
     pub fn parse(word: &str) -> Option<Self> {
         [Self::Delivered, Self::Deferred, Self::Failed]
@@ -45,7 +54,8 @@ pub struct Outcome {
     pub enhanced: Enhanced,
     /// The host that said so, or the place here (`Maildir`).
     pub host: String,
-    /// Its words: one line, no control characters, bounded.
+    /// Its words: one line, no control characters, bounded. A server's begin with the status that it gave itself where
+    /// ours is another one, and end with the step at which it said so if that was before a message: `5.7.1 no (at EHLO)`.
     pub text: String,
     /// Whether the duty to report success went on with the message (RFC 3461 5.2.1).
     pub dsn_passed: bool,
@@ -88,14 +98,75 @@ impl Outcome {
         }
     }
 
+    /// The same words, with another meaning for the mail. Our status goes with the meaning: one that says "never" in the
+    /// journal would be read as such. What a server has said stays as it was.
+    pub fn taken_as(mut self, verdict: Verdict) -> Self {
+        let Enhanced(class, subject, detail) = self.enhanced;
+        if self.code.is_some() && class != verdict.class() && self.states_it() {
+            self = self.with_own_status();
+        }
+        (self.verdict, self.enhanced) = (verdict, Enhanced(verdict.class(), subject, detail));
+        self
+    }
+
+    /// Notes that the server's words had another status in front than ours.
+    pub fn with_own_status(mut self) -> Self {
+        let text = format!("{} {}", self.enhanced, self.text);
+        self.text = first(text.trim(), Self::MAX_TEXT).to_owned();
+        self
+    }
+
+    /// Notes at which step before a message a server said so.
+    pub fn at(mut self, step: &str) -> Self {
+        let step = format!("{AT}{step})");
+        let most = Self::MAX_TEXT.saturating_sub(step.chars().count());
+        self.text = format!("{}{step}", first(&self.text, most));
+        self
+    }
+
+    /// Whether the status stands in a server's reply, and is not in its words already.
+    fn states_it(&self) -> bool {
+        // That of a server that gave none; what it gives itself stands in its words.
+        let is_unsaid = matches!(self.enhanced, Enhanced(4 | 5, 0, 0));
+        !is_unsaid && self.bare().len() == self.text.len()
+    }
+
+    /// The words without the status that a server put before them.
+    pub fn bare(&self) -> &str {
+        match self.text.split_once(' ') {
+            Some((first, rest)) if self.code.is_some() && Enhanced::parse(first).is_some() => rest,
+            _ => &self.text,
+        }
+    }
+
     /// "250 2.0.0 ok" as a person reads it: code, enhanced code, text.
     pub fn words(&self) -> String {
-        let code = self.code.map(|c| format!("{c} ")).unwrap_or_default();
-        format!("{code}{} {}", self.enhanced, self.text)
-            .trim_end()
-            .to_owned()
+        let words = match self.code {
+            Some(code) if self.states_it() => format!("{code} {} {}", self.enhanced, self.text),
+            // It gave no status, or has its own in the text.
+            Some(code) => format!("{code} {}", self.text),
+            None => format!("{} {}", self.enhanced, self.text),
+        };
+        words.trim_end().to_owned()
+    }
+
+    /// The same without the step: of a server's reply nothing but what it was (RFC 3464 2.3.6).
+    pub fn reply(&self) -> String {
+        let mut words = self.words();
+        if let Some((reply, step)) = words.rsplit_once(AT)
+            && self.code.is_some()
+            && STEPS.iter().any(|known| step.starts_with(known))
+        {
+            words.truncate(reply.len());
+        }
+        words
     }
 }
+
+/// Before the step at which a server said something.
+const AT: &str = " (at ";
+/// The steps before a message.
+const STEPS: [&str; 6] = ["greeting)", "EHLO)", "HELO)", "LHLO)", "STARTTLS)", "AUTH "];
 
 /// So many characters of a text, at most.
 fn first(text: &str, most: usize) -> &str {
@@ -116,4 +187,122 @@ pub fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::client::said;
+    use super::super::reply::Reply;
+    use super::*;
+
+    fn reply(code: u16, status: Option<Enhanced>, line: &str) -> Reply {
+        Reply {
+            code,
+            enhanced: status,
+            lines: vec![line.to_owned()],
+        }
+    }
+
+    /// RFC 3464 2.3.6: the status may be ours, the words are the server's.
+    #[test]
+    fn a_reply_is_quoted_as_it_was() {
+        use Enhanced as E;
+        let rows = [
+            (
+                Verdict::Failed,
+                550,
+                Some(E(5, 1, 1)),
+                "5.1.1 no",
+                "",
+                "5.1.1",
+                "550 5.1.1 no",
+            ),
+            (
+                Verdict::Deferred,
+                554,
+                Some(E(5, 7, 1)),
+                "5.7.1 no",
+                "greeting",
+                "4.7.1",
+                "554 5.7.1 no",
+            ),
+            (
+                Verdict::Deferred,
+                552,
+                Some(E(5, 2, 2)),
+                "5.2.2 full",
+                "",
+                "4.2.2",
+                "552 5.2.2 full",
+            ),
+            (
+                Verdict::Deferred,
+                552,
+                None,
+                "4.2.2 full",
+                "",
+                "4.0.0",
+                "552 4.2.2 full",
+            ),
+            (Verdict::Failed, 550, None, "no", "", "5.0.0", "550 no"),
+            (
+                Verdict::Failed,
+                550,
+                Some(E(5, 0, 0)),
+                "5.0.0 no",
+                "",
+                "5.0.0",
+                "550 5.0.0 no",
+            ),
+            (
+                Verdict::Deferred,
+                354,
+                None,
+                "go (at all)",
+                "",
+                "4.0.0",
+                "354 go (at all)",
+            ),
+            (
+                Verdict::Deferred,
+                535,
+                None,
+                "no",
+                "AUTH PLAIN as (me)",
+                "4.0.0",
+                "535 no",
+            ),
+            (Verdict::Deferred, 421, None, "", "", "4.0.0", "421"),
+            (
+                Verdict::Delivered,
+                250,
+                None,
+                "ok",
+                "",
+                "2.0.0",
+                "250 2.0.0 ok",
+            ),
+        ];
+        for (verdict, code, given, line, step, status, quoted) in rows {
+            let mut outcome = said(verdict, &reply(code, given, line), "mx");
+            let mut words = quoted.to_owned();
+            if !step.is_empty() {
+                outcome = outcome.at(step);
+                words = format!("{quoted} (at {step})");
+            }
+            assert_eq!(outcome.enhanced.to_string(), status, "{quoted}");
+            assert_eq!(
+                (outcome.reply(), outcome.words()),
+                (quoted.to_owned(), words)
+            );
+            // Whatever becomes of it.
+            let again = outcome.clone().taken_as(Verdict::Failed).taken_as(verdict);
+            assert_eq!(
+                (again.words(), again.enhanced),
+                (outcome.words(), outcome.enhanced)
+            );
+        }
+        let long = said(Verdict::Deferred, &reply(554, None, &"x".repeat(600)), "mx").at("EHLO");
+        assert!(long.words().ends_with("x (at EHLO)") && long.text.len() == Outcome::MAX_TEXT);
+    }
 }

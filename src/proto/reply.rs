@@ -61,7 +61,20 @@ impl Reply {
 
     /// The words of all lines on one, without their enhanced codes.
     pub fn text(&self) -> String {
-        let words = self.lines.iter().map(|line| split_enhanced(line).1);
+        self.words(0)
+    }
+
+    /// The same with the enhanced code of the first line, if it has one.
+    pub fn whole(&self) -> String {
+        self.words(1)
+    }
+
+    fn words(&self, whole: usize) -> String {
+        let lines = self.lines.iter().enumerate();
+        let words = lines.map(|(at, line)| match at < whole {
+            true => line.trim_start(),
+            false => split_enhanced(line).1,
+        });
         words
             .filter(|w| !w.is_empty())
             .collect::<Vec<_>>()

@@ -140,10 +140,8 @@ impl Target<'_> {
         Outcome::new(Verdict::Deferred, None, enhanced, &self.host, text)
     }
 
-    /// Not now, in the server's words, with what it was asked before them.
+    /// Not now, in the server's words, with what it was asked behind them.
     pub(super) fn refused(&self, asked: &str, reply: &Reply) -> Outcome {
-        let said = client::said(Verdict::Deferred, reply, &self.host);
-        let text = format!("{asked}: {}", said.text);
-        Outcome::new(said.verdict, said.code, said.enhanced, &self.host, &text)
+        client::said(Verdict::Deferred, reply, &self.host).at(asked)
     }
 }

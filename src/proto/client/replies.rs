@@ -97,17 +97,17 @@ impl Transaction<'_> {
     }
 }
 
-/// An outcome in the server's words. The class of its enhanced code is that of the verdict, whatever the server
-/// thinks: a status that says "never" in the journal would be read as such.
+/// An outcome in the server's words, whose status is of the class of the verdict, whatever the server thinks.
 pub fn said(verdict: Verdict, reply: &Reply, host: &str) -> Outcome {
-    let class = match verdict {
-        Verdict::Delivered | Verdict::Expanded => 2,
-        Verdict::Deferred => 4,
-        Verdict::Failed => 5,
-    };
-    let Enhanced(_, subject, detail) = reply.enhanced.unwrap_or(Enhanced(class, 0, 0));
-    let enhanced = Enhanced(class, subject, detail);
-    Outcome::new(verdict, Some(reply.code), enhanced, host, &reply.text())
+    let of = |enhanced, text: &str| Outcome::new(verdict, Some(reply.code), enhanced, host, text);
+    match reply.enhanced {
+        // Of itself it would be taken for one that we have put there.
+        Some(status @ Enhanced(4 | 5, 0, 0)) => of(status, &reply.text())
+            .with_own_status()
+            .taken_as(verdict),
+        Some(status) => of(status, &reply.text()).taken_as(verdict),
+        None => of(Enhanced(verdict.class(), 0, 0), &reply.whole()),
+    }
 }
 
 /// What a refusal of MAIL, RCPT, DATA or the dot means for the mail.
