@@ -76,6 +76,7 @@ pub fn report(
             retry_until(&policy(context), envelope.received_at, attempts, now)
         }),
         others_wait: action == Action::Failed
+            && envelope.sender != ReversePath::Null
             && about.iter().any(|(i, o)| {
                 let recipient = recipients.get(*i);
                 recipient.is_some_and(|r| !notices::is_asked_for(&envelope, r))

@@ -18,8 +18,9 @@
 mod text;
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 
-use super::address::{Domain, Mailbox};
+use super::address::{Domain, Mailbox, ReversePath};
 use super::date::Stamp;
 use super::envelope::{Envelope, Notify, Recipient};
 use super::mime::quoted::QuotedPrintable;
@@ -120,6 +121,11 @@ impl Report<'_> {
         format!("=_{id}.{:016x}", self.random)
     }
 
+    /// Whether it is about a message that has no sender: nobody but the postmaster can be told of it.
+    fn is_anothers(&self) -> bool {
+        self.envelope.sender == ReversePath::Null
+    }
+
     fn date(&self, unix: i64) -> String {
         let offset = self.now.offset;
         Stamp { unix, offset }.rfc5322()
@@ -163,6 +169,9 @@ impl Report<'_> {
             several => format!(" to {} recipients", several.len()),
         };
         match self.action {
+            Action::Failed if self.is_anothers() => {
+                format!("A message without a sender{whom} was not delivered")
+            }
             Action::Failed => format!("Your message{whom} was not delivered"),
             Action::Delayed => format!("Your message{whom} is delayed"),
             Action::Delivered => format!("Your message{whom} was delivered"),
@@ -193,28 +202,7 @@ impl Report<'_> {
     fn words(&self) -> String {
         let host = self.reporting_mta;
         let mut text = format!("This is minimta at {host}.\r\n\r\n");
-        let sent = self.date(self.envelope.received_at);
-        let what = match self.action {
-            Action::Failed => format!(
-                "Your message of {sent} could not be delivered to the recipients below. It will not be tried again."
-            ),
-            Action::Delayed => format!(
-                "Your message of {sent} could not yet be delivered to the recipients below. You need not do anything: it will be tried again{}.",
-                self.retry_until
-                    .map(|at| format!(" until {}", self.date(at)))
-                    .unwrap_or_default()
-            ),
-            Action::Delivered => {
-                format!("Your message of {sent} was delivered by minimta at {host} to:")
-            }
-            Action::Relayed => format!(
-                "Your message of {sent} was passed on by minimta at {host} to a server that sends no such reports itself, for:"
-            ),
-            Action::Expanded => format!(
-                "Your message of {sent} was sent on by minimta at {host} to those for whom this address stands. You will hear of failures only:"
-            ),
-        };
-        wrap(&mut text, "", &what);
+        wrap(&mut text, "", &self.happened());
         for (recipient, outcome, _) in self.about.iter().take(MAX_DETAILED) {
             // Writing to a String cannot fail.
             let _ = write!(
@@ -238,15 +226,46 @@ impl Report<'_> {
             wrap(&mut text, "", others);
         }
         if matches!(self.action, Action::Failed) {
-            let help = format!(
-                "If that does not help, ask the postmaster of the recipient's domain, or postmaster@{host}, and send this report along; it names your message as {}.",
-                ascii(self.queue_id, 60)
-            );
+            let id = ascii(self.queue_id, 60);
+            let help = match self.is_anothers() {
+                true => format!("The log names the message as {id}."),
+                false => format!(
+                    "If that does not help, ask the postmaster of the recipient's domain, or postmaster@{host}, and send this report along; it names your message as {id}."
+                ),
+            };
             text.push_str("\r\n");
             wrap(&mut text, "", &help);
         }
         text.push_str("\r\n");
         text
+    }
+
+    /// What happened, to be followed by whom it is about.
+    fn happened(&self) -> String {
+        let (host, sent) = (self.reporting_mta, self.date(self.envelope.received_at));
+        match self.action {
+            Action::Failed if self.is_anothers() => format!(
+                "A message of {sent} could not be delivered to the recipients below. It will not be tried again. It has no sender, as reports have of mail that failed: most likely it was to tell the recipient what became of a message of his own. It cannot be returned to anybody, and you get it as the postmaster of {host}."
+            ),
+            Action::Failed => format!(
+                "Your message of {sent} could not be delivered to the recipients below. It will not be tried again."
+            ),
+            Action::Delayed => format!(
+                "Your message of {sent} could not yet be delivered to the recipients below. You need not do anything: it will be tried again{}.",
+                self.retry_until
+                    .map(|at| format!(" until {}", self.date(at)))
+                    .unwrap_or_default()
+            ),
+            Action::Delivered => {
+                format!("Your message of {sent} was delivered by minimta at {host} to:")
+            }
+            Action::Relayed => format!(
+                "Your message of {sent} was passed on by minimta at {host} to a server that sends no such reports itself, for:"
+            ),
+            Action::Expanded => format!(
+                "Your message of {sent} was sent on by minimta at {host} to those for whom this address stands. You will hear of failures only:"
+            ),
+        }
     }
 
     /// The words of whoever decided it, and in our own what to do about it.
@@ -260,7 +279,7 @@ impl Report<'_> {
             };
             wrap(text, "      ", &said);
         }
-        if self.action == Action::Failed {
+        if self.action == Action::Failed && !self.is_anothers() {
             wrap(text, "      ", advice(outcome));
         }
     }
@@ -357,8 +376,12 @@ impl Report<'_> {
         } else {
             ""
         };
+        let whose = match self.is_anothers() {
+            true => "The message",
+            false => "Your message",
+        };
         format!(
-            "--{}\r\nContent-Type: {kind}\r\nContent-Description: Your message\r\n{encoding}\r\n",
+            "--{}\r\nContent-Type: {kind}\r\nContent-Description: {whose}\r\n{encoding}\r\n",
             self.boundary()
         )
     }
@@ -384,13 +407,19 @@ fn advice(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// The host that spoke, when it was one and no place here.
+/// The host that spoke, when it was one and no place here: a name, or an address as a literal (RFC 3464 2.1.2).
 fn remote(outcome: &Outcome) -> Option<String> {
     let host = outcome.host.as_str();
     let name = match host {
         h if h.starts_with('[') => h.split_inclusive(']').next().unwrap_or_default().to_owned(),
         h if h.matches(':').count() > 1 => format!("[IPv6:{h}]"),
-        h => h.split(['[', ':']).next().unwrap_or_default().to_owned(),
+        h => {
+            let name = h.split(['[', ':']).next().unwrap_or_default();
+            match name.parse::<Ipv4Addr>() {
+                Ok(address) => format!("[{address}]"),
+                Err(_) => name.to_owned(),
+            }
+        }
     };
     let name = Domain::parse(&name).ok()?.as_str().to_owned();
     (outcome.code.is_some() || name.contains(['.', '['])).then_some(name)

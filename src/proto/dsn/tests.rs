@@ -277,6 +277,36 @@ fn every_action_has_its_words_and_its_fields() {
     }
 }
 
+/// What has no sender goes to postmaster, who has not sent it and must know why he gets it.
+#[test]
+fn the_failure_of_anothers_report_says_so() {
+    let (host, outcomes) = (host(), [no_such_user()]);
+    let sent = sample(&["gone@example.net"]);
+    let envelope = Envelope {
+        sender: ReversePath::Null,
+        ..sent.clone()
+    };
+    let postmaster = Mailbox::parse("postmaster@pi.example.org").unwrap();
+    let report = Report {
+        to: &postmaster,
+        envelope: &envelope,
+        ..report(Action::Failed, &host, &sent, &outcomes)
+    };
+    let parsed = parse(&report, "A: b\r\n");
+    let subject = "A message without a sender to gone@example.net was not delivered";
+    assert_eq!(Parsed::value(&parsed.header, "Subject"), Some(subject));
+    let words = parsed.words.replace("\r\n", " ");
+    for said in [
+        "It cannot be returned to anybody, and you get it as the postmaster of pi.example.org.",
+        "mx.example.net said: 550 5.1.1 No such user here",
+        "The log names the message as 01JDABCDEF.",
+    ] {
+        assert!(words.contains(said), "{said}: {words}");
+    }
+    let whole = String::from_utf8(report.head()).unwrap().to_lowercase();
+    assert!(!whole.contains("your message"), "{whole}");
+}
+
 #[test]
 fn hostile_words_stay_words() {
     let long = "x ".repeat(5000);
@@ -416,6 +446,8 @@ fn hosts_are_told_from_places() {
         ),
         ("[IPv6:2001:db8::1]:25", true, Some("[ipv6:2001:db8::1]")),
         ("2001:db8::1", true, Some("[ipv6:2001:db8::1]")),
+        ("192.0.2.1", true, Some("[192.0.2.1]")),
+        ("192.0.2.1[192.0.2.1]:25", false, Some("[192.0.2.1]")),
         ("router", true, Some("router")), // a host of this network that gave a code
         ("Maildir", false, None),
         ("/run/dovecot/lmtp", true, None),
