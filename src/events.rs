@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use log::{debug, error, info, warn};
 
+use crate::proto::command::Step;
 use crate::proto::date::Stamp;
 use crate::proto::end::End;
 use crate::proto::envelope::{Envelope, Recipient};
@@ -90,11 +91,22 @@ pub fn connected(client: &str, kind: &str) {
     info!("- connect client={} kind={kind}", quoted(&client));
 }
 
-/// A client was turned away before it could say anything, or was sent away.
+/// A client was turned away before it could say anything.
 pub fn turned_away(client: &str, reason: &dyn Display) {
-    if !is_written("reject", client) {
-        return;
+    if is_written("reject", client) {
+        gone(client, reason);
     }
+}
+
+/// A session was ended for what its client did. It is counted for itself, or the many refusals that have led to it would
+/// take its line.
+pub fn sent_away(client: &str, reason: &dyn Display) {
+    if is_written("closing", client) {
+        gone(client, reason);
+    }
+}
+
+fn gone(client: &str, reason: &dyn Display) {
     warn!(
         "- reject client={} reason={}",
         quoted(&client),
@@ -131,16 +143,17 @@ pub fn not_taken(client: &str, from: &str, to: &[String], reason: &dyn Display) 
     );
 }
 
-/// A message was not accepted.
-pub fn rejected(client: &str, sender: &dyn Display, reason: &dyn Display) {
+/// A message was not accepted, or its sender or a recipient of it.
+pub fn rejected(client: &str, step: Step, sender: &dyn Display, reason: &dyn Display) {
     if !is_written("reject", client) {
         return;
     }
     warn!(
-        "- reject client={} from={} reason={}",
+        "- reject client={} from={} reason={} step={}",
         quoted(&client),
         quoted(sender),
-        quoted(reason)
+        quoted(reason),
+        step.name()
     );
 }
 

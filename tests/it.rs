@@ -52,6 +52,7 @@ mod powercut;
 mod powerless;
 mod queue;
 mod readme;
+mod refused;
 mod resident;
 mod root;
 mod ruins;

@@ -25,11 +25,12 @@ use crate::host::dns::Dns;
 use crate::host::users::{List, Login, Sender, Users};
 use crate::proto::address::{Domain, Mailbox, ReversePath};
 use crate::proto::authenticate::{Credentials, Mechanism};
+use crate::proto::command::Step;
 use crate::proto::envelope::Recipient;
 use crate::proto::replies::{self, Reply};
 use crate::proto::route::Hop;
 use crate::proto::scram::Verifier;
-use crate::proto::session::{Policy, Settings};
+use crate::proto::session::{Policy, Refusal, Settings};
 use crate::proto::transaction::Transaction;
 
 /// The door a session came in by.
@@ -209,10 +210,14 @@ impl Guest<'_> {
             .map_or_else(|| "local".to_owned(), |ip| ip.to_canonical().to_string())
     }
 
-    fn refuse(&self, reply: Reply, sender: &ReversePath, recipient: &dyn Display) -> Reply {
-        let reason = format!("{reply}: {recipient}");
-        events::rejected(&self.address(), sender, &reason);
-        self.context.ledger.count(|r| r.counts.rejected += 1);
+    fn refuse_sender(&self, reply: Reply, sender: &ReversePath, why: &dyn Display) -> Reply {
+        self.refuse(Step::Mail, reply, sender, why)
+    }
+
+    fn refuse(&self, step: Step, reply: Reply, sender: &ReversePath, why: &dyn Display) -> Reply {
+        let reason = format!("{reply}: {why}");
+        let client = self.address();
+        self.context.rejected(&client, step, sender, &reason);
         reply
     }
 
@@ -277,9 +282,10 @@ impl Guest<'_> {
 impl Policy for Guest<'_> {
     fn space(&mut self, octets: u64) -> Result<(), Reply> {
         self.context.spool.has_room(octets).map_err(|error| {
-            events::rejected(&self.address(), &"", &error);
-            self.context.ledger.count(|r| r.counts.rejected += 1);
-            replies::NO_SPACE
+            let (client, reply) = (self.address(), replies::NO_SPACE);
+            let reason = format!("{reply}: {error}");
+            self.context.rejected(&client, Step::Mail, &"", &reason);
+            reply
         })
     }
 
@@ -288,17 +294,21 @@ impl Policy for Guest<'_> {
         let allowed = self.quota.allows(transaction);
         allowed.map_err(|reply| {
             let whom = user.as_deref().unwrap_or("it sends too much");
-            self.refuse(reply, &transaction.sender, &whom)
+            self.refuse_sender(reply, &transaction.sender, &whom)
         })?;
         if let (None, Some(judge)) = (user, self.judge) {
             judge.sender(transaction)?;
         }
         if let (Some(user), ReversePath::Mailbox(sender)) = (user, &transaction.sender) {
-            let list = self.list().map_err(|_| replies::CANNOT_LOOK_UP)?;
+            let list = self.list().map_err(|_| {
+                let why = "the users cannot be told now";
+                self.refuse_sender(replies::CANNOT_LOOK_UP, &transaction.sender, &why)
+            })?;
             let domains = &self.context.config.domains;
             if !may_send_as(user, list.senders(user), sender, domains) {
                 let whom = format!("user {user}");
-                return Err(self.refuse(replies::SENDER_REFUSED, &transaction.sender, &whom));
+                let reply = replies::SENDER_REFUSED;
+                return Err(self.refuse_sender(reply, &transaction.sender, &whom));
             }
         }
         let Some(filters) = self.filters else {
@@ -306,7 +316,7 @@ impl Policy for Guest<'_> {
         };
         let name = self.judge.and_then(Judge::name);
         let shown = filters.sender(transaction, name.as_deref());
-        shown.map_err(|reply| self.refuse(reply, &transaction.sender, &"a filter"))
+        shown.map_err(|reply| self.refuse_sender(reply, &transaction.sender, &"a filter"))
     }
 
     fn recipient(&mut self, transaction: &Transaction, recipient: &Recipient) -> Result<(), Reply> {
@@ -319,7 +329,7 @@ impl Policy for Guest<'_> {
                 _ => Ok(()),
             }
         });
-        verdict.map_err(|reply| self.refuse(reply, &transaction.sender, address))?;
+        verdict.map_err(|reply| self.refuse(Step::Rcpt, reply, &transaction.sender, address))?;
         if hops::is_postmaster(self.context, address) {
             return Ok(());
         }
@@ -331,8 +341,24 @@ impl Policy for Guest<'_> {
         };
         let shown = filters.recipient(address);
         shown.map_err(|reply| {
-            self.refuse(reply, &transaction.sender, &format!("{address}: a filter"))
+            let why = format!("{address}: a filter");
+            self.refuse(Step::Rcpt, reply, &transaction.sender, &why)
         })
+    }
+
+    fn refused(&mut self, refusal: &Refusal<'_>) {
+        const SHOWN: usize = 200;
+        let line = String::from_utf8_lossy(refusal.line);
+        let line: String = line.chars().take(SHOWN).collect();
+        let reason = format!("{}: {line}", refusal.reply);
+        let sender = refusal.sender.map_or(String::new(), ToString::to_string);
+        let client = self.address();
+        self.context
+            .rejected(&client, refusal.step, &sender, &reason);
+    }
+
+    fn closed(&mut self, reply: &Reply) {
+        events::sent_away(&self.address(), reply);
     }
 
     fn authenticate(&mut self, credentials: &Credentials) -> Result<(), Reply> {

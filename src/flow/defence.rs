@@ -22,6 +22,7 @@ use crate::host::dns::{Dns, Family};
 use crate::host::table::Table;
 use crate::host::{clock, words};
 use crate::proto::address::Mailbox;
+use crate::proto::command::Step;
 use crate::proto::dkim::key::sha256;
 use crate::proto::replies::{self, Reply};
 use crate::proto::screen;
@@ -186,7 +187,9 @@ impl<'a> Screen<'a> {
         what: &dyn std::fmt::Display,
     ) -> Reply {
         let reason = format!("{reply}: {what}");
-        events::rejected(&self.address.to_string(), &transaction.sender, &reason);
+        let client = self.address.to_string();
+        self.context
+            .rejected(&client, Step::Rcpt, &transaction.sender, &reason);
         reply
     }
 }

@@ -20,6 +20,7 @@ use crate::host::dns::{Dns, Family};
 use crate::parts;
 use crate::proto::address::{Domain, Mailbox, ReversePath};
 use crate::proto::addrlist::addresses;
+use crate::proto::command::Step;
 use crate::proto::dkim::verify::{Found, Verifier};
 use crate::proto::dmarc::{self, Policy, Proofs};
 use crate::proto::header::Header;
@@ -131,12 +132,14 @@ impl<'a> Judge<'a> {
         }
         let domain = &sent.domain;
         let text = format!("{domain} does not let {} send its mail (SPF)", self.address);
-        events::rejected(
-            &self.address.to_string(),
-            &transaction.sender,
-            &sent.checked,
+        let (client, reply) = (
+            self.address.to_string(),
+            replies::SPF_FAILED.with_text(text),
         );
-        Err(replies::SPF_FAILED.with_text(text))
+        let reason = format!("{reply}: {}", sent.checked);
+        self.context
+            .rejected(&client, Step::Mail, &transaction.sender, &reason);
+        Err(reply)
     }
 
     /// SPF (RFC 7208), once for each sender.
@@ -255,8 +258,9 @@ impl Inspection<'_> {
         let client = judge.address.to_string();
         events::judged(id, &client, &self.sender, &shown.join(" "));
         if let Some(text) = refusal {
-            events::rejected(&client, &self.sender, &text);
-            return Err(replies::DMARC_FAILED.with_text(text));
+            let reply = replies::DMARC_FAILED.with_text(text);
+            events::rejected(&client, Step::Text, &self.sender, &reply);
+            return Err(reply);
         }
         let by = judge.config().hostname.as_str();
         let mut field = results::field(by, &checks);

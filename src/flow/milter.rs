@@ -21,6 +21,7 @@ use crate::host::words;
 use crate::parts;
 use crate::proto::address::Mailbox;
 use crate::proto::authenticate::Mechanism;
+use crate::proto::command;
 use crate::proto::envelope::{Envelope, Recipient};
 use crate::proto::header::Header;
 use crate::proto::milter::{self, Change, MAX_BLOCK, MAX_PACKET, Said, Step, Terms};
@@ -190,7 +191,8 @@ impl Passage {
         show: impl FnMut(&mut Filter) -> Result<(), Stop>,
     ) -> Result<(), Reply> {
         self.each(show).inspect_err(|reply| {
-            events::rejected(&self.client, &self.sender, &format!("{reply}: a filter"));
+            let reason = format!("{reply}: a filter");
+            events::rejected(&self.client, command::Step::Text, &self.sender, &reason);
         })
     }
 

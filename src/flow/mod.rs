@@ -1,6 +1,7 @@
 //! The story of a message, in reading order: received or submitted, queued, delivered or sent, reported. Glue only: what is
 //! decided is decided in `proto/`, what is touched is touched in `host/`.
 
+use std::fmt::Display;
 use std::sync::{Arc, OnceLock};
 
 use aliases::Aliases;
@@ -8,10 +9,12 @@ use helpers::Keeper;
 
 use crate::cli::Invocation;
 use crate::config::Config;
+use crate::events;
 use crate::host::accounts::{self, Account};
 use crate::host::ledger::Ledger;
 use crate::host::privilege;
 use crate::host::spool::Spool;
+use crate::proto::command::Step;
 use crate::proto::outcome::Outcome;
 
 pub mod access;
@@ -108,6 +111,12 @@ impl Context {
             servant: None,
             standing: OnceLock::new(),
         }
+    }
+
+    /// A message, its sender or a recipient was refused in an SMTP session: a line in the log, and one more in the counts.
+    pub fn rejected(&self, client: &str, step: Step, sender: &dyn Display, reason: &dyn Display) {
+        events::rejected(client, step, sender, reason);
+        self.ledger.count(|r| r.counts.rejected += 1);
     }
 
     /// Whether the spool is that of whoever runs this process. It stays so as long as this lives.

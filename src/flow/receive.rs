@@ -30,6 +30,9 @@ pub trait Accept {
     /// The next octets, canonical: dots taken out, every line ended by CRLF.
     fn write(&mut self, octets: &[u8]) -> Result<(), Reply>;
 
+    /// The text is refused for what it is, before the rest of it comes here; `abort` follows.
+    fn refused(&mut self, _reply: &Reply) {}
+
     /// That was all. Once this returns the message's queue id, the message survives a power cut.
     fn commit(&mut self) -> Result<String, Reply>;
 
@@ -129,7 +132,12 @@ pub fn serve<S: Stream>(
     let mut wire = Wire::new(stream);
     match converse(&mut wire, session, policy, sink) {
         Err(error) => {
-            wire.say(&last_words(error)?)?;
+            let reply = last_words(error)?;
+            // With no message begun, silence is nobody's loss.
+            if reply == replies::TIMED_OUT && session.transaction().is_some() {
+                policy.closed(&reply);
+            }
+            wire.say(&reply)?;
             wire.flush()?;
             Ok(Ended::TimedOut)
         }
@@ -163,13 +171,13 @@ fn converse<S: Stream>(
         wire.stream.expect(Wait::Command { in_transaction });
         let (reply, then) = match wire.line(session.line_limit())? {
             Line::Whole(line) => session.command(&line, wire.is_behind(), policy),
-            Line::TooLong => session.line_too_long(),
-            Line::Endless => (replies::LINE_WITHOUT_END, Then::HangUp),
-            Line::Handshake => (replies::NOT_SMTP, Then::HangUp),
+            Line::TooLong => session.line_too_long(policy),
+            Line::Endless => hang_up(replies::LINE_WITHOUT_END, policy),
+            Line::Handshake => hang_up(replies::NOT_SMTP, policy),
             Line::Gone => return Ok(Ended::Gone),
         };
         let then = if then == Then::ReadData {
-            match receive(wire, &reply, session, sink)? {
+            match receive(wire, &reply, session, policy, sink)? {
                 Some(then) => then,
                 None => return Ok(Ended::Gone),
             }
@@ -187,11 +195,18 @@ fn converse<S: Stream>(
     }
 }
 
+/// The session ends with what is no line.
+fn hang_up(reply: Reply, policy: &mut dyn Policy) -> (Reply, Then) {
+    policy.closed(&reply);
+    (reply, Then::HangUp)
+}
+
 /// DATA, from 354 to the reply to the message; `None` when the client went away.
 fn receive<S: Stream>(
     wire: &mut Wire<'_, S>,
     ready: &Reply,
     session: &mut Session,
+    policy: &mut dyn Policy,
     sink: &mut dyn Accept,
 ) -> io::Result<Option<Then>> {
     let begun = match session.transaction() {
@@ -199,7 +214,7 @@ fn receive<S: Stream>(
         None => Err(replies::CANNOT_STORE),
     };
     if let Err(reply) = begun {
-        let (reply, then) = session.refuse_data(reply, wire.is_behind());
+        let (reply, then) = session.refuse_data(reply, wire.is_behind(), policy);
         wire.say(&reply)?;
         return Ok(Some(then));
     }
@@ -250,8 +265,13 @@ impl Message<'_> {
                 }
             }
             if taken.is_ok() {
-                let fault = reader.fault().map_or(Ok(()), |fault| Err(refusal(fault)));
-                taken = fault.and_then(|()| self.sink.write(&text));
+                taken = match reader.fault().map(refusal) {
+                    None => self.sink.write(&text),
+                    Some(reply) => {
+                        self.sink.refused(&reply);
+                        Err(reply)
+                    }
+                };
                 if taken.is_err() {
                     self.abort();
                 }

@@ -1,6 +1,8 @@
 //! What a session accepts goes into the spool, or straight through: one transaction after the other becomes an
 //! [`Intake`], and what is left to be done goes to whoever delivers.
 
+use std::fmt::Display;
+
 use super::defence::{Place, Quota};
 use super::direct::Straight;
 use super::intake::{Intake, Origin, Peer, Refused};
@@ -12,7 +14,7 @@ use crate::events;
 use crate::host::accounts::Account;
 use crate::host::clock;
 use crate::host::spool::Claim;
-use crate::proto::envelope::Envelope;
+use crate::proto::command::Step;
 use crate::proto::replies::{self, Reply};
 use crate::proto::transaction::Transaction;
 
@@ -51,6 +53,8 @@ pub struct Sink<'a> {
     pub judge: Option<&'a Judge<'a>>,
     /// The filters that see what comes.
     pub filters: Option<&'a Filters<'a>>,
+    /// Of the message that comes, or came last.
+    sender: String,
     /// How many messages may come, if there is a bound.
     pub quota: Option<Quota<'a>>,
     /// The one that comes is among them.
@@ -76,6 +80,7 @@ impl<'a> Sink<'a> {
             speaker,
             judge: None,
             filters: None,
+            sender: String::new(),
             quota: None,
             place: None,
             intake: None,
@@ -116,10 +121,8 @@ impl<'a> Sink<'a> {
         let Some(quota) = self.quota else {
             return Ok(None);
         };
-        quota.take(transaction).inspect_err(|reply| {
-            events::rejected(&self.client(), &transaction.sender, reply);
-            self.context.ledger.count(|r| r.counts.rejected += 1);
-        })
+        let place = quota.take(transaction);
+        place.inspect_err(|reply| self.tell(Step::Data, reply))
     }
 
     /// Makes the message that has come safe, and leaves it to whoever delivers.
@@ -133,7 +136,7 @@ impl<'a> Sink<'a> {
         };
         let accepted = match taken {
             Err(Refused::Discarded(id)) => return Ok(id),
-            taken => taken.map_err(|refused| self.refuse(&refused, None))?,
+            taken => taken.map_err(|refused| self.refuse(Step::Text, &refused))?,
         };
         let claim = accepted.claim;
         let id = claim.id.clone();
@@ -144,30 +147,37 @@ impl<'a> Sink<'a> {
         match &mut self.straight {
             Some(straight) => {
                 let passed = straight.pass(claim, self.leave);
-                passed.map_err(|error| self.refuse(&error.into(), None))?;
+                passed.map_err(|error| self.refuse(Step::Text, &error.into()))?;
             }
             None => (self.leave)(Left::Message(Box::new(claim))),
         }
         Ok(id)
     }
 
-    fn refuse(&self, refused: &Refused, envelope: Option<&Envelope>) -> Reply {
+    fn refuse(&self, step: Step, refused: &Refused) -> Reply {
         let error = match refused {
             Refused::TooBig(sentence) | Refused::Loop(sentence) => sentence.clone(),
             Refused::Other(error) => error.to_string(),
             // It was told already, with more.
-            Refused::Judged(reply) => return reply.clone(),
+            Refused::Judged(reply) => {
+                self.context.ledger.count(|r| r.counts.rejected += 1);
+                return reply.clone();
+            }
             Refused::Discarded(_) => return replies::OK,
         };
-        let sender = envelope.map_or(String::new(), |e| e.sender.to_string());
-        events::rejected(&self.client(), &sender, &error);
-        self.context.ledger.count(|r| r.counts.rejected += 1);
+        self.tell(step, &format!("{}: {error}", refused.reply(false)));
         refused.reply(matches!(self.speaker, Speaker::Own(_)))
+    }
+
+    fn tell(&self, step: Step, reason: &dyn Display) {
+        let client = self.client();
+        self.context.rejected(&client, step, &self.sender, reason);
     }
 }
 
 impl Accept for Sink<'_> {
     fn begin(&mut self, transaction: &Transaction) -> Result<(), Reply> {
+        self.sender = transaction.sender.to_string();
         let place = self.place(transaction)?;
         let envelope = transaction.envelope(clock::now(), &self.client());
         let mut origin = self.origin(transaction);
@@ -179,8 +189,8 @@ impl Accept for Sink<'_> {
             _ => None,
         };
         let passage = self.filters.map(|filters| filters.take(transaction));
-        let intake = Intake::new(self.context, origin, envelope.clone(), inspection, passage);
-        let intake = intake.map_err(|refused| self.refuse(&refused, Some(&envelope)))?;
+        let intake = Intake::new(self.context, origin, envelope, inspection, passage);
+        let intake = intake.map_err(|refused| self.refuse(Step::Data, &refused))?;
         self.intake = Some(Box::new(intake));
         self.place = place;
         Ok(())
@@ -191,10 +201,11 @@ impl Accept for Sink<'_> {
             return Err(replies::CANNOT_STORE);
         };
         let written = intake.write(octets);
-        written.map_err(|refused| {
-            let envelope = self.intake.as_ref().map(|intake| &intake.envelope);
-            self.refuse(&refused, envelope)
-        })
+        written.map_err(|refused| self.refuse(Step::Text, &refused))
+    }
+
+    fn refused(&mut self, reply: &Reply) {
+        self.tell(Step::Text, reply);
     }
 
     fn commit(&mut self) -> Result<String, Reply> {

@@ -230,10 +230,40 @@ fn text(argument: &[u8]) -> Result<&str, Reply> {
     Ok(text.trim_matches(BLANK))
 }
 
-/// Whether a line is DATA, with or without an argument: a client may send its message after it.
-pub fn is_data(line: &[u8]) -> bool {
-    let (verb, _) = split_verb(line);
-    Verb::parse(verb) == Some(Verb::Data)
+/// Where a message can be refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Its sender.
+    Mail,
+    /// A recipient.
+    Rcpt,
+    /// Before it comes.
+    Data,
+    /// In the middle of it, or at its end.
+    Text,
+}
+
+impl Step {
+    /// The step that a line takes, whatever follows the verb.
+    pub fn of(line: &[u8]) -> Option<Self> {
+        let (verb, _) = split_verb(line);
+        match Verb::parse(verb)? {
+            Verb::Mail => Some(Self::Mail),
+            Verb::Rcpt => Some(Self::Rcpt),
+            Verb::Data => Some(Self::Data),
+            _ => None,
+        }
+    }
+
+    /// Its name in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mail => "MAIL",
+            Self::Rcpt => "RCPT",
+            Self::Data => "DATA",
+            Self::Text => "text",
+        }
+    }
 }
 
 fn without_argument(text: &str, command: Command) -> Result<Command, Reply> {

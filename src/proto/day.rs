@@ -29,7 +29,7 @@ pub struct Counts {
     pub deferred: u64,
     /// Recipients given up.
     pub failed: u64,
-    /// Messages and senders not accepted from the network.
+    /// Messages, senders and recipients refused in SMTP sessions.
     pub rejected: u64,
 }
 

@@ -9,12 +9,15 @@
 //!
 //! What EHLO, HELP, MAIL, RCPT and AUTH do once the table lets them stands in `session/`.
 //!
+//! What is refused is told by whoever refuses it: by the policy what it was asked, by the session the rest
+//! ([`Policy::refused`], [`Policy::closed`]), in `told.rs`.
+//!
 //! There is one function that ends a transaction, [`Session::reset`], for EHLO, RSET, STARTTLS and every end of
 //! DATA: the faults of other servers here were resets that forgot something.
 
-use super::address::Domain;
+use super::address::{Domain, ReversePath};
 use super::authenticate::{Credentials, Exchange, Mechanism};
-use super::command::{self, ClientName, Command, Grammar};
+use super::command::{self, ClientName, Command, Grammar, Step};
 use super::envelope::Recipient;
 use super::parameters::Offered;
 use super::replies::{self, Reply};
@@ -25,6 +28,7 @@ use super::transaction::Transaction;
 mod auth;
 mod mail;
 mod offers;
+mod told;
 
 /// What a session offers and allows.
 #[derive(Debug, Clone)]
@@ -59,7 +63,21 @@ pub struct Settings {
     pub max_errors: u32,
 }
 
-/// What the session cannot know. A refusal is the reply to the client; one of 421 ends the session.
+/// A message that the session does not take, by itself.
+#[derive(Debug)]
+pub struct Refusal<'a> {
+    /// Where.
+    pub step: Step,
+    /// The sender, once MAIL was accepted.
+    pub sender: Option<&'a ReversePath>,
+    /// The command.
+    pub line: &'a [u8],
+    /// What is said to it.
+    pub reply: &'a Reply,
+}
+
+/// What the session cannot know. A refusal is the reply to the client; one of 421 ends the session. Whoever refuses
+/// tells it to whom it may concern.
 pub trait Policy {
     /// Whether a message of this many octets can be stored now; 0 when the client does not say how many.
     fn space(&mut self, octets: u64) -> Result<(), Reply>;
@@ -70,6 +88,12 @@ pub trait Policy {
 
     /// Whether there is such a recipient and this client may send there. `<postmaster>` is never asked about.
     fn recipient(&mut self, transaction: &Transaction, recipient: &Recipient) -> Result<(), Reply>;
+
+    /// The session has refused a message, or what one needs, without asking here.
+    fn refused(&mut self, _refusal: &Refusal<'_>) {}
+
+    /// The session ends with this reply, for what the client has done.
+    fn closed(&mut self, _reply: &Reply) {}
 
     /// Whether this is the user's password.
     fn authenticate(&mut self, credentials: &Credentials) -> Result<(), Reply>;
@@ -116,6 +140,8 @@ pub struct Session {
     transaction: Option<Transaction>,
     /// DATA was refused just now, and whether input followed it at once.
     data_refused: Option<bool>,
+    /// What is refused now was told by whoever refuses it.
+    told: bool,
     tally: Tally,
 }
 
@@ -162,6 +188,7 @@ impl Session {
             exchange: None,
             transaction: None,
             data_refused: None,
+            told: false,
             tally,
         }
     }
@@ -203,42 +230,55 @@ impl Session {
 
     /// Answers a line, given without its line end. `behind`: whether more input was there already.
     pub fn command(&mut self, line: &[u8], behind: bool, policy: &mut dyn Policy) -> (Reply, Then) {
+        self.told = false;
         if let Some(exchange) = self.exchange.take() {
             let answer = self.authenticate(exchange.answer(line), policy);
-            return self.count(answer);
+            return self.count(answer, policy);
         }
         let parsed = Command::parse(line, &self.grammar);
         let unknown = parsed.as_ref().is_err_and(|reply| reply.code() == 500);
         if let Some(answer) = self.after_refused_data(unknown) {
-            return answer;
+            return self.count(answer, policy);
         }
+        let step = Step::of(line);
+        // Without a transaction there is no message but that of MAIL.
+        let of_message = step.filter(|s| *s == Step::Mail || self.transaction.is_some());
         let answer = match parsed {
             Ok(command) => self.decide(command, behind, policy),
             Err(reply) => say(reply),
         };
         // Looked at here, so that DATA with a bad argument counts as well.
-        if command::is_data(line) && !answer.0.is_positive() {
+        if step == Some(Step::Data) && !answer.0.is_positive() {
             self.data_refused = Some(behind);
         }
-        self.count(answer)
+        if let Some(step) = of_message {
+            self.tell(step, line, &answer.0, policy);
+        }
+        self.count(answer, policy)
     }
 
     /// Answers a line that was over [`Session::line_limit`]; once, however long it was.
-    pub fn line_too_long(&mut self) -> (Reply, Then) {
-        if let Some(answer) = self.after_refused_data(true) {
-            return answer;
-        }
-        match self.exchange.take() {
-            Some(_) => self.count(say(replies::AUTH_LINE_TOO_LONG)),
-            None => self.count(say(replies::LINE_TOO_LONG)),
-        }
+    pub fn line_too_long(&mut self, policy: &mut dyn Policy) -> (Reply, Then) {
+        self.told = false;
+        let answer = match (self.after_refused_data(true), self.exchange.take()) {
+            (Some(answer), _) => answer,
+            (None, Some(_)) => say(replies::AUTH_LINE_TOO_LONG),
+            (None, None) => say(replies::LINE_TOO_LONG),
+        };
+        self.count(answer, policy)
     }
 
-    /// The message cannot be taken now, found out before 354 was said. `behind` as in [`Session::command`].
-    pub fn refuse_data(&mut self, reply: Reply, behind: bool) -> (Reply, Then) {
+    /// The message cannot be taken now, found out before 354 was said, and told. `behind` as in [`Session::command`].
+    pub fn refuse_data(
+        &mut self,
+        reply: Reply,
+        behind: bool,
+        policy: &mut dyn Policy,
+    ) -> (Reply, Then) {
         self.reset();
         self.data_refused = Some(behind);
-        self.count(say(reply))
+        self.told = true;
+        self.count(say(reply), policy)
     }
 
     /// The message was read to its end: it is stored under this queue id, or is refused. LMTP answers each
@@ -366,19 +406,6 @@ impl Session {
     fn untimely(&mut self, reply: Reply) -> (Reply, Then) {
         self.tally.idle();
         say(reply)
-    }
-
-    /// Counts what leads nowhere, and ends the session when it is enough.
-    fn count(&mut self, (reply, then): (Reply, Then)) -> (Reply, Then) {
-        self.tally.replied(&reply);
-        match self.tally.enough() {
-            _ if reply.code() == 421 || then == Then::HangUp => (reply, Then::HangUp),
-            None => (reply, then),
-            Some(enough) => {
-                self.reset();
-                (enough, Then::HangUp)
-            }
-        }
     }
 }
 

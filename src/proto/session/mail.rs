@@ -37,7 +37,10 @@ impl Session {
         };
         let allowed = policy.sender(&transaction);
         match allowed.and_then(|()| policy.space(size)) {
-            Err(reply) => say(reply),
+            Err(reply) => {
+                self.told = true;
+                say(reply)
+            }
             Ok(()) => {
                 self.transaction = Some(transaction);
                 say(replies::SENDER_OK)
@@ -68,6 +71,7 @@ impl Session {
                 if !rcpt.postmaster
                     && let Err(reply) = policy.recipient(transaction, &recipient)
                 {
+                    self.told = true;
                     return say(reply);
                 }
                 transaction.recipients.push(recipient);

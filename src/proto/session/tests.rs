@@ -114,7 +114,7 @@ fn everything_that_ends_a_transaction_leaves_nothing_of_it() {
         |s| drop(say_all(s, &["RSET"])),
         |s| drop(s.data_end(Ok("ID".to_owned()))),
         |s| drop(s.data_end(Err(replies::TOO_BIG))),
-        |s| drop(s.refuse_data(replies::NO_SPACE, false)),
+        |s| drop(s.refuse_data(replies::NO_SPACE, false, &mut Anybody)),
         |s| drop(say_all(s, &["STARTTLS"])),
         |s| s.tls_started(),
     ];
@@ -234,6 +234,85 @@ fn nothing_said_in_the_clear_counts_under_tls() {
     say_all(&mut session, &["MAIL FROM:<a@b.example>"]);
     let client = &session.transaction().unwrap().client;
     assert_eq!((client.name.as_str(), &client.user), ("x", &None));
+}
+
+/// What a policy is told of: each refusal that it has not made itself, with its step, and the end, once.
+#[test]
+fn what_the_session_refuses_is_told_once() {
+    #[derive(Default)]
+    struct Told(Vec<String>);
+    impl Policy for Told {
+        fn space(&mut self, _: u64) -> Result<(), Reply> {
+            Ok(())
+        }
+        fn sender(&mut self, transaction: &Transaction) -> Result<(), Reply> {
+            match transaction.sender.mailbox() {
+                Some(_) => Ok(()),
+                None => Err(replies::SENDER_REFUSED),
+            }
+        }
+        fn recipient(&mut self, _: &Transaction, recipient: &Recipient) -> Result<(), Reply> {
+            match recipient.address.local() {
+                "nobody" => Err(replies::NO_SUCH_USER),
+                _ => Ok(()),
+            }
+        }
+        fn authenticate(&mut self, _: &Credentials) -> Result<(), Reply> {
+            Err(replies::AUTH_FAILED)
+        }
+        fn refused(&mut self, refusal: &Refusal<'_>) {
+            let (step, code) = (refusal.step.name(), refusal.reply.code());
+            self.0.push(format!("{step} {code}"));
+        }
+        fn closed(&mut self, reply: &Reply) {
+            self.0.push(format!("closed {}", reply.code()));
+        }
+    }
+    let (mail, rcpt) = ("MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>");
+    let rows: &[(&[&str], &[&str])] = &[
+        (&["MAIL FROM:<a@b.example> SIZE=1001"], &["MAIL 552"]),
+        (&["MAIL FROM:<a b>"], &["MAIL 501"]),
+        (&["MAIL FROM:<>"], &[]), // by the policy, as the next
+        (&[mail, "RCPT TO:<nobody@d.example>"], &[]),
+        (&[mail, rcpt, "RCPT TO:<e@d.example>"], &["RCPT 452"]),
+        (&[mail, "RCPT TO:<x y>"], &["RCPT 501"]),
+        (&["RCPT TO:<x y>", "DATA x"], &[]), // of no message
+        (&[rcpt, "DATA", mail, mail, "DATA"], &[]), // out of order
+        (&["FOO", "NOOP", "AUTH PLAIN AGEAYg=="], &[]),
+        (&["FOO", "FOO", "FOO"], &["closed 421"]),
+        (
+            &["FOO", "FOO", "MAIL FROM:<a@b.example> X=1"],
+            &["MAIL 555", "closed 421"],
+        ),
+        (&["GET / HTTP/1.0"], &["closed 421"]),
+        (&["BDAT 5 LAST"], &["closed 502"]),
+        (&["DATA x", "text"], &["closed 421"]),
+        (&["QUIT"], &[]),
+    ];
+    for (lines, expected) in rows {
+        let mut told = Told::default();
+        let mut session = Session::new(Settings {
+            max_recipients: 1,
+            max_errors: 2,
+            ..settings()
+        });
+        session.command(b"EHLO x", false, &mut told);
+        for line in *lines {
+            session.command(line.as_bytes(), false, &mut told);
+        }
+        assert_eq!(told.0, *expected, "{lines:?}");
+    }
+    // A service for users refuses the message of who is none.
+    let mut told = Told::default();
+    let mut session = Session::new(Settings {
+        tls: true,
+        auth_required: true,
+        ..settings()
+    });
+    for line in ["EHLO x", mail, rcpt, "DATA"] {
+        session.command(line.as_bytes(), false, &mut told);
+    }
+    assert_eq!(told.0, ["MAIL 530"]);
 }
 
 /// A policy may end the session, whatever it is asked (R82).
