@@ -49,7 +49,7 @@ pub fn settle(
     claim: &Claim,
     outcomes: Outcomes,
     replaced: &[Replaced],
-    tell: &dyn Fn(&[(usize, Outcome)]),
+    tell: &dyn Fn(&Outcomes),
 ) -> Vec<String> {
     let now = clock::now();
     let all: Vec<usize> = outcomes.iter().map(|(index, _)| *index).collect();

@@ -126,7 +126,7 @@ impl Pass<'_> {
         }
     }
 
-    fn count(&self, claim: &Claim, outcomes: &[(usize, Outcome)]) {
+    fn count(&self, claim: &Claim, outcomes: &Outcomes) {
         let envelope = claim.envelope();
         let mut tally = lock(&self.tally);
         tally.tried += 1;
