@@ -155,3 +155,23 @@ fn the_end_of_a_session_is_told_when_the_client_has_earned_it() {
     client.steps(&[("EHLO x", "250"), ("QUIT", "221 ")]);
     assert!(!system.log().contains("reason=\"221"), "{}", system.log());
 }
+
+/// Who is slow has lost a message only when he had begun one.
+#[test]
+fn silence_is_told_when_a_message_was_begun() {
+    let system = System::listening("silent").with("limits", "command_timeout = \"1s\"");
+    let daemon = Daemon::start(&system);
+    let hello = ("EHLO x", "250");
+    let rows: [(Steps<'_>, usize); 2] = [
+        (&[hello], 0),
+        (&[hello, ("MAIL FROM:<a@b.example>", "250 ")], 1),
+    ];
+    for (steps, told) in rows {
+        let mut client = daemon.client();
+        client.steps(steps);
+        assert_eq!(client.reply(), "421 4.4.2 timed out; closing");
+        let log = system.log();
+        let line = "- reject client=\"127.0.0.1\" reason=\"421 4.4.2 timed out; closing\"\n";
+        assert_eq!(log.matches(line).count(), told, "{log}");
+    }
+}
