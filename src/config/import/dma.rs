@@ -34,7 +34,9 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
             "NULLCLIENT" => plan.nothing_local = true,
             "ALIASES" if value == "/etc/aliases" => {}
             "ALIASES" => plan.lines.push(("local", "aliases", quote(value))),
-            "SPOOLDIR" | "INSECURE" | "SECURE" | "" => {}
+            "SPOOLDIR" if value.is_empty() || value == "/var/spool/dma" => {}
+            // Words of old that dma itself takes and leaves.
+            "SECURE" | "" => {}
             _ => plan.no_counterpart(word, instead(word)),
         }
     }
@@ -58,6 +60,9 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
     if let Some(value) = masquerade {
         leave_as(value, &mut host, &mut plan);
     }
+    if host.host.is_empty() && (secure || opportunistic || host.port.is_some_and(|p| p != 25)) {
+        plan.note("PORT and the settings of TLS were for the mail servers of recipients: see port and tls in [remote]");
+    }
     if !host.host.is_empty() {
         login(&auth, &mut host, read);
         plan.hosts.push(host);
@@ -69,6 +74,10 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
 /// What is there in the place of a setting without a counterpart.
 fn instead(word: &str) -> &'static str {
     match word {
+        "SPOOLDIR" => "minimta has a queue of its own; see spool in [queue]",
+        "INSECURE" => {
+            "without TLS minimta logs in by methods that hide the password; see tls and auth in [smarthost]"
+        }
         "DEFER" => "call sendmail with -odq, or have it in the programs that call it",
         "CERTFILE" => "minimta shows no certificate of its own to a smarthost",
         "FULLBOUNCE" => "reports return small messages whole anyway; sendmail -R full asks for it",

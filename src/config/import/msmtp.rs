@@ -61,10 +61,46 @@ pub fn plan(path: &Path, text: &str) -> Plan {
             ));
         }
     }
-    let host = smarthost(account, path);
+    if account
+        .text("protocol")
+        .is_some_and(|p| p.eq_ignore_ascii_case("lmtp"))
+    {
+        lmtp(account, &mut plan);
+    } else {
+        plan.hosts.push(smarthost(account, path));
+    }
     rest(account, &mut plan);
-    plan.hosts.push(host);
+    header(account, &mut plan);
     plan
+}
+
+/// A server that delivers (RFC 2033) is none that takes all mail; whom of this machine it has the mailboxes of, and which
+/// domains, only who set it up can tell.
+fn lmtp(account: &Account, plan: &mut Plan) {
+    let server = match (account.text("socket"), account.text("port")) {
+        (Some(path), _) => format!("lmtp:{path}"),
+        (None, port) => format!(
+            "lmtp:{}:{}",
+            account.text("host").unwrap_or("localhost"),
+            port.unwrap_or("24")
+        ),
+    };
+    plan.nothing_local = false;
+    plan.note(format!(
+        "protocol lmtp: all mail went to {server}, which delivers; minimta gives it that of the users of this machine, for each domain of which it knows the users write a [[route]] with via = {}, and all other mail goes straight to the servers of its recipients",
+        quote(&server)
+    ));
+    if account.is_on("tls") == Some(true) || account.text("auth").is_some_and(|a| a != "off") {
+        plan.note("tls and auth: minimta uses neither towards a server that speaks LMTP");
+    }
+    if account
+        .text("envelope_from")
+        .or(account.text("from"))
+        .is_some()
+    {
+        plan.note("from: mail for a server that speaks LMTP keeps its senders");
+    }
+    plan.lines.push(("local", "mailbox", quote(&server)));
 }
 
 /// The accounts with all that holds for each.
@@ -116,7 +152,8 @@ fn accounts(text: &str) -> Vec<Account> {
 
 fn smarthost(account: &Account, path: &Path) -> Host {
     let mut host = Host::new(account.text("host").unwrap_or("localhost"));
-    let starttls = account.is_on("tls_starttls").unwrap_or(true);
+    let starttls = account.is_on("tls_starttls").unwrap_or(true)
+        && !account.is_on("tls_nostarttls").unwrap_or(false);
     host.tls = match (account.is_on("tls").unwrap_or(false), starttls) {
         (false, _) => Tls::None,
         (true, true) => Tls::Starttls,
@@ -127,7 +164,9 @@ fn smarthost(account: &Account, path: &Path) -> Host {
         None if host.tls == Tls::Implicit => {}
         None => host.port = Some(25),
     }
-    host.verify = account.is_on("tls_certcheck").unwrap_or(true);
+    // The second word is an old one for the opposite.
+    host.verify = account.is_on("tls_certcheck").unwrap_or(true)
+        && !account.is_on("tls_nocertcheck").unwrap_or(false);
     host.ca_file = account
         .text("tls_trust_file")
         .filter(|file| !is_of_system(file))
@@ -175,14 +214,58 @@ fn smarthost(account: &Account, path: &Path) -> Host {
     host
 }
 
+/// What is done to the header in another way: minimta adds what is missing there, and changes nothing but what `from`
+/// says.
+fn header(account: &Account, plan: &mut Plan) {
+    let off = |name: &str| account.is_on(name) == Some(false);
+    let on = |name: &str| {
+        account.text(name) == Some("on")
+            || account.text(name).is_none() && account.is_on(name) == Some(true)
+    };
+    for (field, names) in [
+        ("From", ["set_from_header", "add_missing_from_header"]),
+        ("Date", ["set_date_header", "add_missing_date_header"]),
+        ("Message-ID", ["set_msgid_header", ""]),
+    ] {
+        if let Some(name) = names.into_iter().find(|name| off(name)) {
+            plan.no_counterpart(
+                &format!("{name} off"),
+                &format!("minimta adds a {field} where there is none"),
+            );
+        }
+    }
+    let leaves_as = plan.hosts.iter().any(|host| host.from.is_some());
+    if on("set_from_header") && !leaves_as {
+        plan.no_counterpart(
+            "set_from_header on",
+            "minimta keeps the From of a message; see from in [smarthost]",
+        );
+    }
+    if off("allow_from_override") && !leaves_as {
+        plan.no_counterpart(
+            "allow_from_override off",
+            "sendmail -f names any sender; see from in [smarthost]",
+        );
+    }
+    if on("undisclosed_recipients") {
+        plan.no_counterpart(
+            "undisclosed_recipients on",
+            "minimta keeps To and Cc; without either it writes undisclosed-recipients by itself",
+        );
+    }
+}
+
 /// Commands that concern no server, or that minimta does otherwise.
 fn rest(account: &Account, plan: &mut Plan) {
+    // What is read above, and what is in nobody's way.
     const DONE: &[&str] = &[
         "host",
         "port",
         "tls",
         "tls_starttls",
+        "tls_nostarttls",
         "tls_certcheck",
+        "tls_nocertcheck",
         "tls_trust_file",
         "tls_fingerprint",
         "auth",
@@ -192,18 +275,16 @@ fn rest(account: &Account, plan: &mut Plan) {
         "from",
         "envelope_from",
         "allow_from_override",
-        "protocol",
-        "syslog",
         "add_missing_from_header",
         "add_missing_date_header",
         "set_from_header",
         "set_date_header",
         "set_msgid_header",
         "undisclosed_recipients",
-        "tls_min_dh_prime_bits",
-        "tls_nocertcheck",
-        "tls_force_sslv3",
+        // Another one than SMTP was told of.
+        "protocol",
     ];
+    let by_lmtp = plan.hosts.is_empty();
     let mut told: Vec<&str> = Vec::new();
     for (name, value, _) in account.commands.iter().rev() {
         if DONE.contains(&name.as_str()) || told.contains(&name.as_str()) {
@@ -212,6 +293,17 @@ fn rest(account: &Account, plan: &mut Plan) {
         told.push(name);
         match name.as_str() {
             "domain" if value == "localhost" => {}
+            "socket" if by_lmtp => {}
+            // That is what minimta does by itself, with the facility mail.
+            "syslog" if matches!(value.as_str(), "on" | "" | "LOG_MAIL") => {}
+            "syslog" if value == "off" => plan.no_counterpart(name, "minimta logs to syslog; see to in [log]"),
+            "syslog" => plan.no_counterpart(name, "minimta logs with the facility mail; see to in [log]"),
+            "dsn_notify" | "dsn_return" if value == "off" => {}
+            "keepbcc" if value == "off" => {}
+            "remove_bcc_headers" if value != "off" => {}
+            "remove_bcc_headers" | "keepbcc" => plan.no_counterpart(name, "minimta takes Bcc out, so that no recipient learns of the others"),
+            "eval" => plan.no_counterpart(name, "what the command printed was a line of this file: put that in its place, and import anew"),
+            "socket" => plan.no_counterpart(name, "minimta takes no socket as a smarthost, but host and port"),
             "domain" | "maildomain" => plan.set_hostname(value),
             "auto_from" if value != "on" => {}
             "auto_from" => plan.note("auto_from: senders get the host name as their domain; see hostname, and masquerade in [rewrite]"),
@@ -233,7 +325,6 @@ fn rest(account: &Account, plan: &mut Plan) {
             "proxy_host" | "proxy_port" => {
                 plan.no_counterpart(name, "minimta uses no proxy; it must reach the server itself");
             }
-            "remove_bcc_headers" if value != "off" => {}
             _ => plan.no_counterpart(name, ""),
         }
     }

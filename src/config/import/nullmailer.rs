@@ -35,7 +35,24 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
         ("queuelifetime", "give_up_after"),
     ]
     .map(|(name, key)| (key, file(name)));
-    let silent = file("sendtimeout").is_some();
+    // What minimta does otherwise, and who has to know.
+    let others = [
+        (
+            "sendtimeout",
+            "see command_timeout and data_timeout in [limits]",
+        ),
+        (
+            "bounceto",
+            "a report goes to the sender of the message; see from in [smarthost]",
+        ),
+        (
+            "doublebounceto",
+            "what cannot be reported either is set aside, where mailq shows it",
+        ),
+        ("idhost", "a Message-ID has the host name"),
+    ]
+    .map(|(name, why)| (name, why, file(name).is_some()));
+    let greets_else = me.is_some() && helo.is_some() && helo != me;
     if let Some(name) = me.as_deref().or(helo.as_deref()) {
         plan.set_hostname(name);
     }
@@ -61,10 +78,15 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
             set_time(&mut plan, key, &value);
         }
     }
-    if silent {
+    for (name, why, is_there) in others {
+        if is_there {
+            plan.no_counterpart(name, why);
+        }
+    }
+    if greets_else {
         plan.no_counterpart(
-            "sendtimeout",
-            "see command_timeout and data_timeout in [limits]",
+            "helohost",
+            "minimta greets servers with its hostname, that of me",
         );
     }
     plan.note("what waits in the queue of nullmailer is not taken over: let it send that before it is removed");

@@ -32,15 +32,18 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>, own_name: &str) -> Plan {
                     host.set_port(port);
                 }
             }
-            "port" => host.set_port(value),
+            "port" | "remoteport" => host.set_port(value),
             "root" => root = value,
             "rewritedomain" => plan.set_masquerade(value),
             "hostname" => plan.set_hostname(value),
             "fromlineoverride" => from_line = yes,
             "usetls" => tls = yes,
             "usestarttls" => starttls = yes,
+            "addheader" => plan.no_counterpart(name, "minimta adds no fields of one's own"),
             "tls_ca_file" if !is_of_system(value) => host.ca_file = Some(value.to_owned()),
-            "tls_ca_file" | "debug" => {}
+            "tls_ca_file" => {}
+            "debug" if yes => plan.no_counterpart(name, "see level in [log]"),
+            "debug" => {}
             "authuser" => host.user = Some(value.to_owned()),
             "authpass" => host.password = Secret::At(at(number, path)),
             "authmethod" => host.set_auth(value),
