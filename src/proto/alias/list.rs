@@ -131,10 +131,16 @@ fn target(line: usize, item: &str) -> Result<Target, Fault> {
     }
     if let Some(quoted) = item.strip_prefix('"') {
         let (inner, after) = unquote(line, quoted)?;
-        if after.is_empty() && inner.starts_with(['|', '/', ':']) {
-            return special(line, &inner);
+        // All of it stands in quotes; what they hold is the target, but for a name, which they may belong to.
+        if after.is_empty() && (inner.starts_with(['|', '/', ':', '\\']) || inner.contains('@')) {
+            return bare_target(line, &inner);
         }
     }
+    bare_target(line, item)
+}
+
+/// What an item is, free of the quotes around all of it.
+fn bare_target(line: usize, item: &str) -> Result<Target, Fault> {
     if item.starts_with(['|', '/', ':']) {
         return special(line, item);
     }
@@ -313,7 +319,7 @@ pub(super) fn unquote(line: usize, text: &str) -> Result<(String, &str), Fault> 
     fault(line, "its quotes are not closed; close them")
 }
 
-/// A piece of a file in a sentence: bounded, on one line.
+/// A piece of a file in a sentence: bounded, on one line, and in quotes if it has none of its own.
 pub(super) fn shown(text: &str) -> String {
     const MOST: usize = 60;
     let text: String = text
@@ -321,8 +327,12 @@ pub(super) fn shown(text: &str) -> String {
         .chars()
         .map(|c| if c.is_control() { '?' } else { c })
         .collect();
-    match text.char_indices().nth(MOST) {
-        Some((at, _)) => format!("\"{}...\"", text.get(..at).unwrap_or_default()),
-        None => format!("\"{text}\""),
+    let text = match text.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}...", text.get(..at).unwrap_or_default()),
+        None => text,
+    };
+    match text.contains('"') {
+        true => text,
+        false => format!("\"{text}\""),
     }
 }

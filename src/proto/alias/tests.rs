@@ -38,6 +38,17 @@ fn lists_are_read() {
         ),
         ("\"a b\"@x.example", "mail \"a b\"@x.example"),
         ("\"alice\"", "name alice"),
+        ("\"a b\"", "name a b"),
+        (r#""\"a b\"@x.example""#, "mail \"a b\"@x.example"),
+        (
+            r#""\"a\\\"b\"@x.example", c"#,
+            r#"mail "a\"b"@x.example + name c"#,
+        ),
+        (
+            "\"bob@x.example\", \"Bob <bob@y.example>\"",
+            "mail bob@x.example + mail bob@y.example",
+        ),
+        (r#""\\alice""#, "\\alice"),
         ("|/bin/x -a", "|/bin/x -a"),
         ("|\"/bin/x -a, -b\"", "|/bin/x -a, -b"),
         (
@@ -87,6 +98,14 @@ fn what_is_wrong_in_a_list_is_said_with_its_line() {
         (
             "<a@b.example> c",
             "line 1: something follows the > of \"<a@b.example> c\"; put a comma between",
+        ),
+        (
+            r#""a b"@"#,
+            r#"line 1: "a b"@ is no address: its domain is empty"#,
+        ),
+        (
+            r#""\"a b\"@x@y""#,
+            r#"line 1: "a b"@x@y is no address: its domain has a character that no domain may have"#,
         ),
         ("|", "line 1: no command follows the |; name one"),
         (
