@@ -251,6 +251,28 @@ fn unknown_names_and_details_find_somebody() {
     assert_eq!(here[0].field("Delivered-To"), Some(to));
 }
 
+/// Who stands for unknown names must be somebody.
+#[test]
+fn unknown_names_for_nobody_are_refused() {
+    let rows = [
+        ("nobodyhere", 67),
+        ("nobodyhere@HOST", 67),
+        ("USER", 0),
+        ("team", 0),
+        ("postmaster", 0),
+        ("all@example.net", 0),
+    ];
+    for (who, code) in rows {
+        let who = who.replace("HOST", HOST).replace("USER", &user());
+        let system = with(System::new("stand-in"), "team: USER\n")
+            .with("local", &format!("unknown_user = \"{who}\""));
+        let ran = system.run(&["-odq", "whoever"], MESSAGE);
+        assert_eq!(ran.code, code, "{who} {ran:?}");
+        let asked = system.run(&["-bv", "whoever"], "");
+        assert_eq!(asked.code == 67, code == 67, "{who} {asked:?}");
+    }
+}
+
 /// C9, R27, R28, L4: postmaster is root's alias, or root; and what cannot be told to it is kept, and does not go round.
 #[test]
 fn postmaster_is_whom_root_stands_for() {
@@ -340,6 +362,12 @@ fn the_way_of_an_address_is_shown() {
             ),
         ),
         ("none", 0, "none: thrown away\n".to_owned()),
+        ("<none>", 0, "<none>: thrown away\n".to_owned()),
+        (
+            "Far <far@example.net>",
+            0,
+            format!("Far <far@example.net>: smarthost {address}\n"),
+        ),
         ("c", 0, "c: alias c > command cmd, as nobody\n".to_owned()),
         (
             "nobody-here",

@@ -95,6 +95,12 @@ const CAUSES: &[(&str, Cause, &str, &[&str])] = &[
         ],
     ),
     (
+        "unknown names for somebody unknown",
+        |s| s.with("local", "unknown_user = \"nobodyhere\""),
+        "warning  [local] unknown_user: ",
+        &["nobodyhere is neither a user nor an alias"],
+    ),
+    (
         "an alias file with a mistake",
         |s| {
             fs::write(s.path("aliases"), "root: me@example.org\nweb root@\n").unwrap();

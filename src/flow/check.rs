@@ -5,15 +5,18 @@ use std::process::ExitCode;
 
 use super::links::Shared;
 use super::send::Connection;
-use super::{Context, exchange, newaliases, parent};
+use super::{Context, exchange, expand, hops, newaliases, parent};
 use crate::cli::{Invocation, say};
 use crate::config::{Config, Password, Smarthost};
 use crate::error::Result;
 use crate::host::{accounts, clock, password, privilege, words};
 use crate::json::Json;
 use crate::parts;
+use crate::proto::address::Mailbox;
+use crate::proto::alias::Target;
 use crate::proto::date::Stamp;
-use crate::proto::route::{Pattern, Route, Via};
+use crate::proto::expand::Found;
+use crate::proto::route::{Hop, Pattern, Route, Via};
 
 mod causes;
 mod guests;
@@ -204,6 +207,23 @@ fn system(now: Stamp, findings: &mut Vec<Finding>) {
     add(findings, grade, "clock", text);
 }
 
+/// Whether who gets the mail for unknown names is somebody himself. What is wrong with his alias was said.
+fn unknown_user(context: &Context, findings: &mut Vec<Finding>) {
+    let Some(target) = &context.config.local.unknown_user else {
+        return;
+    };
+    let Ok(address) = Mailbox::qualify(&target.to_string(), &context.config.hostname) else {
+        return;
+    };
+    let is_here = matches!(target, Target::Name(_)) || hops::of(context, &address) == Hop::Local;
+    if is_here && matches!(expand::look(context, &address), Ok(Found::Nobody)) {
+        let text = format!(
+            "{target} is neither a user nor an alias, so unknown names are refused all the same; name somebody else"
+        );
+        add(findings, Grade::Warning, "[local] unknown_user", text);
+    }
+}
+
 fn aliases(context: &Context, findings: &mut Vec<Finding>) {
     let file = context.aliases.path().display().to_string();
     let survey = match newaliases::survey(context) {
@@ -226,6 +246,7 @@ fn aliases(context: &Context, findings: &mut Vec<Finding>) {
                     root: you@example.org";
         add(findings, Grade::Warning, &file, text);
     }
+    unknown_user(context, findings);
     let user = &context.config.local.alias_user;
     match accounts::find(user) {
         Ok(Some(account)) if account.uid != 0 => {}

@@ -21,7 +21,7 @@ use crate::host::accounts::{self, Account};
 use crate::host::clock;
 use crate::host::spool::Claim;
 use crate::proto::address::{Mailbox, ReversePath};
-use crate::proto::alias::Table;
+use crate::proto::alias::{Table, Target};
 use crate::proto::end::End;
 use crate::proto::envelope::{Envelope, Recipient};
 use crate::proto::expand::{
@@ -96,10 +96,22 @@ pub fn is_known(context: &Context, address: &Mailbox) -> Result<bool, String> {
         return Ok(original.is_ok());
     }
     let table = context.aliases.table()?;
-    if stands(context, &table, address)
-        || context.config.local.unknown_user.is_some()
-        || account(context, address)?.is_some()
-    {
+    let exists = |address: &Mailbox| -> Result<bool, String> {
+        Ok(stands(context, &table, address) || account(context, address)?.is_some())
+    };
+    if exists(address)? {
+        return Ok(true);
+    }
+    // Who stands for all others must be somebody himself.
+    let other = match &context.config.local.unknown_user {
+        Some(Target::Name(name)) => Mailbox::new(name.clone(), address.domain().clone()).ok(),
+        Some(Target::Address(other)) if hops::of(context, other) == Hop::Local => {
+            Some(other.clone())
+        }
+        Some(_) => return Ok(true),
+        None => None,
+    };
+    if other.is_some_and(|other| exists(&other).unwrap_or(true)) {
         return Ok(true);
     }
     let here = Here {

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::host::accounts;
 use crate::json::Json;
 use crate::proto::address::Mailbox;
+use crate::proto::addrlist::addresses;
 use crate::proto::end::End;
 use crate::proto::expand::{Found, Leaf, Trouble};
 use crate::proto::outcome::{Outcome, Verdict};
@@ -122,6 +123,8 @@ pub fn sender(context: &Context, call: &Invocation) -> Result<Option<Mailbox>> {
 
 /// Whom mail for an address is for in the end; at least one, of whom it may be said why he gets nothing.
 pub fn goals(context: &Context, sender: Option<&Mailbox>, text: &str) -> Vec<Goal> {
+    let bare = bare(text);
+    let text = bare.as_str();
     let one = |route: String, fault: Option<Error>| Goal {
         path: Vec::new(),
         address: text.to_owned(),
@@ -165,6 +168,15 @@ pub fn goals(context: &Context, sender: Option<&Mailbox>, text: &str) -> Vec<Goa
             };
             vec![one(sentence, Some(error))]
         }
+    }
+}
+
+/// An address as sendmail takes it: also in `<>`, and with a name before them.
+fn bare(text: &str) -> String {
+    let mut list = addresses(text.as_bytes());
+    match (list.next().map(|a| a.spec), list.next()) {
+        (Some(Ok(spec)), None) if !text.chars().any(char::is_control) => spec,
+        _ => text.to_owned(),
     }
 }
 
