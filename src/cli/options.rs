@@ -51,7 +51,7 @@ pub const LETTERS: &[Letter] = &[
     ignored('A', Value), // -Ac, -Am: which of two configurations
     acts('B', Value, body_type),
     acts('b', Value, mode),
-    acts('C', Value, |i, v| set(&mut i.config, PathBuf::from(v))),
+    acts('C', Value, config),
     ignored('D', Value), // debug file: never written for a caller
     ignored('d', Joined),
     ignored('E', Flag),
@@ -192,11 +192,21 @@ fn mode(invocation: &mut Invocation, value: &str) -> Result<()> {
         }
         _ => {
             return Err(Error::Usage(format!(
-                "there is no mode -b{value}; minimta has -bm -bs -bd -bp -bi -bv -bq"
+                "there is no mode -b{value}; minimta has -bm -bs -bd -bD -bp -bi -bv -bq"
             )));
         }
     };
     Ok(())
+}
+
+/// `-C`: the configuration, in place of that of the system.
+fn config(invocation: &mut Invocation, value: &str) -> Result<()> {
+    match value {
+        "" => Err(Error::Usage(
+            "option -C takes the path of a configuration, and was given an empty one".to_owned(),
+        )),
+        path => set(&mut invocation.config, PathBuf::from(path)),
+    }
 }
 
 /// `-B`: nothing depends on what the caller believes; minimta looks at the message itself.

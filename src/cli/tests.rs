@@ -175,7 +175,11 @@ fn what_no_sendmail_ever_had_is_refused_with_a_sentence() {
         ),
         (
             &["sendmail", "-bx"],
-            "there is no mode -bx; minimta has -bm -bs -bd -bp -bi -bv -bq",
+            "there is no mode -bx; minimta has -bm -bs -bd -bD -bp -bi -bv -bq",
+        ),
+        (
+            &["minimta", "-C", "", "-bp"],
+            "option -C takes the path of a configuration, and was given an empty one",
         ),
         (
             &["sendmail", "-qX"],

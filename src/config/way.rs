@@ -3,10 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Address;
-use super::document::Value;
-use super::value::{self, Wrong};
+use super::document::{Entry, Value};
+use super::value::{self, Wrong, describe};
 use crate::parts;
-use crate::proto::address::{Domain, Mailbox};
+use crate::proto::address::{Domain, Invalid, Mailbox};
 use crate::proto::end::Mailboxes;
 use crate::proto::reply::Enhanced;
 use crate::proto::rewrite::Who;
@@ -253,48 +253,56 @@ fn texts(value: &Value) -> Option<Vec<&str>> {
 
 /// A table from domains to domains.
 pub fn masquerade(value: &Value) -> Result<Vec<(Domain, Domain)>, Wrong> {
-    let wrong = || {
-        Wrong::new(
-            "a table such as { \"router.lan\" = \"example.org\" }",
-            value,
-        )
+    let expected = "a table such as { \"router.lan\" = \"example.org\" }";
+    let pair = |from: &str, to: &str| {
+        let (from, to) = (Domain::parse(from)?, Domain::parse(to)?);
+        Ok((from, to.into_ascii()))
     };
-    pairs(value)
-        .ok_or_else(wrong)?
-        .into_iter()
-        .map(|(from, to)| {
-            let parse = |text: &str| Domain::parse(text).map_err(|why| wrong().because(why.0));
-            Ok((parse(from)?, parse(to)?.into_ascii()))
-        })
-        .collect()
+    pairs(value, expected, pair)
 }
 
 /// A table from names or addresses to addresses.
 pub fn senders(value: &Value) -> Result<Vec<(Who, Mailbox)>, Wrong> {
-    let wrong = || Wrong::new("a table such as { \"root\" = \"me@example.org\" }", value);
-    pairs(value)
-        .ok_or_else(wrong)?
-        .into_iter()
-        .map(|(from, to)| {
-            let parse = |text: &str| Mailbox::parse(text).map_err(|why| wrong().because(why.0));
-            let who = if from.contains('@') {
-                Who::Address(parse(from)?)
-            } else {
-                Who::Name(from.to_owned())
-            };
-            Ok((who, parse(to)?.with_ascii_domain()))
-        })
-        .collect()
+    let expected = "a table such as { \"root\" = \"me@example.org\" }";
+    let pair = |from: &str, to: &str| {
+        let who = match from.contains('@') {
+            true => Who::Address(Mailbox::parse(from)?),
+            false => Who::Name(from.to_owned()),
+        };
+        Ok((who, Mailbox::parse(to)?.with_ascii_domain()))
+    };
+    pairs(value, expected, pair)
 }
 
-fn pairs(value: &Value) -> Option<Vec<(&str, &str)>> {
+/// What each entry of a table of texts means; one that is wrong is named.
+fn pairs<T>(
+    value: &Value,
+    expected: &str,
+    pair: impl Fn(&str, &str) -> Result<T, Invalid>,
+) -> Result<Vec<T>, Wrong> {
     let Value::Table(entries) = value else {
-        return None;
+        return Err(Wrong::new(expected, value));
     };
-    entries
-        .iter()
-        .map(|entry| Some((entry.name.as_str(), as_text(&entry.value)?)))
-        .collect()
+    let read = |entry: &Entry| {
+        let wrong = || Wrong {
+            expected: expected.to_owned(),
+            found: format!(
+                "{} = {}",
+                describe_text(&entry.name),
+                describe(&entry.value)
+            ),
+            because: None,
+        };
+        match as_text(&entry.value) {
+            Some(to) => pair(&entry.name, to).map_err(|why| wrong().because(why.0)),
+            None => Err(wrong().because("its value is no text in quotes")),
+        }
+    };
+    entries.iter().map(read).collect()
+}
+
+fn describe_text(text: &str) -> String {
+    describe(&Value::Text(text.to_owned()))
 }
 
 fn as_text(value: &Value) -> Option<&str> {
