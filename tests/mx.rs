@@ -170,6 +170,7 @@ fn answers_lead_to_the_next_server_or_not() {
     let rows: &[(&str, Answer, Fate)] = &[
         ("CONNECT", "554 5.3.2 not here".into(), At(&[1])),
         ("CONNECT", "421 4.3.2 busy".into(), At(&[1])),
+        ("CONNECT", "421 4.4.6 a circle of mine".into(), At(&[1])),
         ("CONNECT", Answer::Drop, At(&[1])),
         ("EHLO", "421 4.3.2 closing".into(), At(&[1])),
         ("MAIL", "451 4.7.1 later".into(), At(&[1])),

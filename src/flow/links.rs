@@ -172,12 +172,14 @@ impl<'a> Links<'a> {
                 self.open.insert(place, link);
                 outcomes
             }
-            Err(outcome) if best && outcome.enhanced == CIRCLE => {
+            // In our own words: another server may say of itself what it likes.
+            Err(outcome) if best && outcome.enhanced == CIRCLE && outcome.code.is_none() => {
                 Ok(all(left, &never(outcome, CIRCLE)))
             }
             // It cannot have such mail; a certificate that is not good, or no answer, is trouble that may pass.
-            Err(mut outcome) if outcome.enhanced == NO_STARTTLS && place.is_named() => {
-                outcome.enhanced = REQUIRETLS;
+            Err(outcome) if outcome.enhanced == NO_STARTTLS && place.is_named() => {
+                let Enhanced(_, subject, detail) = REQUIRETLS;
+                let outcome = outcome.taken_for(Verdict::Deferred, subject, detail);
                 Ok(all(left, &outcome))
             }
             Err(outcome) => Ok(all(left, &outcome)),
@@ -273,11 +275,7 @@ fn no_server() -> Outcome {
 /// What no later try will change: the best exchanger of a domain is this machine, by whatever name it is listed
 /// (K36); or no server may have the mail.
 fn never(outcome: Outcome, Enhanced(_, subject, detail): Enhanced) -> Outcome {
-    Outcome {
-        verdict: Verdict::Failed,
-        enhanced: Enhanced(5, subject, detail),
-        ..outcome
-    }
+    outcome.taken_for(Verdict::Failed, subject, detail)
 }
 
 fn all(indices: &[usize], outcome: &Outcome) -> Outcomes {

@@ -100,12 +100,18 @@ impl Outcome {
 
     /// The same words, with another meaning for the mail. Our status goes with the meaning: one that says "never" in the
     /// journal would be read as such. What a server has said stays as it was.
-    pub fn taken_as(mut self, verdict: Verdict) -> Self {
-        let Enhanced(class, subject, detail) = self.enhanced;
-        if self.code.is_some() && class != verdict.class() && self.states_it() {
+    pub fn taken_as(self, verdict: Verdict) -> Self {
+        let Enhanced(_, subject, detail) = self.enhanced;
+        self.taken_for(verdict, subject, detail)
+    }
+
+    /// The same with this subject and detail in our status (RFC 3463 3).
+    pub fn taken_for(mut self, verdict: Verdict, subject: u16, detail: u16) -> Self {
+        let enhanced = Enhanced(verdict.class(), subject, detail);
+        if self.code.is_some() && self.enhanced != enhanced && self.states_it() {
             self = self.with_own_status();
         }
-        (self.verdict, self.enhanced) = (verdict, Enhanced(verdict.class(), subject, detail));
+        (self.verdict, self.enhanced) = (verdict, enhanced);
         self
     }
 
@@ -302,6 +308,11 @@ mod tests {
                 (outcome.words(), outcome.enhanced)
             );
         }
+        let status = Some(E(4, 7, 4));
+        let unprotected = said(Verdict::Deferred, &reply(454, status, "4.7.4 no TLS"), "mx");
+        let unprotected = unprotected.taken_for(Verdict::Failed, 7, 30);
+        assert_eq!(unprotected.enhanced, E(5, 7, 30));
+        assert_eq!(unprotected.reply(), "454 4.7.4 no TLS");
         let long = said(Verdict::Deferred, &reply(554, None, &"x".repeat(600)), "mx").at("EHLO");
         assert!(long.words().ends_with("x (at EHLO)") && long.text.len() == Outcome::MAX_TEXT);
     }
