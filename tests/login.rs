@@ -106,6 +106,22 @@ fn a_refused_login_defers() {
     }
 }
 
+/// Whoever has to mend the password is told of it, though there is a second smarthost that is down.
+#[test]
+fn a_dead_smarthost_does_not_hide_a_refused_login() {
+    let remote = Remote::start(
+        Script::new()
+            .also("AUTH CRAM-MD5")
+            .login("me@example.org", "right"),
+    );
+    let system = System::new("hidden-login");
+    let first = format!("{}\n{}", remote.smarthost(), password(&system, b"wrong\n"));
+    let dead = "host = \"127.0.0.1\"\nport = 1\ntls = \"none\"";
+    let system = system.with("[smarthost]", &first).with("[smarthost]", dead);
+    system.accept(&["-odq", "one@example.net"], MESSAGE);
+    check(&system, &remote, Deferred("535"), "hidden");
+}
+
 /// A secret others can read is no secret: nothing is sent, and the file is named with what to do.
 #[test]
 fn a_password_file_others_can_read_is_refused() {

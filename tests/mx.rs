@@ -16,6 +16,9 @@ pub const HOSTS: &str = "
     lost.example   MX 0 .
 ";
 
+/// A server with two addresses: those of the first two.
+pub const TWO_ADDRESSES: &str = "both.example A 127.0.0.2\nboth.example A 127.0.0.3\n";
+
 /// What must have become of the one message after one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {

@@ -53,6 +53,22 @@ fn counts(system: &System) -> Vec<String> {
     lines
 }
 
+/// What was wrong at one address is told, though another one has taken the mail.
+#[test]
+fn each_address_is_counted() {
+    let good = Authority::new().certify(&["mail.example.net"]);
+    let remotes = Remote::several(&[Script::new(), Script::new().starttls(good)]);
+    let dns = Dns::start(&format!("{ZONE}mail.example.net A 127.0.0.3\n"));
+    let system = reporting("tls-addresses", &dns, &remotes[0]).with("remote", "tls = \"require\"");
+    send(&system, "x@example.net");
+    assert_eq!(remotes[1].received().len(), 1);
+    let found = counts(&system).join("\n");
+    for line in ["ok 1", "starttls-not-supported 1"] {
+        let line = format!("no-policy-found  mail.example.net {line}");
+        assert!(found.contains(&line), "{line}: {found}");
+    }
+}
+
 #[test]
 fn each_connection_is_counted_by_what_was_demanded_and_how_it_went() {
     let authority = Authority::new();

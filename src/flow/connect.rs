@@ -1,6 +1,7 @@
 //! From a host's name to a server that takes mail.
 //!
-//! 1. the host's addresses, those that are given or those of the system's resolver; each in turn, until one greets us
+//! 1. the host's addresses, those that are given or those of the system's resolver; each in turn, until all that follows
+//!    succeeds at one
 //! 2. EHLO, or HELO for a server too old for it, when nothing is needed that only EHLO offers
 //! 3. STARTTLS, and EHLO again: what was offered in the clear is forgotten (RFC 3207 4.2)
 //! 4. AUTH, with the password read now
@@ -35,64 +36,116 @@ const NO_ANSWER: Enhanced = Enhanced(4, 4, 1);
 pub const UNPROVEN: Enhanced = Enhanced(4, 7, 5);
 /// Status of trouble with TLS or login that is not the server's (RFC 3463 3.8).
 const SECURITY: Enhanced = Enhanced(4, 7, 0);
+/// Status of a password that cannot be read: this system is not set up right (RFC 3463 3.4).
+const NO_PASSWORD: Enhanced = Enhanced(4, 3, 5);
+
 /// A server that was reached.
 pub struct Reached<'a> {
     /// What is said to it.
     pub dialogue: Dialogue<'a>,
     /// What it can do.
     pub capabilities: Capabilities,
+    /// Where it is, unless on a socket of this system.
+    pub address: Option<SocketAddr>,
+    /// Addresses of the same host that come after it.
+    pub others: Vec<SocketAddr>,
     /// What kept it from TLS, as reports call it (RFC 8460 4.3).
     pub tls_fault: Option<&'static str>,
+    /// The same of addresses that were tried before it.
+    pub earlier_faults: Vec<&'static str>,
 }
 
-/// Connects, and does all that comes before MAIL.
+/// Connects, and does all that comes before MAIL, at the first address of the host where all of it succeeds (RFC 5321
+/// 5.1). `until` is when it must be over.
 pub fn connect<'a>(
     target: &Target<'_>,
     outgoing: &'a Outgoing<'a>,
+    until: Instant,
 ) -> Result<Reached<'a>, Outcome> {
-    let mut fault = None;
-    let until = Instant::now() + outgoing.timeouts.opening;
-    let done = match establish(target, outgoing, target.tls, until) {
-        // A server that offers STARTTLS and cannot do it is still one that takes mail (RFC 7435); but this
-        // connection cannot be used any more.
-        Err(Failure::Handshake(why)) if target.tls == Tls::Opportunistic => {
-            outgoing.trace(&format!("= {}; once more without TLS", why.text));
-            fault = why.tls_fault;
-            establish(target, outgoing, Tls::None, until)
+    let (mut why, mut earlier_faults) = (None, Vec::new());
+    let mut addresses = addresses(target)?.into_iter();
+    while let Some(address) = addresses.next() {
+        if why.is_some() && left_until(until).is_zero() {
+            break;
         }
-        done => done,
-    };
-    match done {
-        Ok((dialogue, capabilities)) => {
-            let tls_fault = match dialogue.wire.is_tls() {
-                true => None,
-                false => fault.or(Some(NOT_SUPPORTED)),
-            };
-            Ok(Reached {
-                dialogue,
-                capabilities,
-                tls_fault,
-            })
-        }
-        Err(Failure::Handshake(outcome) | Failure::Other(outcome)) => Err(outcome),
+        let outcome = match open(target, outgoing, address, until) {
+            Ok(reached) => {
+                let others = addresses.flatten().collect();
+                return Ok(Reached {
+                    others,
+                    earlier_faults,
+                    ..reached
+                });
+            }
+            Err(Failure::Login(outcome)) => return Err(outcome),
+            Err(Failure::Handshake(outcome) | Failure::Other(outcome)) => outcome,
+        };
+        earlier_faults.extend(outcome.tls_fault);
+        why = Some(match why {
+            Some(earlier) => Outcome::or(earlier, outcome),
+            None => outcome,
+        });
     }
+    Err(why.unwrap_or_else(|| {
+        let host = &target.host;
+        let text = format!("{host} has no address; check the name and /etc/resolv.conf");
+        target.deferred(Enhanced(4, 4, 3), &text)
+    }))
 }
 
 /// What reports call a server without STARTTLS, or one that refuses it.
 const NOT_SUPPORTED: &str = "starttls-not-supported";
 
 enum Failure {
+    /// TLS failed, and the connection with it.
     Handshake(Outcome),
+    /// The login does not work, at whatever address of the host.
+    Login(Outcome),
     Other(Outcome),
+}
+
+/// The same at one address.
+fn open<'a>(
+    target: &Target<'_>,
+    outgoing: &'a Outgoing<'a>,
+    address: Option<SocketAddr>,
+    until: Instant,
+) -> Result<Reached<'a>, Failure> {
+    let mut fault = None;
+    let done = match establish(target, outgoing, address, target.tls, until) {
+        // A server that offers STARTTLS and cannot do it is still one that takes mail (RFC 7435); but this
+        // connection cannot be used any more.
+        Err(Failure::Handshake(why)) if target.tls == Tls::Opportunistic => {
+            outgoing.trace(&format!("= {}; once more without TLS", why.text));
+            fault = why.tls_fault;
+            establish(target, outgoing, address, Tls::None, until)
+        }
+        done => done,
+    };
+    let (dialogue, capabilities) = done?;
+    let tls_fault = match dialogue.wire.is_tls() {
+        true => None,
+        false => fault.or(Some(NOT_SUPPORTED)),
+    };
+    Ok(Reached {
+        dialogue,
+        capabilities,
+        address,
+        others: Vec::new(),
+        tls_fault,
+        earlier_faults: Vec::new(),
+    })
 }
 
 fn establish<'a>(
     target: &Target<'_>,
     outgoing: &'a Outgoing<'a>,
+    address: Option<SocketAddr>,
     tls: Tls,
     until: Instant,
 ) -> Result<(Dialogue<'a>, Capabilities), Failure> {
-    let mut dialogue = reach(target, outgoing, until).map_err(Failure::Other)?;
+    let greeted = greet(target, outgoing, address.as_ref(), until);
+    let mut dialogue = greeted.map_err(Failure::Other)?;
     match prepare(&mut dialogue, target, tls) {
         Ok(capabilities) => {
             dialogue.opening = None;
@@ -108,40 +161,15 @@ fn establish<'a>(
 /// The most addresses of one host that are tried (K40; RFC 5321 5.1 asks for two).
 const MAX_ADDRESSES: usize = 5;
 
-/// Connects to the first address of the host that greets us.
-fn reach<'a>(
-    target: &Target<'_>,
-    outgoing: &'a Outgoing<'a>,
-    until: Instant,
-) -> Result<Dialogue<'a>, Outcome> {
+/// The addresses that are given, or those the system knows; a socket of this system is one without.
+fn addresses(target: &Target<'_>) -> Result<Vec<Option<SocketAddr>>, Outcome> {
     if target.lmtp && target.host.starts_with('/') {
-        return greet(target, outgoing, None, until);
+        return Ok(vec![None]);
     }
-    let mut worst: Option<Outcome> = None;
-    for address in addresses(target)? {
-        if worst.is_some() && left_until(until).is_zero() {
-            break;
-        }
-        match greet(target, outgoing, Some(&address), until) {
-            Ok(dialogue) => return Ok(dialogue),
-            // What a server said tells more than that another address is dead.
-            Err(outcome) if outcome.code.is_some() => worst = Some(outcome),
-            Err(outcome) => worst = worst.filter(|w| w.code.is_some()).or(Some(outcome)),
-        }
-    }
-    Err(worst.unwrap_or_else(|| {
-        let host = &target.host;
-        let text = format!("{host} has no address; check the name and /etc/resolv.conf");
-        target.deferred(Enhanced(4, 4, 3), &text)
-    }))
-}
-
-/// The addresses that are given, or those the system knows.
-fn addresses(target: &Target<'_>) -> Result<Vec<SocketAddr>, Outcome> {
-    let (host, port) = (without_brackets(&target.host), target.port);
     if let Some(given) = &target.addresses {
-        return Ok(given.iter().map(|ip| SocketAddr::new(*ip, port)).collect());
+        return Ok(given.iter().copied().map(Some).collect());
     }
+    let (host, port) = (without_brackets(&target.host), target.port);
     let found = (host, port).to_socket_addrs().map_err(|e| {
         let why = words(&e);
         let why = why.trim_start_matches("failed to lookup address information: ");
@@ -150,7 +178,7 @@ fn addresses(target: &Target<'_>) -> Result<Vec<SocketAddr>, Outcome> {
         );
         target.deferred(Enhanced(4, 4, 3), &text)
     })?;
-    Ok(found.take(MAX_ADDRESSES).collect())
+    Ok(found.take(MAX_ADDRESSES).map(Some).collect())
 }
 
 /// Connects to one address, or the socket of this system, and waits for its greeting.
@@ -246,9 +274,20 @@ fn prepare(
         capabilities = hello(dialogue, target, tls).map_err(Failure::Other)?;
     }
     if let Some(login) = target.login {
-        log_in(dialogue, target, login, &capabilities).map_err(Failure::Other)?;
+        log_in(dialogue, target, login, &capabilities).map_err(login_failed)?;
     }
     Ok(capabilities)
+}
+
+/// A password that is refused at one address is refused at the next, and each try counts against the account; one that
+/// cannot be read stays so, too.
+fn login_failed(outcome: Outcome) -> Failure {
+    let refused = outcome.code.is_some_and(|code| code >= 500);
+    let unreadable = outcome.code.is_none() && outcome.enhanced == NO_PASSWORD;
+    match refused || unreadable {
+        true => Failure::Login(outcome),
+        false => Failure::Other(outcome),
+    }
 }
 
 fn hello(

@@ -299,6 +299,11 @@ pub struct Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
+    /// When all that comes before MAIL must be over at a host to which it begins now.
+    pub fn opened_by(&self) -> Instant {
+        Instant::now() + self.timeouts.opening
+    }
+
     /// Shows a line.
     pub fn trace(&self, line: &str) {
         if let Some(trace) = self.trace {

@@ -2,14 +2,17 @@
 //! again in the same run once one is found to be down.
 //!
 //! For each next hop there are stations: the smarthosts, one server of a route, or the mail exchangers of a domain.
-//! Whoever is only deferred at one is tried at the next (RFC 5321 5.1); a final answer is final.
+//! Whoever is only deferred at one is tried at the next (RFC 5321 5.1): first at the other addresses of the same host, then
+//! at the next host. A final answer is final. What is told of somebody who waits is what tells most of why.
 
 mod letters;
 mod shared;
 mod stations;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use self::letters::{Way, deliver};
 use self::shared::Slot;
@@ -17,7 +20,7 @@ pub use self::shared::{Shared, Slots};
 pub use self::stations::Station;
 use self::stations::{Counted, Place};
 use super::connect::Proof;
-use super::dialogue::Outgoing;
+use super::dialogue::{Outgoing, left_until};
 use super::send::{Connection, Seal};
 use super::{Damaged, Outcomes, signing, text};
 use crate::host::spool::Claim;
@@ -77,30 +80,19 @@ impl<'a> Links<'a> {
             Ok(stations) => stations,
             Err(outcome) => return Ok(all(indices, &outcome)),
         };
-        let (mut outcomes, mut left) = (BTreeMap::new(), indices.to_vec());
-        let mut unprotected = claim.envelope().requiretls;
+        let mut attempt = Attempt::new(indices, claim.envelope().requiretls);
         for (number, station) in stations.into_iter().enumerate() {
             let best = number == 0 && matches!(hop, Hop::Mx(..));
-            let tried = match self.try_one(station, best, claim, &left) {
+            match self.try_one(station, best, claim, &mut attempt) {
                 // What an earlier server has said for good must not be forgotten; the next attempt will find the damage.
-                Err(Damaged) if outcomes.values().any(is_final) => break,
+                Err(Damaged) if attempt.outcomes.values().any(is_final) => break,
                 tried => tried?,
-            };
-            for (index, outcome) in tried {
-                unprotected &= outcome.enhanced == REQUIRETLS;
-                outcomes.insert(index, outcome);
             }
-            left.retain(|i| outcomes.get(i).is_none_or(|o| !is_final(o)));
-            if left.is_empty() {
+            if attempt.left.is_empty() {
                 break;
             }
         }
-        let settled = outcomes.into_iter();
-        Ok(match unprotected {
-            // No server was without this fault, and no later try will find another (RFC 8689 4.2.1).
-            true => settled.map(|(i, o)| (i, never(o, REQUIRETLS))).collect(),
-            false => settled.collect(),
-        })
+        Ok(attempt.finish())
     }
 
     /// Does something over the connection to the only server of a hop.
@@ -114,8 +106,8 @@ impl<'a> Links<'a> {
     ) -> Result<T, Outcome> {
         let station = self.shared.stations(hop, &[]).into_iter().next();
         let station = station.ok_or_else(no_server)?;
-        let place = station.place.clone();
-        let mut link = self.link(station)?;
+        let (mut link, _) = self.link(&station)?;
+        let place = station.place;
         let said = say(&mut link.connection);
         self.open.insert(place, link);
         Ok(said)
@@ -134,13 +126,14 @@ impl<'a> Links<'a> {
         stations
     }
 
+    /// Tries a host, at one of its addresses after the other.
     fn try_one(
         &mut self,
         mut station: Station<'a>,
         best: bool,
         claim: &Claim,
-        left: &[usize],
-    ) -> Result<Outcomes, Damaged> {
+        attempt: &mut Attempt,
+    ) -> Result<(), Damaged> {
         let requiretls = claim.envelope().requiretls;
         let demanded = self.shared.demand(&mut station);
         if (demanded.is_err() || station.target.proof != Proof::Nothing)
@@ -149,57 +142,115 @@ impl<'a> Links<'a> {
         {
             station.ask_for_nothing();
         } else if let Err(outcome) = demanded {
-            return Ok(all(left, &outcome));
+            attempt.note(all(&attempt.left, &outcome));
+            return Ok(());
         }
         if requiretls {
             station.prove_its_name();
         }
-        let (place, from, lmtp) = (station.place.clone(), station.from, station.target.lmtp);
-        match self.link(station) {
-            Ok(mut link) => {
-                let config = &self.shared.context.config;
-                let whose = signing::whose(config, &claim.envelope());
-                let seal: &Seal<'_> = &|message| self.shared.signers.fields(config, whose, message);
-                // Who takes mail by LMTP keeps it.
-                let seal = Some(seal).filter(|_| !lmtp && !config.dkim.is_empty());
-                let way = Way {
-                    context: self.shared.context,
-                    from,
-                    lmtp,
-                    seal,
-                };
-                let outcomes = deliver(&mut link.connection, way, claim, left);
-                self.open.insert(place, link);
-                outcomes
-            }
+        match self.link(&station) {
+            Ok((link, until)) => self.hand_over(&station, link, until, claim, attempt)?,
             // In our own words: another server may say of itself what it likes.
             Err(outcome) if best && outcome.enhanced == CIRCLE && outcome.code.is_none() => {
-                Ok(all(left, &never(outcome, CIRCLE)))
+                attempt.note(all(&attempt.left, &never(outcome, CIRCLE)));
             }
-            // It cannot have such mail; a certificate that is not good, or no answer, is trouble that may pass.
-            Err(outcome) if outcome.enhanced == NO_STARTTLS && place.is_named() => {
-                let Enhanced(_, subject, detail) = REQUIRETLS;
-                let outcome = outcome.taken_for(Verdict::Deferred, subject, detail);
-                Ok(all(left, &outcome))
+            Err(outcome) => attempt.note(all(&attempt.left, &unfit(outcome, &station.place))),
+        }
+        Ok(())
+    }
+
+    /// Delivers over a connection; and what is deferred there at the other addresses of the host, until then (RFC 5321
+    /// 5.1).
+    fn hand_over(
+        &mut self,
+        station: &Station<'a>,
+        mut link: Link<'a>,
+        until: Instant,
+        claim: &Claim,
+        attempt: &mut Attempt,
+    ) -> Result<(), Damaged> {
+        let (context, lmtp) = (self.shared.context, station.target.lmtp);
+        let whose = signing::whose(&context.config, &claim.envelope());
+        let seal: &Seal<'_> = &|message| {
+            let signers = &self.shared.signers;
+            signers.fields(&context.config, whose, message)
+        };
+        let way = Way {
+            context,
+            from: station.from,
+            lmtp,
+            // Who takes mail by LMTP keeps it.
+            seal: Some(seal).filter(|_| !lmtp && !context.config.dkim.is_empty()),
+        };
+        let (mut left, mut tried) = (attempt.left.clone(), Vec::new());
+        let done = loop {
+            match deliver(&mut link.connection, way, claim, &left) {
+                Ok(outcomes) => attempt.note(outcomes),
+                Err(Damaged) => break Err(Damaged),
             }
-            Err(outcome) => Ok(all(left, &outcome)),
+            left = attempt.certainly_left();
+            let others = link.connection.others_than(&mut tried);
+            if left.is_empty() || others.is_empty() || left_until(until).is_zero() {
+                break Ok(());
+            }
+            let (next, why) = self.move_on(station, link, others, &tried, until);
+            if let Some(outcome) = &why {
+                attempt.note(all(&left, outcome));
+            }
+            match (next, why) {
+                (Some(next), None) => link = next,
+                (Some(kept), Some(_)) => {
+                    link = kept;
+                    break Ok(());
+                }
+                (None, _) => return Ok(()),
+            }
+        };
+        self.open.insert(station.place.clone(), link);
+        done
+    }
+
+    /// The connection to one of these other addresses of the host instead, or why there is none. Where that was known
+    /// before, the connection stays for what comes next.
+    fn move_on(
+        &self,
+        station: &Station<'a>,
+        mut link: Link<'a>,
+        others: Vec<SocketAddr>,
+        tried: &[SocketAddr],
+        until: Instant,
+    ) -> (Option<Link<'a>>, Option<Outcome>) {
+        let key = (station.place.clone(), others.clone());
+        let known = lock(&self.shared.down).get(&key).cloned();
+        if known.is_some() {
+            return (Some(link), known);
+        }
+        let moved = link.connection.move_on(others, tried, until);
+        self.count(station, &moved);
+        match moved {
+            Ok(connection) => {
+                link.connection = connection;
+                (Some(link), None)
+            }
+            Err(outcome) => {
+                let outcome = unfit(outcome, &station.place);
+                lock(&self.shared.down).insert(key, outcome.clone());
+                (None, Some(outcome))
+            }
         }
     }
 
-    /// The connection of the last message, or a new one, unless the server was found to be down.
-    fn link(&mut self, station: Station<'a>) -> Result<Link<'a>, Outcome> {
-        let Station {
-            place,
-            target,
-            listed,
-            ..
-        } = station;
-        if let Some(link) = self.open.remove(&place)
+    /// The connection of the last message, or a new one, unless the server was found to be down; and until when other
+    /// addresses of the host may be tried.
+    fn link(&mut self, station: &Station<'a>) -> Result<(Link<'a>, Instant), Outcome> {
+        let Station { place, target, .. } = station;
+        if let Some(link) = self.open.remove(place)
             && link.connection.is_usable()
         {
-            return Ok(link);
+            return Ok((link, self.outgoing.opened_by()));
         }
-        let is_down = || lock(&self.shared.down).get(&place).cloned();
+        let key = (place.clone(), Vec::new());
+        let is_down = || lock(&self.shared.down).get(&key).cloned();
         if let Some(outcome) = is_down() {
             return Err(outcome);
         }
@@ -208,7 +259,7 @@ impl<'a> Links<'a> {
             Place::Host(..) => {
                 // Whoever waits for one host must not keep others waiting for another.
                 close(&mut self.open);
-                let Some(slot) = self.shared.slot(&place) else {
+                let Some(slot) = self.shared.slot(place) else {
                     let text =
                         "as many connections as [queue] per_destination allows are busy there";
                     return Err(target.deferred(BUSY, text));
@@ -220,32 +271,46 @@ impl<'a> Links<'a> {
                 Some(slot)
             }
         };
-        let told = listed.map(|listed| (listed, target.proof.clone(), target.host.to_string()));
-        let count = |fault, connection: Option<&Connection<'_>>| {
-            if let Some((listed, proof, server)) = &told {
-                let counted = Counted {
-                    proof,
-                    server,
-                    fault,
-                };
-                self.shared.count(listed, &counted, connection);
-            }
-        };
-        match Connection::open(target, self.outgoing) {
-            Ok(connection) => {
-                count(connection.tls_fault, Some(&connection));
-                Ok(Link {
+        let until = self.outgoing.opened_by();
+        let opened = Connection::open_by(target.clone(), self.outgoing, until);
+        self.count(station, &opened);
+        match opened {
+            Ok(connection) => Ok((
+                Link {
                     connection,
                     _slot: slot,
-                })
-            }
+                },
+                until,
+            )),
             Err(outcome) => {
-                if outcome.tls_fault.is_some() {
-                    count(outcome.tls_fault, None);
-                }
-                lock(&self.shared.down).insert(place, outcome.clone());
+                lock(&self.shared.down).insert(key, outcome.clone());
                 Err(outcome)
             }
+        }
+    }
+
+    /// Counts what reports about TLS are to say of a connection, or of there being none.
+    fn count(&self, station: &Station<'a>, opened: &Result<Connection<'_>, Outcome>) {
+        let Some(listed) = &station.listed else {
+            return;
+        };
+        let count = |fault, connection: Option<&Connection<'_>>| {
+            let counted = Counted {
+                proof: &station.target.proof,
+                server: &station.target.host,
+                fault,
+            };
+            self.shared.count(listed, &counted, connection);
+        };
+        match opened {
+            Ok(connection) => {
+                for fault in &connection.earlier_faults {
+                    count(Some(fault), None);
+                }
+                count(connection.tls_fault, Some(connection));
+            }
+            Err(outcome) if outcome.tls_fault.is_some() => count(outcome.tls_fault, None),
+            Err(_) => {}
         }
     }
 
@@ -258,6 +323,66 @@ impl<'a> Links<'a> {
 fn close(open: &mut BTreeMap<Place, Link<'_>>) {
     for link in std::mem::take(open).into_values() {
         link.connection.close();
+    }
+}
+
+/// What has become of the recipients of a message at the servers that were tried with it.
+struct Attempt {
+    outcomes: BTreeMap<usize, Outcome>,
+    /// Those for whom others are to be tried.
+    left: Vec<usize>,
+    /// No server that was tried may have it.
+    unprotected: bool,
+}
+
+impl Attempt {
+    fn new(indices: &[usize], requiretls: bool) -> Self {
+        Self {
+            outcomes: BTreeMap::new(),
+            left: indices.to_vec(),
+            unprotected: requiretls,
+        }
+    }
+
+    /// What one server came to.
+    fn note(&mut self, tried: Outcomes) {
+        for (index, outcome) in tried {
+            self.unprotected &= outcome.enhanced == REQUIRETLS;
+            let outcome = match self.outcomes.remove(&index) {
+                Some(earlier) => earlier.or(outcome),
+                None => outcome,
+            };
+            self.outcomes.insert(index, outcome);
+        }
+        let outcomes = &self.outcomes;
+        self.left
+            .retain(|i| outcomes.get(i).is_none_or(|o| !is_final(o)));
+    }
+
+    /// Those left whom no server may have taken: where one may, each further address could make a duplicate.
+    fn certainly_left(&self) -> Vec<usize> {
+        let in_doubt = |i: &usize| self.outcomes.get(i).is_some_and(|o| o.in_doubt);
+        let left = self.left.iter().copied();
+        left.filter(|i| !in_doubt(i)).collect()
+    }
+
+    fn finish(self) -> Outcomes {
+        let settled = self.outcomes.into_iter();
+        match self.unprotected {
+            // No server was without this fault, and no later try will find another (RFC 8689 4.2.1).
+            true => settled.map(|(i, o)| (i, never(o, REQUIRETLS))).collect(),
+            false => settled.collect(),
+        }
+    }
+}
+
+/// A server without STARTTLS cannot have mail for which it has to prove its name; a certificate that is not good, or no
+/// answer, is trouble that may pass.
+fn unfit(outcome: Outcome, place: &Place) -> Outcome {
+    let Enhanced(_, subject, detail) = REQUIRETLS;
+    match outcome.enhanced == NO_STARTTLS && place.is_named() {
+        true => outcome.taken_for(Verdict::Deferred, subject, detail),
+        false => outcome,
     }
 }
 

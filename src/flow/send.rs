@@ -19,6 +19,7 @@ mod transact;
 
 use self::transact::{Message, convert, run};
 use std::io;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::connect::{Target, UNVERIFIED, connect};
@@ -48,8 +49,13 @@ pub struct Connection<'a> {
     outgoing: &'a Outgoing<'a>,
     dialogue: Dialogue<'a>,
     capabilities: Capabilities,
+    address: Option<SocketAddr>,
+    /// Where else the host is to be tried with what it defers here, in this order.
+    others: Vec<SocketAddr>,
     /// What kept it from TLS, as reports call it (RFC 8460 4.3).
     pub tls_fault: Option<&'static str>,
+    /// The same of addresses of the host that were tried before.
+    pub earlier_faults: Vec<&'static str>,
     /// The server holds a transaction that the next one has to reset.
     left_open: bool,
     usable: bool,
@@ -63,17 +69,60 @@ impl<'a> Connection<'a> {
     /// # Errors
     /// Why not, as the outcome for each recipient: always deferred.
     pub fn open(target: Target<'a>, outgoing: &'a Outgoing<'a>) -> Result<Self, Outcome> {
-        let reached = connect(&target, outgoing)?;
+        Self::open_by(target, outgoing, outgoing.opened_by())
+    }
+
+    /// As [`Connection::open`], until then.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn open_by(
+        target: Target<'a>,
+        outgoing: &'a Outgoing<'a>,
+        until: Instant,
+    ) -> Result<Self, Outcome> {
+        let reached = connect(&target, outgoing, until)?;
         Ok(Self {
             target,
             outgoing,
             dialogue: reached.dialogue,
             capabilities: reached.capabilities,
+            address: reached.address,
+            others: reached.others,
             tls_fault: reached.tls_fault,
+            earlier_faults: reached.earlier_faults,
             left_open: false,
             usable: true,
             used: false,
         })
+    }
+
+    /// Notes that something was deferred here, and says where else the host is to be tried with it.
+    pub fn others_than(&self, tried: &mut Vec<SocketAddr>) -> Vec<SocketAddr> {
+        tried.extend(self.address);
+        let mut others = self.others.clone();
+        others.retain(|other| !tried.contains(other));
+        others
+    }
+
+    /// Closes, and connects to one of these other addresses of the host. Those where this was `tried` may take what comes
+    /// later: they are the last ones for it.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn move_on(
+        self,
+        others: Vec<SocketAddr>,
+        tried: &[SocketAddr],
+        until: Instant,
+    ) -> Result<Self, Outcome> {
+        let mut target = self.target.clone();
+        target.addresses = Some(others);
+        let outgoing = self.outgoing;
+        self.close();
+        let mut moved = Self::open_by(target, outgoing, until)?;
+        moved.others.extend(tried);
+        Ok(moved)
     }
 
     /// Delivers one letter: an outcome for each of its recipients, in their order.

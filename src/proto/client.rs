@@ -106,6 +106,7 @@ pub struct Transaction<'a> {
     reset_first: bool,
     mail_sent: bool,
     answered: bool,
+    dot_sent: bool,
     /// The server holds a transaction of ours that no dot has ended.
     open: bool,
     usable: bool,
@@ -139,6 +140,7 @@ impl<'a> Transaction<'a> {
             reset_first,
             mail_sent: false,
             answered: false,
+            dot_sent: false,
             open: reset_first,
             usable: true,
             delivered: false,
@@ -214,7 +216,7 @@ impl<'a> Transaction<'a> {
 
     /// Message and final dot, or the dot alone, are on their way.
     pub fn sent(&mut self) {
-        self.phase = Phase::Over;
+        (self.phase, self.dot_sent) = (Phase::Over, true);
         if !self.capabilities.lmtp {
             return self.waiting.push_back(Command::Dot);
         }
@@ -228,7 +230,9 @@ impl<'a> Transaction<'a> {
 
     /// The connection is gone, or of no further use. Who was not settled is deferred, with these words.
     pub fn lost(&mut self, enhanced: Enhanced, text: &str) {
-        let outcome = self.own(Verdict::Deferred, enhanced, text);
+        let mut outcome = self.own(Verdict::Deferred, enhanced, text);
+        // Whoever is still without an answer has waited for the one to the dot.
+        outcome.in_doubt = self.dot_sent;
         self.end(&outcome);
     }
 

@@ -65,6 +65,8 @@ pub struct Outcome {
     pub protection: String,
     /// What was wrong with TLS, as reports to the other side call it (RFC 8460 4.3).
     pub tls_fault: Option<&'static str>,
+    /// Whether a server may have it nevertheless: it had all of the message, and has not said what became of it (RFC 1047).
+    pub in_doubt: bool,
 }
 
 impl Outcome {
@@ -95,6 +97,36 @@ impl Outcome {
             kept: false,
             protection: String::new(),
             tls_fault: None,
+            in_doubt: false,
+        }
+    }
+
+    /// What one attempt comes to for a recipient who was tried at one server and, deferred there, at a later one: the
+    /// outcome that tells more of why he waits, or the later one when both tell as much.
+    #[must_use]
+    pub fn or(self, later: Self) -> Self {
+        let in_doubt = self.in_doubt || later.in_doubt;
+        let tls_fault = later.tls_fault.or(self.tls_fault);
+        let told = match self.weight() > later.weight() {
+            true => self,
+            false => later,
+        };
+        Self {
+            in_doubt,
+            tls_fault,
+            ..told
+        }
+    }
+
+    /// How much it tells. That a spare server is down says nothing of the mail, nor what is to be done about it.
+    fn weight(&self) -> u8 {
+        match (self.verdict, self.code, self.enhanced) {
+            (Verdict::Deferred, Some(_), _) if self.protection.is_empty() => 2, // of us: before MAIL
+            (Verdict::Deferred, Some(_), _) => 3,                               // of the mail
+            // No answer, no address, no room for one more connection (RFC 3463 3.5).
+            (Verdict::Deferred, None, Enhanced(4, 4, 1 | 3 | 5)) => 0,
+            (Verdict::Deferred, None, _) => 1,
+            (Verdict::Delivered | Verdict::Failed | Verdict::Expanded, ..) => 4,
         }
     }
 
@@ -315,5 +347,62 @@ mod tests {
         assert_eq!(unprotected.reply(), "454 4.7.4 no TLS");
         let long = said(Verdict::Deferred, &reply(554, None, &"x".repeat(600)), "mx").at("EHLO");
         assert!(long.words().ends_with("x (at EHLO)") && long.text.len() == Outcome::MAX_TEXT);
+    }
+
+    /// Of two servers that were tried, whose outcome is kept: the one that tells more, else the later one.
+    #[test]
+    fn what_was_said_outlives_a_server_that_is_down() {
+        // Verdict, code, status, whether it came over an open connection.
+        let of = |(verdict, code, status, open): (Verdict, Option<u16>, &str, bool)| {
+            let enhanced = Enhanced::parse(status).unwrap();
+            let outcome = Outcome::new(verdict, code, enhanced, "mx", "");
+            let protection = if open { "none" } else { "" }.to_owned();
+            Outcome {
+                protection,
+                ..outcome
+            }
+        };
+        let down = (Verdict::Deferred, None, "4.4.1", false);
+        let down_meanwhile = (Verdict::Deferred, None, "4.4.1", true);
+        let nameless = (Verdict::Deferred, None, "4.4.3", false);
+        let broken = (Verdict::Deferred, None, "4.4.2", true);
+        let no_tls = (Verdict::Deferred, None, "4.7.5", false);
+        let greeting = (Verdict::Deferred, Some(554), "4.3.2", false);
+        let login = (Verdict::Deferred, Some(535), "4.7.8", false);
+        let grey = (Verdict::Deferred, Some(450), "4.7.1", true);
+        let full = (Verdict::Deferred, Some(452), "4.3.1", true);
+        let never = (Verdict::Failed, Some(550), "5.1.1", true);
+        let circle = (Verdict::Failed, None, "5.4.6", false);
+        let taken = (Verdict::Delivered, Some(250), "2.0.0", true);
+        // What the first and the second server came to, and whether the first one's is kept.
+        let rows = [
+            (grey, down, true),
+            (grey, down_meanwhile, true),
+            (grey, nameless, true),
+            (grey, broken, true),
+            (grey, greeting, true),
+            (grey, full, false),
+            (login, down, true),
+            (greeting, no_tls, true),
+            (broken, down, true),
+            (no_tls, down, true),
+            (no_tls, broken, false),
+            (down, nameless, false),
+            (down, grey, false),
+            (greeting, login, false),
+            (grey, never, false),
+            (grey, circle, false),
+            (grey, taken, false),
+        ];
+        for (first, second, kept) in rows {
+            let (first, second) = (of(first), of(second));
+            let expected = if kept { &first } else { &second };
+            assert_eq!(&first.clone().or(second.clone()), expected);
+        }
+        let doubtful = Outcome {
+            in_doubt: true,
+            ..of(broken)
+        };
+        assert!(doubtful.clone().or(of(grey)).in_doubt && of(grey).or(doubtful).in_doubt);
     }
 }

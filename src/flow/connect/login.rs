@@ -1,13 +1,12 @@
 //! AUTH: the mechanism that is chosen, the password as it is now, and what the server may hear and quote of it.
 
 use super::super::dialogue::{Dialogue, Trouble};
-use super::SECURITY;
-use super::Target;
+use super::{NO_PASSWORD, SECURITY, Target};
 use crate::config::{Login, Password, Tls};
 use crate::host::{clock, password};
 use crate::proto::letter::Capabilities;
 use crate::proto::outcome::Outcome;
-use crate::proto::reply::{Enhanced, Reply};
+use crate::proto::reply::Reply;
 use crate::proto::sasl;
 
 pub(super) fn log_in(
@@ -33,8 +32,7 @@ pub(super) fn log_in(
             password::from_command(command, dialogue.outgoing.timeouts.password)
         }
     };
-    // 4.3.5: this system is not set up right (RFC 3463 3.4).
-    let secret = secret.map_err(|sentence| target.deferred(Enhanced(4, 3, 5), &sentence))?;
+    let secret = secret.map_err(|sentence| target.deferred(NO_PASSWORD, &sentence))?;
     let nonce = format!("{:016x}{:016x}", clock::random(), clock::random());
     let mut client = sasl::Client::new(mechanism, &login.user, &secret, &nonce);
     let step = format!("AUTH {}", mechanism.name());

@@ -1,7 +1,7 @@
 //! Where a connection leads, and what the server there has to prove.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::without_brackets;
@@ -21,7 +21,7 @@ pub struct Target<'a> {
     /// Whether it speaks LMTP (RFC 2033), on that port, or on a socket of this system if `host` is a path.
     pub lmtp: bool,
     /// Its addresses, when they are known.
-    pub addresses: Option<Vec<IpAddr>>,
+    pub addresses: Option<Vec<SocketAddr>>,
     /// Where the connection comes from, one address a family at most; otherwise the system chooses.
     pub bind: &'a [IpAddr],
     /// How the connection is protected.

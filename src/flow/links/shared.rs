@@ -2,6 +2,7 @@
 //! many connections there are to each.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::lock;
@@ -28,8 +29,9 @@ pub struct Shared<'a> {
     pub(super) dns: Dns,
     pub(super) signers: Signers,
     trace: Box<dyn Fn(&str) + Sync + 'a>,
-    /// Servers found to be down in this run, and what was found.
-    pub(super) down: Mutex<BTreeMap<Place, Outcome>>,
+    /// Servers found to be down in this run, and what was found: with no addresses, at all that it has; with some, at
+    /// these, while it answers at others.
+    pub(super) down: Mutex<BTreeMap<(Place, Vec<SocketAddr>), Outcome>>,
     /// The TLSA records of names that were asked for.
     pub(super) tlsa: Mutex<BTreeMap<String, Result<Vec<Tlsa>, NoAnswer>>>,
     /// What domains say on their web servers.
@@ -98,7 +100,7 @@ impl<'a> Shared<'a> {
     pub fn is_blocked(&self) -> bool {
         let down = lock(&self.down);
         down.keys()
-            .any(|place| matches!(place, Place::Smarthost(_)))
+            .any(|(place, at)| matches!(place, Place::Smarthost(_)) && at.is_empty())
     }
 
     /// Forgets who was found to be down.

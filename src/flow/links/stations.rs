@@ -2,6 +2,7 @@
 //! before nothing (RFC 8461 2).
 
 use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
 
 use super::lock;
 use super::shared::Shared;
@@ -145,7 +146,10 @@ impl Shared<'_> {
                 host: Cow::Owned(name.to_owned()),
                 port,
                 lmtp: false,
-                addresses: host.map(|host| host.addresses.clone()),
+                addresses: host.map(|host| {
+                    let of = |ip: &IpAddr| SocketAddr::new(*ip, port);
+                    host.addresses.iter().map(of).collect()
+                }),
                 bind: &self.context.config.remote.bind,
                 tls: protection_of(protection),
                 // Nobody has told us whose certificate it should be.

@@ -269,6 +269,28 @@ fn a_login_that_fails_defers() {
     );
 }
 
+/// A password is not tried at each address of a host, or the account is locked; what may go well at the next one is.
+#[test]
+fn a_login_goes_on_to_the_next_address_or_not() {
+    const HELLO: &str = "(TLS)|220 mx|EHLO|250-mx|250 AUTH PLAIN|AUTH";
+    let good = format!("{HELLO}|235 ok|{REST}");
+    let rows = [
+        ("|535 5.7.8 wrong|QUIT|221 bye", false, "~ 535 5.7.8"),
+        ("|454 4.7.0 ill|QUIT|221 bye", true, "= 250"),
+        ("|421 4.3.2 closing|QUIT|221 bye", true, "= 250"),
+        ("", true, "= 250"),
+    ];
+    for (said, goes_on, expected) in rows {
+        let mut case = safe(Tls::Implicit);
+        (case.login, case.addresses) = (login(None), 2);
+        let first = format!("{HELLO}{said}");
+        let scripts = [first.as_str(), &good];
+        let played = case.play(if goes_on { &scripts } else { &scripts[..1] });
+        let outcome = &played.outcomes[0];
+        assert!(outcome.starts_with(expected), "{said}: {outcome}");
+    }
+}
+
 #[test]
 fn the_dialogue_is_shown_without_the_password() {
     let mut case = safe(Tls::Implicit);
