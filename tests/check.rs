@@ -209,7 +209,7 @@ fn what_a_provider_refuses_is_told_before_mail_is() {
                 .also("AUTH PLAIN")
                 .login("me@example.org", "right"),
             "error    sender ",
-            "does not take mail from it: 550 not yours; set from = \"me@example.org\" in [smarthost]",
+            "does not take mail from it: 550 5.7.1 not yours; set from = \"me@example.org\" in [smarthost]",
         ),
         (
             Script::new()

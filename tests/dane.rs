@@ -376,7 +376,7 @@ fn the_whole_way_is_shown() {
         "    > RCPT TO:<x@example.net>",
         "    < 250 2.1.5 recipient ok",
         "    > QUIT",
-        "    takes mail for x@example.net: 250 recipient ok",
+        "    takes mail for x@example.net: 250 2.1.5 recipient ok",
     ];
     let mut rest = ran.stdout.as_str();
     for line in lines {

@@ -5,7 +5,7 @@ use crate::harness::system::me;
 use crate::harness::tls::Authority;
 use crate::harness::{Answer, Dns, Mail, Remote, Script, System};
 use crate::mx::Fate::{Deferred, Failed};
-use crate::mx::{HOSTS, MESSAGE, check, one_message};
+use crate::mx::{HOSTS, MESSAGE, TWO_ADDRESSES, check, one_message};
 
 /// Opportunistic TLS takes any certificate, and does without when it fails; required TLS does not.
 #[test]
@@ -221,6 +221,90 @@ fn the_way_is_shown() {
         }
     }
     assert!(remotes[1].received().is_empty());
+}
+
+/// `--test` goes on after a "not now", as a delivery does, and its code says whether later is better.
+#[test]
+fn a_test_ends_as_a_delivery_would() {
+    let dns = Dns::start(&format!(
+        "{HOSTS}{TWO_ADDRESSES}a.example MX 10 one.example\na.example MX 20 two.example\n\
+         b.example MX 10 one.example\nb.example MX 20 dead.example\nc.example MX 10 both.example"
+    ));
+    let busy = || Script::new().on("RCPT", "450 4.2.1 busy");
+    let takes = "takes mail for x@a.example: 250";
+    let rows = [
+        (busy(), Script::new(), "x@a.example", 0, takes),
+        (
+            busy(),
+            busy(),
+            "x@a.example",
+            75,
+            "two.example does not take it now: 450 4.2.1 busy",
+        ),
+        (
+            busy(),
+            Script::new(),
+            "x@b.example",
+            75,
+            "one.example does not take it now: 450 4.2.1 busy",
+        ),
+        (
+            busy(),
+            Script::new(),
+            "x@c.example",
+            0,
+            "takes mail for x@c.example: 250",
+        ),
+        (
+            Script::new().on("MAIL", "451 4.7.1 Greylisted"),
+            busy(),
+            "x@c.example",
+            75,
+            "both.example does not take it now: 450 4.2.1 busy",
+        ),
+        (
+            Script::new().on("RCPT", "550 5.1.1 no"),
+            Script::new(),
+            "x@a.example",
+            69,
+            "one.example does not take it: 550 5.1.1 no",
+        ),
+        // Too many recipients, and of a login that is missing the mail is not to blame.
+        (
+            Script::new().on("RCPT", "552 5.5.3 many"),
+            busy(),
+            "x@b.example",
+            75,
+            "552 5.5.3 many",
+        ),
+        (
+            Script::new().on("MAIL", "530 5.7.0 log in"),
+            busy(),
+            "x@b.example",
+            75,
+            "530 5.7.0 log in",
+        ),
+        (
+            Script::new().on("RCPT", Answer::Drop),
+            busy(),
+            "x@b.example",
+            75,
+            "4.4.2 after RCPT",
+        ),
+    ];
+    for (one, two, to, code, text) in rows {
+        let remotes = Remote::several(&[one, two]);
+        let system = System::direct("asked", &dns, &remotes[0]);
+        let ran = system.run(&["--test", to], "");
+        assert_eq!(ran.code, code, "{text}: {ran:?}");
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(said.contains(text), "{text}: {ran:?}");
+        assert!(
+            remotes
+                .iter()
+                .all(|r| r.received().is_empty() && r.sessions().len() <= 1)
+        );
+    }
 }
 
 /// A server of LMTP on a socket of this system or on TCP: each recipient has a reply of its own after the dot. (K29)

@@ -1,8 +1,8 @@
 //! `--test ADDRESS`: why does my mail not go out? The way of a message, gone up to its recipient, and told.
 //!
 //! 1. as whom the sender leaves, and where the recipient's mail goes
-//! 2. each host in its order, until one answers: what it has to prove, every line that is said, TLS and certificate
-//! 3. the question whether it would take such mail; and goodbye
+//! 2. each host in its order: what it has to prove, every line that is said, TLS and certificate
+//! 3. the question whether it would take such mail; and goodbye. After a "not now" the next one is asked, as in a delivery
 //!
 //! Nothing is sent, and nothing is kept but a policy of MTA-STS that was fetched on the way.
 
@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use super::Context;
 use super::admin::place;
-use super::dialogue::Outgoing;
+use super::dialogue::{Outgoing, left_until};
 use super::exchange::own_domains;
 use super::hops;
 use super::links::{Shared, Station};
@@ -21,7 +21,7 @@ use crate::cli::{Invocation, say};
 use crate::error::{Error, Result};
 use crate::host::privilege;
 use crate::proto::address::Mailbox;
-use crate::proto::outcome::Outcome;
+use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
 use crate::proto::route::Hop;
 
@@ -72,35 +72,51 @@ fn reach(context: &Context, hop: &Hop, sender: &Option<Mailbox>, address: &Mailb
         Hop::Mx(domain, _) => shared.hosts(domain).unwrap_or_default(),
         _ => Vec::new(),
     };
-    let stations = shared.stations(hop, &hosts);
-    if stations.is_empty() {
-        return Ok(());
-    }
-    let mut last = None;
-    for station in stations {
+    let mut why: Option<Outcome> = None;
+    for station in shared.stations(hop, &hosts) {
+        let target = &station.target;
+        say(&format!("  {}\n", place(&target.host, target.port)))?;
         match try_one(context, &shared, &outgoing, station, sender, address) {
-            Ok(done) => return done.and(unsaid.get().cloned().map_or(Ok(()), Err)),
+            Ok(()) => return unsaid.get().cloned().map_or(Ok(()), Err),
             Err(outcome) => {
                 show(&outcome.words());
-                last = Some(outcome);
+                let is_final = outcome.verdict == Verdict::Failed;
+                why = Some(match why {
+                    Some(earlier) => earlier.or(outcome),
+                    None => outcome,
+                });
+                if is_final {
+                    break;
+                }
             }
         }
     }
-    let why = last.as_ref().map(Outcome::words).unwrap_or_default();
+    why.map_or(Ok(()), |why| Err(fault(hop, &why)))
+}
+
+/// What kept the mail from going out, as an error of this program.
+fn fault(hop: &Hop, why: &Outcome) -> Error {
+    let words = why.words();
+    if why.verdict == Verdict::Failed {
+        return Error::Unavailable(format!("{} does not take it: {words}", why.host));
+    }
+    if why.code.is_some() {
+        return Error::TempFail(format!("{} does not take it now: {words}", why.host));
+    }
     let what = if *hop == Hop::Smarthost {
         "smarthost"
     } else {
         "mail server"
     };
-    let sentence = format!("no {what} can be used now; the last one: {why}");
-    Err(match last.map(|o| o.enhanced) {
+    let sentence = format!("no {what} can be used now: {words}");
+    match why.enhanced {
         // Its address cannot be found.
-        Some(Enhanced(4, 4, 3)) => Error::NoHost(sentence),
+        Enhanced(4, 4, 3) => Error::NoHost(sentence),
         _ => Error::TempFail(sentence),
-    })
+    }
 }
 
-/// One host: what it said about the recipient, or why it cannot be asked.
+/// One host, at one of its addresses after the other, as in a delivery: why none of them takes such mail.
 fn try_one<'a>(
     context: &Context,
     shared: &'a Shared<'a>,
@@ -108,17 +124,44 @@ fn try_one<'a>(
     mut station: Station<'a>,
     sender: &Option<Mailbox>,
     address: &Mailbox,
-) -> std::result::Result<Result<()>, Outcome> {
-    let host = station.target.host.to_string();
-    if let Err(error) = say(&format!("  {}\n", place(&host, station.target.port))) {
-        return Ok(Err(error));
-    }
+) -> std::result::Result<(), Outcome> {
     shared.demand(&mut station)?;
     if let Some(words) = station.duty(address.domain()) {
         outgoing.trace(&words);
     }
-    let Station { target, from, .. } = station;
-    let mut connection = Connection::open(target, outgoing)?;
+    let seen = leaving(context, station.from, sender.as_ref());
+    let until = outgoing.opened_by();
+    let mut connection = Connection::open_by(station.target, outgoing, until)?;
+    let mut tried = Vec::new();
+    loop {
+        show_protection(outgoing, &connection);
+        if let (Some(sender), Some(seen)) = (sender, &seen)
+            && sender != seen
+        {
+            outgoing.trace(&format!("mail of {sender} leaves as {seen}"));
+        }
+        let outcome = match connection.ask(seen.as_ref(), address) {
+            Ok(outcome) => {
+                connection.close();
+                let said = outcome.words();
+                outgoing.trace(&format!("takes mail for {address}: {said}"));
+                return Ok(());
+            }
+            Err(outcome) => outcome,
+        };
+        let others = connection.others_than(&mut tried);
+        if outcome.verdict == Verdict::Failed || others.is_empty() || left_until(until).is_zero() {
+            connection.close();
+            return Err(outcome);
+        }
+        connection = connection.move_on(others, &tried, until).map_err(|later| {
+            outgoing.trace(&later.words());
+            outcome.or(later)
+        })?;
+    }
+}
+
+fn show_protection(outgoing: &Outgoing<'_>, connection: &Connection<'_>) {
     outgoing.trace(&connection.protection());
     if let Some(words) = connection.certificate() {
         outgoing.trace(&format!(
@@ -126,23 +169,6 @@ fn try_one<'a>(
             words.subject, words.issuer, words.until
         ));
     }
-    let seen = leaving(context, from, sender.as_ref());
-    if let (Some(sender), Some(seen)) = (sender, &seen)
-        && sender != seen
-    {
-        outgoing.trace(&format!("mail of {sender} leaves as {seen}"));
-    }
-    let answer = connection.ask(seen.as_ref(), address);
-    connection.close();
-    Ok(match answer {
-        Ok(said) => {
-            outgoing.trace(&format!("takes mail for {address}: {said}"));
-            Ok(())
-        }
-        Err(said) => Err(Error::Unavailable(format!(
-            "{host} does not take it: {said}"
-        ))),
-    })
 }
 
 /// Whom others see as the sender.

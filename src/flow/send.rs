@@ -28,11 +28,11 @@ use super::text;
 use crate::host::tls::{self, Trust};
 use crate::host::{clock, words};
 use crate::proto::address::Mailbox;
-use crate::proto::client::{Settled, Transaction};
+use crate::proto::client::{Command, Settled, Transaction, judged};
 use crate::proto::dkim::sign::{Signable, Signing};
 use crate::proto::letter::{Capabilities, Letter};
 use crate::proto::mime::{self, Plan, Survey};
-use crate::proto::outcome::Outcome;
+use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
 use crate::proto::x509;
 
@@ -209,38 +209,41 @@ impl<'a> Connection<'a> {
     ///
     /// # Errors
     /// What the server said against it.
-    pub fn offer(&mut self, sender: &Mailbox) -> Result<(), String> {
-        let reply = self
-            .dialogue
-            .ask(&format!("MAIL FROM:<{sender}>"))
-            .map_err(|trouble| trouble.text)?;
-        match reply.class() {
-            2 => Ok(()),
-            _ => Err(format!("{} {}", reply.code, reply.text())),
-        }
+    pub fn offer(&mut self, sender: &Mailbox) -> Result<Outcome, Outcome> {
+        self.question(Command::Mail, &format!("MAIL FROM:<{sender}>"))
     }
 
     /// Asks whether the server would take mail from `sender` to `recipient`, and sends none.
     ///
     /// # Errors
-    /// What the server said against it.
-    pub fn ask(&mut self, sender: Option<&Mailbox>, recipient: &Mailbox) -> Result<String, String> {
+    /// What the server said against it: what becomes of such mail.
+    pub fn ask(
+        &mut self,
+        sender: Option<&Mailbox>,
+        recipient: &Mailbox,
+    ) -> Result<Outcome, Outcome> {
         let sender = sender.map(ToString::to_string).unwrap_or_default();
-        let mut said = String::new();
-        for command in [
-            format!("MAIL FROM:<{sender}>"),
-            format!("RCPT TO:<{recipient}>"),
-        ] {
-            let reply = self
-                .dialogue
-                .ask(&command)
-                .map_err(|trouble| trouble.text)?;
-            said = format!("{} {}", reply.code, reply.text());
-            if reply.class() != 2 {
-                return Err(said);
+        self.question(Command::Mail, &format!("MAIL FROM:<{sender}>"))?;
+        self.question(Command::Rcpt(0), &format!("RCPT TO:<{recipient}>"))
+    }
+
+    fn question(&mut self, command: Command, line: &str) -> Result<Outcome, Outcome> {
+        let outcome = match self.dialogue.ask(line) {
+            Ok(reply) => judged(command, &reply, &self.target.host),
+            Err(trouble) => {
+                let text = format!("after {}: {}", command.word(), trouble.text);
+                self.target.deferred(trouble.enhanced, &text)
             }
+        };
+        let protection = self.short_protection();
+        let outcome = Outcome {
+            protection,
+            ..outcome
+        };
+        match outcome.verdict {
+            Verdict::Delivered => Ok(outcome),
+            _ => Err(outcome),
         }
-        Ok(said)
     }
 
     /// Says QUIT and closes.

@@ -26,7 +26,7 @@ use super::letter::{Capabilities, Letter};
 use super::outcome::{Outcome, Verdict};
 use super::reply::{Enhanced, Reply};
 
-pub use replies::said;
+pub use replies::{judged, said};
 
 /// What the caller has to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

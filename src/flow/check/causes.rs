@@ -139,7 +139,7 @@ pub fn sender(
     let Some(sender) = leaving(context, smarthost.from.as_ref(), own.as_ref()) else {
         return;
     };
-    let Err(said) = connection.offer(&sender) else {
+    let Err(outcome) = connection.offer(&sender) else {
         return;
     };
     let login = smarthost.login.as_ref().map(|l| l.user.as_str());
@@ -153,8 +153,9 @@ pub fn sender(
         Grade::Error,
         format!("sender {sender}"),
         format!(
-            "{} does not take mail from it: {said}; {remedy}",
-            smarthost.host
+            "{} does not take mail from it: {}; {remedy}",
+            smarthost.host,
+            outcome.words()
         ),
     );
 }

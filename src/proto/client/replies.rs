@@ -110,6 +110,17 @@ pub fn said(verdict: Verdict, reply: &Reply, host: &str) -> Outcome {
     }
 }
 
+/// What a reply to MAIL or RCPT means for a recipient, of whom only that is asked.
+pub fn judged(command: Command, reply: &Reply, host: &str) -> Outcome {
+    let verdict = match (command, reply.class(), reply.code) {
+        (_, 2, _) => Verdict::Delivered,
+        // Too many of them (RFC 5321 4.5.3.1.10).
+        (Command::Rcpt(_), _, 552) => Verdict::Deferred,
+        (_, _, _) => verdict_on(reply),
+    };
+    said(verdict, reply, host)
+}
+
 /// What a refusal of MAIL, RCPT, DATA or the dot means for the mail.
 fn verdict_on(reply: &Reply) -> Verdict {
     match (reply.class(), reply.code) {
