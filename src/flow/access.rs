@@ -3,7 +3,8 @@
 //!
 //! 1. A sender is refused when the client has logged in and it is none of his addresses.
 //! 2. A recipient of this machine must be a user or an alias, unless `[local] unknown_user` takes all names;
-//!    postmaster always is (RFC 5321 4.5.1), and nothing else is asked about mail to him. When the aliases cannot be read, the client comes again.
+//!    postmaster always is (RFC 5321 4.5.1), and nothing else is asked about mail to him. When the aliases cannot be
+//!    read, the client comes again.
 //! 3. A recipient elsewhere is taken for `relay_to`, and from clients that may send anywhere: users of this machine,
 //!    clients in `relay_from`, and users who have logged in. Everything else is 550 5.7.1: nothing in this file
 //!    can make this machine an open relay, and the configuration refuses networks that could.

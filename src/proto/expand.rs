@@ -11,8 +11,9 @@
 //! An alias that names itself, and a ~/.forward that names its user, mean that user's own mailbox. Who is reached
 //! twice gets one copy. A way that leads back to where it came from ends there; when nothing else is left, the mail
 //! fails, for it would run for ever. But if the way went by rule 3, as with nothing but `root: postmaster`, it ends in
-//! the mailbox of root, where it would be without aliases: reports of failures would take the same way. Depth and number are bounded. An alias with an owner (`owner-LIST`) is a mailing
-//! list: its owner becomes the sender of what it sends (RFC 5321 3.9.2).
+//! the mailbox of root, where it would be without aliases: reports of failures would take the same way. Depth and number
+//! are bounded. An alias with an owner (`owner-LIST`) is a mailing list: its owner becomes the sender of what it sends
+//! (RFC 5321 3.9.2).
 
 use super::address::{Mailbox, ReversePath};
 use super::alias::Target;
