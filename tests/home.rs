@@ -172,7 +172,7 @@ fn whoever_asks_is_told_of_the_server() {
             vec![
                 format!("goes to local user {user}, LMTP at {place}"),
                 "> LHLO".to_owned(),
-                format!("takes mail for {me}: 250 ok"),
+                format!("takes mail for {me}: 250 2.1.5 ok"),
             ],
         ),
         (&["--test", &refused], 69, vec!["550 5.1.1".to_owned()]),
