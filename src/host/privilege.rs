@@ -168,7 +168,14 @@ pub fn start_other(command: &mut Command) -> io::Result<Child> {
 /// Closes all descriptors from this number on that whoever started this process has left open. To be called
 /// before this process has opened anything that it keeps.
 pub fn close_from(first: i32) {
-    let listed: Vec<i32> = fs::read_dir("/proc/self/fd").map_or_else(
+    const OPEN: &str = "/proc/self/fd";
+    // How many are open is the size of their folder since Linux 6.2, and 0 before: most callers have left none, and the
+    // list is five calls more. Those below 3 are open (the standard library sees to that).
+    let count = fs::metadata(OPEN).map_or(0, |folder| folder.len());
+    if first >= 3 && (1..=3).contains(&count) {
+        return;
+    }
+    let listed: Vec<i32> = fs::read_dir(OPEN).map_or_else(
         |_| (first..256).collect(),
         |names| {
             let number = |entry: std::io::Result<fs::DirEntry>| {
