@@ -41,13 +41,6 @@ fn a_spool_in_ruins_is_lived_with() {
         ),
         ("zeros for its whole length", zeros, Then::NotDelivered),
         (
-            "a second name",
-            |s, id| {
-                fs::hard_link(path_of(s, id), s.path("spool/elsewhere")).unwrap();
-            },
-            Then::NotDelivered,
-        ),
-        (
             "a link to a good file",
             |s, id| {
                 fs::rename(path_of(s, id), s.path("spool/elsewhere")).unwrap();
@@ -216,6 +209,36 @@ fn names_that_are_left_over_are_dropped() {
     for folder in ["tmp", "new", "cur", "hold"] {
         assert_eq!(system.names(folder), [""; 0], "{folder}");
     }
+}
+
+/// A backup of the spool that costs no room (`cp -al`, rsnapshot): the names outside are none of the queue's business, which
+/// goes on, tries again and leaves them where they are. What another user owns is not sent in his stead.
+#[test]
+fn names_outside_the_spool_hold_up_nothing_but_what_is_somebody_elses() {
+    let remote = Remote::start(Script::new().once("MAIL", "451 4.3.0 not now"));
+    let system = System::relaying("backup", &remote);
+    let id = enqueue(&system, "one@example.net");
+    let backup = system.path("backup");
+    fs::hard_link(path_of(&system, &id), &backup).unwrap();
+    system.accept(&["-q"], "");
+    assert_eq!(system.names("cur"), std::slice::from_ref(&id));
+    system.accept(&["-q"], "");
+    assert_eq!(remote.take().len(), 1, "{}", system.log());
+    assert!(backup.exists());
+    for folder in ["tmp", "new", "cur", "hold"] {
+        assert_eq!(system.names(folder), [""; 0], "{folder}");
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let id = enqueue(&system, "two@example.net");
+    std::os::unix::fs::chown(path_of(&system, &id), Some(4711), Some(4711)).unwrap();
+    fs::hard_link(path_of(&system, &id), system.path("others")).unwrap();
+    system.accept(&["-q"], "");
+    assert_eq!(remote.take().len(), 0);
+    assert_eq!(system.names("hold"), std::slice::from_ref(&id));
+    let why = "held reason=\"it has another name outside the spool, and is somebody else's\"";
+    assert!(system.log().contains(why), "{}", system.log());
 }
 
 /// A file that is set aside never takes the place of one that was, and a released one none of one that waits.

@@ -31,6 +31,7 @@ pub enum Refusal {
     Trouble(Error),
 }
 
+const NO_FILE: &str = "it is no regular file";
 const ELOOP: i32 = nix::libc::ELOOP;
 const EISDIR: i32 = nix::libc::EISDIR;
 const ENXIO: i32 = nix::libc::ENXIO;
@@ -86,15 +87,18 @@ impl Spool {
         })
     }
 
-    /// Whether the file that was locked is the one that stands under its name, and under no other.
+    /// Whether the file that was locked is the one that stands under its name, and under no other of the spool.
     fn is_alone(&self, folder: Folder, id: &str, meta: &fs::Metadata) -> Result<(), Refusal> {
         let named = fs::symlink_metadata(self.path(folder, id)).map_err(|_| Refusal::Gone)?;
         if (meta.dev(), meta.ino()) != (named.dev(), named.ino()) {
             return Err(Refusal::Gone);
         }
-        if !meta.is_file() || meta.nlink() > 1 && !self.drop_other_names(folder, id, meta) {
+        if !meta.is_file() {
+            return Err(Refusal::Bad(NO_FILE.to_owned()));
+        }
+        if meta.nlink() > 1 && !self.drop_other_names(folder, id, meta) && !is_of_ours(meta) {
             return Err(Refusal::Bad(
-                "it is no regular file with a single name".to_owned(),
+                "it has another name outside the spool, and is somebody else's".to_owned(),
             ));
         }
         // It is ours and stands here, so that one is another file: a copy, as of a backup that was put back.
@@ -144,13 +148,21 @@ impl Spool {
     }
 }
 
+/// Whether nobody else than we can have made a file: what others own could be given a name here, and be read, written to
+/// and sent in their stead. A backup of the spool by second names (cp -al) leaves our own as good as they were.
+fn is_of_ours(meta: &fs::Metadata) -> bool {
+    use nix::unistd::{getegid, geteuid};
+    // What users have handed in is theirs, of the group that only this program gives.
+    meta.uid() == geteuid().as_raw() || meta.gid() == getegid().as_raw()
+}
+
 /// The file, locked: nobody else works on it, if it still stands under its name.
 fn open_locked(path: &Path) -> Result<File, Refusal> {
     let file = match open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Refusal::Gone),
         // O_NOFOLLOW on a link, O_RDWR on a folder or a socket: nothing of ours.
         Err(e) if matches!(e.raw_os_error(), Some(ELOOP | EISDIR | ENXIO)) => {
-            return Err(Refusal::Bad("it is no regular file".to_owned()));
+            return Err(Refusal::Bad(NO_FILE.to_owned()));
         }
         // Whoever may write here has given it to somebody else: no later run can do more.
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
