@@ -1,6 +1,8 @@
 //! The queue as its administrator sees it: what waits and why, shown, held, released and removed.
 
-use crate::harness::system::{finish, me};
+use std::fs;
+
+use crate::harness::system::{finish, me, names_in, until};
 use crate::harness::{Remote, Script, System};
 use crate::queue::{by_id, enqueue};
 
@@ -150,7 +152,7 @@ fn an_administrator_shows_holds_releases_and_removes() {
 /// H19: what a run works on just now is not taken from under it.
 #[test]
 fn a_message_being_delivered_is_not_removed() {
-    use crate::harness::{Answer, until};
+    use crate::harness::Answer;
     let remote = Remote::start(Script::new().once("DOT", Answer::Silence));
     let system = System::relaying("busy", &remote);
     let id = enqueue(&system, "one@example.net");
@@ -164,4 +166,38 @@ fn a_message_being_delivered_is_not_removed() {
     let ran = finish(run);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(by_id(&system, &id).journal.len(), 1);
+}
+
+/// A run that goes on meanwhile: of what has been listed it moves one message, delivers another, and has both when the
+/// admin comes to them. It is played here, by the locks that a run has.
+#[test]
+fn all_messages_are_held_while_a_run_moves_them() {
+    let system = System::offline("meanwhile");
+    let moved = enqueue(&system, "moved@example.net");
+    let done = enqueue(&system, "done@example.net");
+    let still = enqueue(&system, "still@example.net");
+    let path = |folder: &str, id: &str| system.path("spool").join(folder).join(id);
+    let lock = |id: &str| {
+        let file = fs::File::open(path("new", id)).unwrap();
+        file.try_lock().unwrap();
+        file
+    };
+    let locks = (lock(&moved), lock(&done));
+    let hold = system.call("sendmail").args(&["--hold", "ALL"]).start();
+    // All were listed before the first was held.
+    until("what is still is held", || {
+        names_in(&system.path("spool/hold")) == [still.clone()]
+    });
+    fs::rename(path("new", &moved), path("cur", &moved)).unwrap();
+    fs::remove_file(path("new", &done)).unwrap();
+    drop(locks);
+    let ran = finish(hold);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+    assert_eq!(
+        ran.stdout,
+        format!("{still} on hold\n{moved} on hold\n"),
+        "nothing of what was delivered"
+    );
+    assert_eq!(names_in(&system.path("spool/hold")), [moved, still]);
+    assert!(system.queue().is_empty());
 }

@@ -6,9 +6,8 @@ use super::pass::said;
 use super::queue;
 use super::settle::policy;
 use super::{Context, deliver, intake};
-use crate::cli::{Invocation, Select, complain, printed, say};
+use crate::cli::{Invocation, Select, printed, say};
 use crate::error::{Error, Result};
-use crate::events;
 use crate::host::spool::{Folder, Item, is_id};
 use crate::host::{accounts, clock, terminal, words};
 use crate::json::Json;
@@ -17,8 +16,9 @@ use crate::proto::envelope::{Envelope, Parsed, Recipient};
 use crate::proto::journal::{Progress, Standing};
 use crate::proto::order;
 
-/// Every message, where a queue id is expected.
-const ALL: &str = "ALL";
+mod change;
+
+pub use change::{hold, release, remove};
 
 /// A message of the queue, as a list shows it.
 pub struct Listed {
@@ -249,106 +249,6 @@ pub fn show(context: &Context, id: &str) -> Result<()> {
             }
         }
     }
-}
-
-/// `--remove ID...`, or `ALL` of the queue.
-///
-/// # Errors
-/// The last one of any message; the others are removed all the same.
-pub fn remove(context: &Context, ids: &[String]) -> Result<()> {
-    each(
-        context,
-        ids,
-        &[Folder::New, Folder::Cur, Folder::Hold],
-        "removed",
-        &|item| {
-            context.spool.remove(item)?;
-            events::removed(&item.id, "by-hand");
-            Ok(())
-        },
-    )
-}
-
-/// `--hold ID...`: set aside until released.
-///
-/// # Errors
-/// As for [`remove`].
-pub fn hold(context: &Context, ids: &[String]) -> Result<()> {
-    each(
-        context,
-        ids,
-        &[Folder::New, Folder::Cur],
-        "on hold",
-        &|item| {
-            context.spool.shift(item, Folder::Hold)?;
-            events::held(&item.id, &"by hand");
-            Ok(())
-        },
-    )
-}
-
-/// `--release ID...`: back into the queue, due at once.
-///
-/// # Errors
-/// As for [`remove`].
-pub fn release(context: &Context, ids: &[String]) -> Result<()> {
-    each(context, ids, &[Folder::Hold], "released", &|item| {
-        context.spool.shift(item, Folder::Cur)
-    })
-}
-
-fn each(
-    context: &Context,
-    ids: &[String],
-    folders: &[Folder],
-    done: &str,
-    act: &dyn Fn(&Item) -> Result<()>,
-) -> Result<()> {
-    if ids.is_empty() {
-        return Err(Error::Usage(
-            "name the queue ids, as mailq shows them, or ALL".to_owned(),
-        ));
-    }
-    let mut items = Vec::new();
-    let mut result = Ok(());
-    // The last error is returned, and said by whoever called; those before it are said here.
-    let mut fail = |error: Error| {
-        if let Err(earlier) = std::mem::replace(&mut result, Err(error)) {
-            complain(&context.program, &earlier.to_string());
-        }
-    };
-    if ids.len() > 1 && ids.iter().any(|id| id == ALL) {
-        return Err(Error::Usage(
-            "ALL stands alone: it names every message, and no queue id goes beside it".to_owned(),
-        ));
-    }
-    if ids == [ALL] {
-        for folder in folders {
-            items.extend(context.spool.scan(*folder)?);
-        }
-        items.retain(|item| is_ours(context, item));
-    } else {
-        for id in ids {
-            match find(context, id) {
-                Ok(item) if folders.contains(&item.folder) => items.push(item),
-                Ok(item) => fail(Error::Data(format!(
-                    "message {id} is in {}/ already",
-                    item.folder.name()
-                ))),
-                Err(error) => fail(error),
-            }
-        }
-    }
-    let mut said = Ok(());
-    for item in &items {
-        match act(item) {
-            // What cannot be said of one cannot be said of the next, and that is told once.
-            Ok(()) if said.is_ok() => said = say(&format!("{} {done}\n", item.id)),
-            Ok(()) => {}
-            Err(error) => fail(error),
-        }
-    }
-    result.and(said)
 }
 
 /// Whether the caller may do anything with a queue file. Of those of others nothing is said, not even that they are

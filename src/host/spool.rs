@@ -110,6 +110,26 @@ pub struct Item {
     pub due: i64,
 }
 
+/// What came of a change to a queue file that others may work on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It is made.
+    Made,
+    /// Another process works on the message.
+    Busy,
+    /// It does not stand there any more: it was moved or is done.
+    Gone,
+}
+
+impl Change {
+    fn of(step: io::Result<()>) -> io::Result<Self> {
+        match step {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::Gone),
+            step => step.map(|()| Self::Made),
+        }
+    }
+}
+
 /// The folder of the queue.
 #[derive(Debug, Clone)]
 pub struct Spool {
@@ -300,10 +320,13 @@ impl Spool {
     /// Moves a queue file between folders: set aside, or back into the queue, due at once.
     ///
     /// # Errors
-    /// `TempFail` when another process works on it, or as for every write.
-    pub fn shift(&self, item: &Item, to: Folder) -> Result<()> {
+    /// `TempFail` when the queue has another message of this name, or as for every write.
+    pub fn shift(&self, item: &Item, to: Folder) -> Result<Change> {
         let from = self.path(item.folder, &item.id);
-        let lock = self.lock(item)?;
+        let lock = match self.lock(item) {
+            Ok(lock) => lock,
+            Err(change) => return Ok(change),
+        };
         let new = match to {
             Folder::Hold => self.place_in_hold(&item.id),
             _ if [Folder::New, Folder::Cur]
@@ -325,7 +348,8 @@ impl Spool {
         }
         // The folder of the other name may be younger than the spool.
         self.create()?;
-        durable::relocate(&from, &new).map_err(|e| cannot("move the queue file", &from, &e))
+        Change::of(durable::relocate(&from, &new))
+            .map_err(|e| cannot("move the queue file", &from, &e))
     }
 
     fn is_there(&self, folder: Folder, id: &str) -> bool {
@@ -343,24 +367,32 @@ impl Spool {
     /// Removes a message for good.
     ///
     /// # Errors
-    /// `TempFail` when another process works on it, or as for every write.
-    pub fn remove(&self, item: &Item) -> Result<()> {
+    /// As for every write.
+    pub fn remove(&self, item: &Item) -> Result<Change> {
         let path = self.path(item.folder, &item.id);
-        let _lock = self.lock(item)?;
-        durable::remove(&path).map_err(|e| cannot("remove the queue file", &path, &e))
+        let _lock = match self.lock(item) {
+            Ok(lock) => lock,
+            Err(change) => return Ok(change),
+        };
+        Change::of(durable::remove(&path)).map_err(|e| cannot("remove the queue file", &path, &e))
     }
 
-    /// The lock of a queue file, whatever its content; a file that cannot even be opened has none.
-    fn lock(&self, item: &Item) -> Result<Option<File>> {
-        let Ok(file) = open(&self.path(item.folder, &item.id)) else {
-            return Ok(None);
+    /// The lock of a queue file, whatever its content; a file that cannot even be opened has none. Why it cannot be had,
+    /// if somebody else has the file or had it.
+    fn lock(&self, item: &Item) -> Result<Option<File>, Change> {
+        let path = self.path(item.folder, &item.id);
+        let file = match open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Change::Gone),
+            Err(_) => return Ok(None),
+            Ok(file) => file,
         };
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(_) => Err(Error::TempFail(format!(
-                "message {} is being delivered just now; try again",
-                item.id
-            ))),
+        if file.try_lock().is_err() {
+            return Err(Change::Busy);
+        }
+        // Whoever had it may have moved it before it let go, or put a copy in its place, which others may have by now.
+        match file.metadata().is_ok_and(|meta| is_at(&path, &meta)) {
+            true => Ok(Some(file)),
+            false => Err(Change::Gone),
         }
     }
 }
@@ -377,6 +409,11 @@ fn due(folder: Folder, meta: &fs::Metadata) -> i64 {
 /// Whether a file of new/ was put off: its mtime was set to a time that was still to come.
 fn is_put_off(meta: &fs::Metadata) -> bool {
     (meta.mtime(), meta.mtime_nsec()) > (meta.ctime(), meta.ctime_nsec())
+}
+
+/// Whether this is the file that stands under a name.
+fn is_at(path: &Path, ours: &fs::Metadata) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (ours.dev(), ours.ino()))
 }
 
 fn open(path: &Path) -> io::Result<File> {

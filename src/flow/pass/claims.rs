@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::events;
 use crate::flow::settle::policy;
 use crate::host::clock;
-use crate::host::spool::{Claim, Folder, Item, Refusal};
+use crate::host::spool::{Change, Claim, Folder, Item, Refusal};
 use crate::proto::journal::Progress;
 use crate::proto::retry::{self, Next};
 
@@ -61,21 +61,26 @@ impl Pass<'_> {
             }
             Err(Refusal::Busy | Refusal::Gone) => {}
             Err(Refusal::Unfinished) => match spool.remove(item) {
-                Ok(()) => events::swept(&item.id, "its writer died before it was accepted"),
+                Ok(Change::Made) => {
+                    events::swept(&item.id, "its writer died before it was accepted")
+                }
+                Ok(Change::Busy | Change::Gone) => {}
                 Err(error) => events::trouble(&item.id, &error),
             },
-            Err(Refusal::Bad(why)) => {
-                match spool.shift(item, Folder::Hold) {
-                    Ok(()) => events::held(&item.id, &why),
-                    Err(error) => events::trouble(&item.id, &error),
+            Err(Refusal::Bad(why)) => match spool.shift(item, Folder::Hold) {
+                Ok(Change::Made) => {
+                    events::held(&item.id, &why);
+                    if self.talk {
+                        complain(
+                            &self.context.program,
+                            &format!("{}: set aside in hold/: {why}", item.id),
+                        );
+                    }
                 }
-                if self.talk {
-                    complain(
-                        &self.context.program,
-                        &format!("{}: set aside in hold/: {why}", item.id),
-                    );
-                }
-            }
+                // Another process found out the same.
+                Ok(Change::Busy | Change::Gone) => {}
+                Err(error) => events::trouble(&item.id, &error),
+            },
             Err(Refusal::Trouble(error)) => self.trouble(&item.id, &error),
         }
         None

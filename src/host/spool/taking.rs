@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirEntryExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::claim::{Body, Claim, State};
 use super::head::{message_at_end, read_head, rest};
-use super::{Folder, Item, MAX_HEAD, MAX_JOURNAL, Spool, cannot, is_put_off, open};
+use super::{Folder, Item, MAX_HEAD, MAX_JOURNAL, Spool, cannot, is_at, is_put_off, open};
 use crate::error::{Error, Result};
 use crate::host::{durable, words};
 use crate::proto::envelope::{Parsed, Unreadable};
@@ -89,8 +89,7 @@ impl Spool {
 
     /// Whether the file that was locked is the one that stands under its name, and under no other of the spool.
     fn is_alone(&self, folder: Folder, id: &str, meta: &fs::Metadata) -> Result<(), Refusal> {
-        let named = fs::symlink_metadata(self.path(folder, id)).map_err(|_| Refusal::Gone)?;
-        if (meta.dev(), meta.ino()) != (named.dev(), named.ino()) {
+        if !is_at(&self.path(folder, id), meta) {
             return Err(Refusal::Gone);
         }
         if !meta.is_file() {
@@ -114,16 +113,15 @@ impl Spool {
     /// that was gone before this one got its place on the disk. Returned is whether the name in `folder` is the only one
     /// now.
     fn drop_other_names(&self, folder: Folder, id: &str, ours: &fs::Metadata) -> bool {
-        let is_same = |path: &PathBuf| {
-            fs::symlink_metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (ours.dev(), ours.ino()))
-        };
         let mut left = ours.nlink();
         for place in Folder::ALL {
             let names = fs::read_dir(self.root.join(place.name()));
             let names = names.into_iter().flatten().flatten();
             let same = names.filter(|name| name.ino() == ours.ino());
             let others = same.filter(|name| place != folder || name.file_name() != id);
-            let others = others.map(|name| name.path()).filter(is_same);
+            let others = others
+                .map(|name| name.path())
+                .filter(|path| is_at(path, ours));
             let dropped = others.filter(|path| durable::remove(path).is_ok()).count();
             left = left.saturating_sub(dropped as u64);
         }

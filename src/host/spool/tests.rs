@@ -102,6 +102,41 @@ fn what_is_done_to_a_file_that_is_claimed_is_found_out_or_counts_for_nothing() {
     assert_eq!(text, TEXT);
 }
 
+/// What an admin does to a message that a run had when it was listed, or has.
+#[test]
+fn what_others_have_moved_is_left_alone() {
+    let scratch = Scratch::new("spool-moved");
+    let spool = Spool::new(&scratch.path("spool"), 0, 100);
+    spool.create().unwrap();
+    let listed = |id: &str| spool.find(id).unwrap();
+    // As for a claim: what nobody has may be busy for a moment.
+    let made = |change: &dyn Fn() -> Result<Change>| {
+        for _ in 0..1000 {
+            match change().unwrap() {
+                Change::Busy => std::thread::sleep(Duration::from_millis(10)),
+                change => return change == Change::Made,
+            }
+        }
+        false
+    };
+
+    let id = stored(&spool, TEXT);
+    let item = listed(&id);
+    let claim = claimed(&spool, &id).unwrap();
+    assert_eq!(spool.shift(&item, Folder::Hold).unwrap(), Change::Busy);
+    assert_eq!(spool.remove(&item).unwrap(), Change::Busy);
+    claim.defer_until(1).unwrap();
+    assert_eq!(spool.shift(&item, Folder::Hold).unwrap(), Change::Gone);
+    assert_eq!(spool.remove(&item).unwrap(), Change::Gone);
+    let item = listed(&id);
+    assert_eq!(item.folder, Folder::Cur);
+    assert_eq!(spool.remove(&item).unwrap(), Change::Busy);
+    drop(claim);
+    assert!(made(&|| spool.shift(&item, Folder::Hold)));
+    assert!(made(&|| spool.remove(&listed(&id))));
+    assert_eq!(spool.find(&id), None);
+}
+
 /// A thousand recipients who are put off for five days, each in other words.
 #[test]
 fn a_journal_stays_short_enough_to_be_read() {
