@@ -6,7 +6,9 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use crate::harness::lmtp::Full;
 use crate::harness::remote::{Answer, Script};
+use crate::harness::system::me;
 use crate::harness::tls::Secure;
 use crate::harness::{Client, Daemon, Remote, System, until};
 
@@ -233,6 +235,62 @@ fn old_tls_is_not_taken() {
         last.contains(" deferred ") && last.contains("TLS"),
         "{last}"
     );
+}
+
+/// Who connects to a socket of this machine waits for a place in its line, too, and no longer than for anything else: a
+/// filter, a server with mailboxes, one with a route, and another daemon at the socket that this one is to listen at.
+#[test]
+fn a_local_socket_that_lets_nobody_in_is_not_waited_for() {
+    let why = "nobody is let in there, and too many wait for it already";
+    let limits = "command_timeout = \"1s\"";
+    for (down, reply) in [("accept", "250 2.0.0 "), ("tempfail", "451 4.7.1 ")] {
+        let system = System::listening("full-filter");
+        let socket = system.path("full");
+        let _full = Full::at(&socket);
+        let (at, mail) = (socket.display(), "Subject: x\r\n\r\nhello\r\n");
+        let keys = format!("socket = \"unix:{at}\"\ntimeout = \"1s\"\ndown = \"{down}\"");
+        let system = system.with("[milter]", &keys);
+        let daemon = Daemon::start(&system);
+        let mut client = daemon.client();
+        client.steps(&[("EHLO client.example", "250-")]);
+        let said = client.say("MAIL FROM:<a@b.example>");
+        match down {
+            "accept" => assert!(client.deliver(&me(), mail).starts_with(reply)),
+            _ => assert!(said.starts_with(reply), "{said}"),
+        }
+        let told = format!("the filter unix:{at}: {why}");
+        assert!(system.log().contains(&told), "{}", system.log());
+    }
+    for route in [false, true] {
+        let system = System::new("full-server").with("limits", limits);
+        let socket = system.path("full");
+        let _full = Full::at(&socket);
+        let (section, keys) = match route {
+            false => ("local", format!("mailbox = \"lmtp:{}\"", socket.display())),
+            true => {
+                let via = format!("via = \"lmtp:{}\"", socket.display());
+                ("[route]", format!("domain = \"home.example\"\n{via}"))
+            }
+        };
+        let system = system.with(section, &keys);
+        let to = if route {
+            "you@home.example".to_owned()
+        } else {
+            me()
+        };
+        system.accept(&["-odq", &to], "Subject: x\n\nhello\n");
+        system.accept(&["-q"], "");
+        let journal = system.queued().journal.join("\n");
+        let told = format!("cannot connect: {why}");
+        assert!(journal.contains("deferred - 4.4.1"), "{journal}");
+        assert!(journal.contains(&told), "{journal}");
+    }
+    let system = System::listening("full-door");
+    let socket = system.path("full");
+    let _full = Full::at(&socket);
+    let lines = format!("lmtp = [\"unix:{}\"]", socket.display());
+    let ran = system.with("listen", &lines).run(&["-bD"], "");
+    assert!(ran.code != 0 && ran.stderr.contains("in use"), "{ran:?}");
 }
 
 /// I8: rubbish, a line without end and half a command on the socket of this machine end that client, and nothing else.

@@ -153,7 +153,7 @@ impl Keeper {
     fn ask_anew(&self, line: &mut Option<Line>, socket: &Path, whom: &Whom) -> io::Result<Packet> {
         // What the other one may still say is for nobody.
         *line = None;
-        let mut anew = Line::new(Channel::connect(socket)?);
+        let mut anew = Line::new(Channel::connect(socket, self.patience)?);
         let packet = anew.ask(whom, self.patience)?;
         *line = Some(anew);
         Ok(packet)

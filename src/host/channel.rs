@@ -55,13 +55,15 @@ impl Channel {
         std::io::stdin().as_fd().try_clone_to_owned().map(Self)
     }
 
-    /// Connects to a socket in the file system, behind which root is.
+    /// Connects to a socket in the file system, behind which root is. That may take so long, and each packet that is sent
+    /// then.
     ///
     /// # Errors
     /// What the system says; `PermissionDenied` when somebody else is behind it.
-    pub fn connect(path: &Path) -> io::Result<Self> {
+    pub fn connect(path: &Path, limit: Duration) -> io::Result<Self> {
         let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
         let line = Self(socket_with(AddressFamily::UNIX, kind, flags, None)?);
+        set_socket_timeout(&line.0, Timeout::Send, Some(limit))?;
         connect(&line.0, &SocketAddrUnix::new(path)?)?;
         match line.peer()? {
             0 => Ok(line),
@@ -186,13 +188,14 @@ mod tests {
         assert_eq!((here.peer().unwrap(), there.peer().unwrap()), (us, us));
         let scratch = crate::host::mailbox::scratch::Scratch::new("channel-peer");
         let path = scratch.path("home");
-        let gone = Channel::connect(&path).unwrap_err();
+        let limit = Duration::from_millis(100);
+        let gone = Channel::connect(&path, limit).unwrap_err();
         assert_eq!(gone.kind(), io::ErrorKind::NotFound);
         let kind = SocketType::SEQPACKET;
         let listener = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
         rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
-        rustix::net::listen(&listener, 1).unwrap();
-        let connected = Channel::connect(&path);
+        rustix::net::listen(&listener, 0).unwrap();
+        let connected = Channel::connect(&path, limit);
         // Behind it is whoever runs this test.
         match us {
             0 => connected.unwrap().send("hello", None).unwrap(),
@@ -201,6 +204,9 @@ mod tests {
                 io::ErrorKind::PermissionDenied
             ),
         }
+        // Nobody lets that one in, so that there is no place for another.
+        let full = Channel::connect(&path, limit).unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

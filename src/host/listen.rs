@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use socket2::{Domain, Socket as Socket2, Type};
+use socket2::{Domain, SockAddr, Socket as Socket2, Type};
 
 pub use mio::Waker;
 
@@ -68,7 +68,7 @@ impl Listener {
     /// What the system says.
     pub fn unix(path: &Path) -> io::Result<Self> {
         let is_socket = fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
-        if is_socket && UnixStream::connect(path).is_err() {
+        if is_socket && is_left_behind(path)? {
             super::durable::remove(path)?;
         }
         Self::ready(Entrance::Unix(UnixListener::bind(path)?))
@@ -132,6 +132,15 @@ impl AsFd for Listener {
             Entrance::Unix(listener) => listener.as_fd(),
         }
     }
+}
+
+/// Whether nobody listens at a socket in the file system any more. Whoever is only slow to let others in is there, and is
+/// not waited for.
+fn is_left_behind(path: &Path) -> io::Result<bool> {
+    let socket = Socket2::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    let connected = socket.connect(&SockAddr::unix(path)?);
+    Ok(connected.is_err_and(|e| e.kind() != ErrorKind::WouldBlock))
 }
 
 /// The sockets that were handed over by whoever has started this process (systemd's LISTEN_FDS), with the names that

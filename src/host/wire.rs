@@ -11,7 +11,7 @@
 use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ const ROOMY: usize = 512;
 const OUTPUT: usize = 32 * 1024;
 /// Octets that fit into any socket's send buffer. As long as no more are unanswered, a write does not block.
 const NEVER_BLOCKS: usize = 8 * 1024;
+/// What is told of a socket of this system that lets nobody in.
+const FULL: &str = "nobody is let in there, and too many wait for it already";
 /// Octets that are read and thrown away from a client that goes on after it was told to go.
 const MOST_THROWN_AWAY: usize = 256 * 1024;
 
@@ -137,10 +139,23 @@ impl Wire {
         Ok(Self::accepted(stream, limit))
     }
 
-    /// Connects to a socket of this system.
+    /// Connects to a socket of this system, within `limit`. It may be as far as the other side's line, which is full
+    /// when nobody is let in.
     pub fn connect_local(path: &Path, limit: Duration) -> io::Result<Self> {
-        let socket = Socket::Unix(UnixStream::connect(path)?);
-        Ok(Self::shared(Arc::new(socket), limit))
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+        // It bounds this wait, too; none at all would be no bound.
+        let bound = limit.max(Duration::from_millis(1));
+        socket.set_write_timeout(Some(bound))?;
+        socket
+            .connect(&socket2::SockAddr::unix(path)?)
+            .map_err(|e| match e.kind() {
+                io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, FULL),
+                _ => e,
+            })?;
+        let socket = Socket::Unix(UnixStream::from(OwnedFd::from(socket)));
+        let mut wire = Self::shared(Arc::new(socket), limit);
+        wire.channel.write_limit = Some(bound);
+        Ok(wire)
     }
 
     /// A connection that was made, and how long its first step may take.

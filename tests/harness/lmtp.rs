@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// What it says to RCPT and, later, to the dot, for the address in angle brackets.
@@ -53,6 +53,29 @@ impl Lmtp {
     /// What it has heard so far, connection by connection.
     pub fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
+    }
+}
+
+/// A socket that lets nobody in, and whose line is full.
+pub struct Full {
+    _listener: socket2::Socket,
+    _waiting: UnixStream,
+}
+
+impl Full {
+    /// At this path.
+    pub fn at(path: &Path) -> Self {
+        let listener =
+            socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        listener
+            .bind(&socket2::SockAddr::unix(path).unwrap())
+            .unwrap();
+        // There is a place for one always.
+        listener.listen(0).unwrap();
+        Self {
+            _listener: listener,
+            _waiting: UnixStream::connect(path).unwrap(),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::host::tls::testing::Authority;
 use crate::host::tls::{Clients, Trust};
+use crate::host::words;
 use std::net::TcpListener;
 use std::thread;
 
@@ -15,6 +16,35 @@ fn pair(limit: u64) -> (Wire, TcpStream) {
 }
 
 const LONG: u64 = 30_000;
+
+#[test]
+fn a_socket_of_this_system_that_lets_nobody_in_is_not_waited_for() {
+    let scratch = crate::host::mailbox::scratch::Scratch::new("wire-full");
+    let path = scratch.path("socket");
+    let listener =
+        socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    listener
+        .bind(&socket2::SockAddr::unix(&path).unwrap())
+        .unwrap();
+    listener.listen(0).unwrap();
+    let connect = |limit| Wire::connect_local(&path, Duration::from_millis(limit));
+    // One is let into the line.
+    let first = connect(LONG).unwrap();
+    for limit in [0, 20] {
+        let error = connect(limit).unwrap_err();
+        assert_eq!(
+            (error.kind(), words(&error)),
+            (io::ErrorKind::TimedOut, FULL.into())
+        );
+    }
+    // Who has gone on waiting has his place when there is one.
+    thread::scope(|scope| {
+        let late = scope.spawn(|| connect(LONG));
+        listener.accept().unwrap();
+        late.join().unwrap().unwrap();
+    });
+    drop(first);
+}
 
 #[test]
 fn a_trickle_does_not_move_the_deadline() {
