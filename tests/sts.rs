@@ -299,6 +299,83 @@ fn dane_goes_before_a_policy() {
     }
 }
 
+/// TLSA records that cannot be used say nothing of the certificate: a policy decides as if there were none, and TLS is a
+/// must where it does not (RFC 7672 2.2). What has to be proved is told, and counted, as what the policy demands.
+#[test]
+fn records_without_use_do_not_soften_a_policy() {
+    let authority = Authority::new();
+    let good = authority.certify(&["mail.example.net", "mta-sts.example.net"]);
+    let foreign = Authority::new().certify(&["mail.example.net"]);
+    let (policy_of, says) = ("MTA-STS", "example.net says so (MTA-STS)");
+    // The record, mode and server of the policy, the certificate, the end, what `--test` says, and what is counted.
+    let rows = [
+        (
+            "1 1 1",
+            "enforce",
+            "mail",
+            &good,
+            Ok("TLSv1.3 sts"),
+            says,
+            "ok",
+        ),
+        (
+            "1 1 1",
+            "enforce",
+            "mail",
+            &foreign,
+            Err("4.7.5 mail.example.net TLS failed"),
+            says,
+            "certificate-not-trusted",
+        ),
+        (
+            "0 0 1",
+            "enforce",
+            "other",
+            &good,
+            Err("does not name this server"),
+            policy_of,
+            "validation-failure",
+        ),
+        (
+            "0 0 1",
+            "testing",
+            "mail",
+            &foreign,
+            Ok("TLSv1.3 unverified"),
+            "must encrypt",
+            "certificate-not-trusted",
+        ),
+    ];
+    for (record, mode, mx, shown, expected, told, counted) in rows {
+        let what = format!("{record} {mode} {mx} {counted}");
+        let remotes = Remote::several(&[Script::new().starttls(shown.clone())]);
+        let port = remotes[0].address.port();
+        let dns = Dns::signed(&zone(&format!(
+            "{RECORD}\n_{port}._tcp.mail.example.net TLSA {record} {}",
+            "00".repeat(32)
+        )));
+        let web = Web::start(&good, &policy(mode, &format!("{mx}.example.net")));
+        let system = system("useless", &dns, &remotes[0], &web, &authority)
+            .with("remote", "tls_reports = \"tls@pi.example\"");
+        match (send(&system, &remotes[0]), expected) {
+            (Ok(how), Ok(expected)) => assert_eq!(how, expected, "{what}"),
+            (Err(why), Err(expected)) => assert!(why.contains(expected), "{what}: {why}"),
+            (found, _) => panic!("{what}: {found:?} instead of {expected:?}"),
+        }
+        let counts = super::tlsrpt::counts(&system).join("\n");
+        assert!(counts.starts_with("example.net sts "), "{what}: {counts}");
+        assert!(
+            counts.ends_with(&format!(" {counted} 1")),
+            "{what}: {counts}"
+        );
+        for option in ["-bv", "--test"] {
+            let ran = system.run(&[option, "x@example.net"], "");
+            let said = format!("{}{}", ran.stdout, ran.stderr);
+            assert!(said.contains(told), "{what} {option}: {said}");
+        }
+    }
+}
+
 /// `mta_sts = false`: nobody asks.
 #[test]
 fn without_mta_sts_nothing_is_asked() {

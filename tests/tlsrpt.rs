@@ -39,7 +39,7 @@ fn day(number: u64) -> String {
 }
 
 /// The lines of the one file of counts, sorted, without the policy of DANE, which has the key in it.
-fn counts(system: &System) -> Vec<String> {
+pub fn counts(system: &System) -> Vec<String> {
     let found = fs::read_dir(system.path("spool/state/tls"))
         .into_iter()
         .flatten();

@@ -172,9 +172,15 @@ impl Shared<'_> {
         let Some(listed) = &station.listed else {
             return Ok(());
         };
-        // What DANE says goes first, and a policy must not soften it (RFC 8461 2).
+        // What DANE says goes first, and a policy must not soften it (RFC 8461 2). Records that cannot be used say
+        // nothing of the certificate, and must not soften a policy either.
         let proof = match self.dane(listed, &station.target)? {
-            Proof::Nothing => self.sts(listed, &station.target)?,
+            vague @ (Proof::Nothing | Proof::Encryption) => {
+                match self.sts(listed, &station.target)? {
+                    Proof::Nothing => vague,
+                    proof => proof,
+                }
+            }
             proof => proof,
         };
         if proof != Proof::Nothing {
