@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use crate::alias::{MESSAGE, flush, send, told, with};
 use crate::harness::system::{HOST, me};
@@ -71,6 +72,41 @@ fn nobody_is_unknown_while_aliases_cannot_be_read() {
     system.accept(&["-odq", "who"], MESSAGE);
     fs::remove_file(system.path("aliases")).unwrap();
     assert_eq!(system.run(&["-odq", "who"], MESSAGE).code, 67);
+}
+
+/// A file that was emptied just now may be one that is being written: whoever meets it has read none before.
+#[test]
+fn nobody_is_unknown_while_the_alias_file_is_being_written() {
+    let system = with(System::new("emptied"), "sales: USER\n");
+    system.accept(&["-odq", "sales"], MESSAGE);
+    // The time of a file that is new for as long as this takes, however slow the machine is.
+    let empty = || {
+        fs::write(system.path("aliases"), "").unwrap();
+        let file = fs::File::options().write(true).open(system.path("aliases"));
+        let soon = SystemTime::now() + Duration::from_millis(1500);
+        file.unwrap().set_modified(soon).unwrap();
+    };
+    empty();
+    system.accept(&["-q"], "");
+    assert!(!system.log().contains(" failed to="), "{}", system.log());
+    assert_eq!(system.names("cur").len(), 1, "{}", system.log());
+    let list = system.run(&["-bp"], "").stdout;
+    assert!(list.contains("was changed just now"), "{list}");
+    empty();
+    system.accept(&["-odq", "sales"], MESSAGE);
+    empty();
+    let mut talk = Talk::start(&system, &["-bs"]);
+    talk.steps(&[
+        ("EHLO x", "250"),
+        ("MAIL FROM:<s@example.org>", "250"),
+        (&format!("RCPT TO:<sales@{HOST}>"), "451"),
+        ("QUIT", "221"),
+    ]);
+    assert_eq!(talk.end().code, 0);
+    let system = with(system, "sales: USER\n");
+    flush(&system);
+    assert!(system.queue().is_empty(), "{}", system.log());
+    assert_eq!(system.mailbox().len(), 2);
 }
 
 /// A file and a command of the alias file; without root they have the rights of whoever runs this.

@@ -3,7 +3,9 @@
 //!
 //! What is running never loses its aliases to a slip: a file that is being written, is gone or has nothing in it any
 //! more leaves those that were read before in place, until the program is told to read its configuration again. A
-//! file that cannot be read, or has a line that cannot, lets mail wait; nobody is called unknown because of it.
+//! file that cannot be read, or has a line that cannot, lets mail wait; nobody is called unknown because of it. The same
+//! holds for whoever has read none before and meets one that was written just now and is empty, or ends within a line:
+//! the rest of it may be on its way.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,7 +30,8 @@ pub struct Aliases {
 
 #[derive(Debug)]
 struct Held {
-    version: Version,
+    /// What was read; `None` for what is to be read again once it has settled.
+    version: Option<Version>,
     looked: Instant,
     table: Result<Arc<Table>, String>,
 }
@@ -58,7 +61,7 @@ impl Aliases {
                 return held.table.clone();
             }
             held.looked = Instant::now();
-            let version = Version::of(&self.path);
+            let version = Some(Version::of(&self.path));
             if version == held.version || self.is_being_written() {
                 return held.table.clone();
             }
@@ -77,8 +80,19 @@ impl Aliases {
             };
             return held.table.clone();
         }
-        let version = Version::of(&self.path);
-        let table = self.read();
+        let mut version = Some(Version::of(&self.path));
+        let mut table = self.read();
+        // Its time is looked at after it was read: what is cut off in between is not taken for an old file.
+        if table.as_ref().is_ok_and(|table| table.is_cut()) && self.is_being_written() {
+            let text = format!(
+                "the alias file {} was changed just now and does not end with a whole line; it is read again when it \
+                 has been left alone for {} seconds",
+                self.path.display(),
+                SETTLED.as_secs()
+            );
+            events::trouble("-", &text);
+            (version, table) = (None, Err(text));
+        }
         *held = Some(Held {
             version,
             looked: Instant::now(),
@@ -87,10 +101,14 @@ impl Aliases {
         table
     }
 
+    /// Whether it was changed a moment ago. Of a file from the future the clock was wrong then, or is now.
     fn is_being_written(&self) -> bool {
         let changed = std::fs::metadata(&self.path).and_then(|m| m.modified());
-        let age = changed.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
-        age.is_ok_and(|age| age < SETTLED)
+        let now = SystemTime::now();
+        changed.is_ok_and(|at| {
+            let age = now.duration_since(at);
+            age.unwrap_or_else(|ahead| ahead.duration()) < SETTLED
+        })
     }
 
     fn read(&self) -> Result<Arc<Table>, String> {
@@ -117,9 +135,18 @@ mod tests {
         held.looked = Instant::now().checked_sub(RECENT).unwrap();
     }
 
-    fn write(path: &Path, text: &str, age: u64) {
+    fn write(path: &Path, text: &str, age: i64) {
         fs::write(path, text).unwrap();
-        let at = SystemTime::now() - Duration::from_secs(age);
+        set_age(path, age);
+    }
+
+    /// A negative one: it comes from the future.
+    fn set_age(path: &Path, age: i64) {
+        let seconds = Duration::from_secs(age.unsigned_abs());
+        let at = match age < 0 {
+            true => SystemTime::now() + seconds,
+            false => SystemTime::now() - seconds,
+        };
         File::options()
             .write(true)
             .open(path)
@@ -175,5 +202,43 @@ mod tests {
             .unwrap();
         later(&aliases);
         assert!(aliases.table().unwrap_err().contains("is no ordinary file"));
+    }
+
+    /// Whoever starts while the file is being written: a run of cron's, a submission, a daemon.
+    #[test]
+    fn a_file_that_is_being_written_at_the_start_lets_mail_wait() {
+        let scratch = Scratch::new("alias-start");
+        let path = scratch.path("aliases");
+        // Its text, its age, and whether it counts.
+        let rows = [
+            ("", -1, false), // for as long as the test takes
+            ("root: al", -1, false),
+            ("root: alice\n", 0, true),
+            ("", 10, true),
+            ("root: alice", 10, true),
+            ("", -3600, true), // the clock was set back
+            ("root: al", -3600, true),
+        ];
+        for (text, age, counts) in rows {
+            write(&path, text, age);
+            let aliases = Aliases::new(&path);
+            let read = aliases.table();
+            assert_eq!(read.is_ok(), counts, "{text:?} {age} {read:?}");
+            later(&aliases);
+            assert_eq!(aliases.table().is_ok(), counts, "{text:?} {age}");
+            // Left alone it counts, though nothing else has changed.
+            set_age(&path, 10);
+            later(&aliases);
+            let names = usize::from(!text.is_empty());
+            assert_eq!(aliases.table().unwrap().len(), names, "{text:?} {age}");
+        }
+        // What was emptied and comes back.
+        write(&path, "", -1);
+        let aliases = Aliases::new(&path);
+        let why = aliases.table().unwrap_err();
+        assert!(why.contains("was changed just now"), "{why}");
+        write(&path, "sales: alice\n", 3);
+        later(&aliases);
+        assert!(aliases.table().unwrap().has("sales"));
     }
 }

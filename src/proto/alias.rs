@@ -204,6 +204,11 @@ impl Table {
         self.doubtful
     }
 
+    /// Whether it has no end of a last line: so does what is being written look, from the first moment on.
+    pub fn is_cut(&self) -> bool {
+        !self.text.ends_with('\n')
+    }
+
     /// All that is wrong with it, by line.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = self.faults.clone();
