@@ -22,7 +22,7 @@ use crate::events;
 use crate::host::clock;
 use crate::host::spool::Claim;
 use crate::proto::address::{Mailbox, ReversePath};
-use crate::proto::dsn::{Action, wants};
+use crate::proto::dsn::{Action, EXPIRED, wants};
 use crate::proto::envelope::Envelope;
 use crate::proto::journal::{Entry, Progress};
 use crate::proto::outcome::{Outcome, Verdict};
@@ -132,13 +132,7 @@ impl Settlement<'_> {
                     "given up after {attempts} attempts in {hours} hours; the last one: {}",
                     outcome.words()
                 );
-                *outcome = Outcome::new(
-                    Verdict::Failed,
-                    None,
-                    Enhanced(4, 4, 7),
-                    &outcome.host,
-                    &text,
-                );
+                *outcome = Outcome::new(Verdict::Failed, None, EXPIRED, &outcome.host, &text);
             }
         }
     }

@@ -24,7 +24,7 @@ use super::address::{Domain, Mailbox, ReversePath};
 use super::date::Stamp;
 use super::envelope::{Envelope, Notify, Recipient};
 use super::mime::quoted::QuotedPrintable;
-use super::outcome::{Outcome, Verdict};
+use super::outcome::Outcome;
 use super::reply::Enhanced;
 use text::{MAX_WORDS, ascii, dns, field, original, readable, typed_address, unescape, wrap};
 
@@ -32,6 +32,9 @@ use text::{MAX_WORDS, ascii, dns, field, original, readable, typed_address, unes
 pub const MAX_DETAILED: usize = 100;
 /// Recipients that are told of at all. Whoever has more of them knows that something is wrong from these.
 pub const MAX_LISTED: usize = 10_000;
+
+/// The status of what was given up for its age (RFC 3463 3.5, delivery time expired); why, its words say.
+pub const EXPIRED: Enhanced = Enhanced(4, 4, 7);
 
 /// What is reported (RFC 3464 2.3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,6 +206,7 @@ impl Report<'_> {
         let host = self.reporting_mta;
         let mut text = format!("This is minimta at {host}.\r\n\r\n");
         wrap(&mut text, "", &self.happened());
+        let mut is_advised = false;
         for (recipient, outcome, _) in self.about.iter().take(MAX_DETAILED) {
             // Writing to a String cannot fail.
             let _ = write!(
@@ -210,7 +214,7 @@ impl Report<'_> {
                 "\r\n  {}\r\n",
                 readable(&recipient.address.to_string())
             );
-            self.explain(&mut text, outcome);
+            is_advised |= self.explain(&mut text, outcome);
         }
         if self.about.len() > MAX_DETAILED {
             let more = format!(
@@ -229,9 +233,15 @@ impl Report<'_> {
             let id = ascii(self.queue_id, 60);
             let help = match self.is_anothers() {
                 true => format!("The log names the message as {id}."),
-                false => format!(
-                    "If that does not help, ask the postmaster of the recipient's domain, or postmaster@{host}, and send this report along; it names your message as {id}."
-                ),
+                false => {
+                    let when = match is_advised {
+                        true => "If that does not help",
+                        false => "If you need help",
+                    };
+                    format!(
+                        "{when}, ask the postmaster of the recipient's domain, or postmaster@{host}, and send this report along; it names your message as {id}."
+                    )
+                }
             };
             text.push_str("\r\n");
             wrap(&mut text, "", &help);
@@ -268,8 +278,8 @@ impl Report<'_> {
         }
     }
 
-    /// The words of whoever decided it, and in our own what to do about it.
-    fn explain(&self, text: &mut String, outcome: &Outcome) {
+    /// The words of whoever decided it, and in our own what to do about it. Returned is whether there is anything to do.
+    fn explain(&self, text: &mut String, outcome: &Outcome) -> bool {
         if matches!(self.action, Action::Failed | Action::Delayed) {
             let said = readable(&outcome.words());
             let said = match remote(outcome) {
@@ -279,9 +289,10 @@ impl Report<'_> {
             };
             wrap(text, "      ", &said);
         }
-        if self.action == Action::Failed && !self.is_anothers() {
-            wrap(text, "      ", advice(outcome));
-        }
+        let is_asked = self.action == Action::Failed && !self.is_anothers();
+        let advice = advice(outcome).filter(|_| is_asked);
+        wrap(text, "      ", advice.unwrap_or_default());
+        advice.is_some()
     }
 
     /// Part 2 (RFC 3464 2).
@@ -338,10 +349,7 @@ impl Report<'_> {
             Action::Expanded => "expanded",
         };
         field(text, "Action", action);
-        // Given up for its age (RFC 3463 3.5, X.4.7); why, the diagnostic says.
-        let expired = self.action == Action::Failed && outcome.verdict == Verdict::Deferred;
-        let status = if expired { EXPIRED } else { outcome.enhanced };
-        field(text, "Status", &status.to_string());
+        field(text, "Status", &outcome.enhanced.to_string());
         if !in_detail {
             return;
         }
@@ -387,15 +395,12 @@ impl Report<'_> {
     }
 }
 
-/// Delivery time expired (RFC 3463 3.5).
-const EXPIRED: Enhanced = Enhanced(4, 4, 7);
-
 /// What a sender can do about a failure, as far as its status tells.
-fn advice(outcome: &Outcome) -> &'static str {
-    if outcome.verdict == Verdict::Deferred {
-        return "It was tried until it was too old. Send it again when the other side works.";
+fn advice(outcome: &Outcome) -> Option<&'static str> {
+    if outcome.enhanced == EXPIRED {
+        return Some("It was tried until it was too old. Send it again when the other side works.");
     }
-    match (outcome.enhanced.1, outcome.enhanced.2) {
+    Some(match (outcome.enhanced.1, outcome.enhanced.2) {
         (1, 7 | 8) | (7, 8 | 9) => "They do not accept your own address or login.",
         (1, _) => {
             "Check the address for mistakes; if it is wrong, send the message to the right one."
@@ -403,8 +408,8 @@ fn advice(outcome: &Outcome) -> &'static str {
         (2, 2) => "The mailbox is full. Send the message again later.",
         (2, 3) | (3, 4) => "The message is too large for them. Send less at once.",
         (7, _) => "They refuse it by a rule of theirs, which their postmaster can explain.",
-        _ => "",
-    }
+        _ => return None,
+    })
 }
 
 /// The host that spoke, when it was one and no place here: a name, or an address as a literal (RFC 3464 2.1.2).

@@ -1,6 +1,7 @@
 //! Reports, as people and as programs read them, and who gets one.
 
 use super::super::envelope::sample;
+use super::super::outcome::Verdict;
 use super::super::reply::Enhanced as E;
 use super::*;
 
@@ -199,12 +200,12 @@ fn a_failure_is_told_to_people_and_programs() {
 
 #[test]
 fn every_action_has_its_words_and_its_fields() {
-    let deferred = Outcome::new(
-        Verdict::Deferred,
+    let expired = Outcome::new(
+        Verdict::Failed,
         None,
-        E(4, 4, 1),
+        EXPIRED,
         "mx.example.net",
-        "connection refused",
+        "given up after 5 attempts",
     );
     let full = Outcome::new(
         Verdict::Deferred,
@@ -225,10 +226,10 @@ fn every_action_has_its_words_and_its_fields() {
     let rows = [
         (
             Action::Failed,
-            &deferred,
+            &expired,
             "was not delivered",
-            "mx.example.net: 4.4.1 connection refused",
-            "failed 4.4.7 dns; mx.example.net x-minimta; 4.4.1 connection refused -",
+            "mx.example.net: 4.4.7 given up after 5 attempts",
+            "failed 4.4.7 dns; mx.example.net x-minimta; 4.4.7 given up after 5 attempts -",
         ),
         (
             Action::Delayed,
@@ -274,6 +275,45 @@ fn every_action_has_its_words_and_its_fields() {
             "Will-Retry-Until",
         ];
         assert_eq!(found.map(|n| parsed.of(1, n)).join(" "), status);
+    }
+}
+
+/// What to do about a failure, and whom to ask when that was no help, or there is nothing to do.
+#[test]
+fn a_failure_comes_with_advice_where_there_is_any() {
+    let that = "If that does not help, ask the postmaster";
+    let none = "If you need help, ask the postmaster";
+    let rows = [
+        (
+            EXPIRED,
+            "It was tried until it was too old. Send it again when the other side works. If",
+            that,
+        ),
+        (E(5, 1, 1), "Check the address for mistakes;", that),
+        (E(5, 2, 2), "The mailbox is full.", that),
+        (E(5, 7, 1), "They refuse it by a rule of theirs,", that),
+        (E(5, 0, 0), "", none),
+        (E(5, 4, 4), "", none),
+    ];
+    let (host, envelope) = (host(), sample(&["bob@example.net"]));
+    for (enhanced, advice, help) in rows {
+        let outcomes = [Outcome::new(
+            Verdict::Failed,
+            None,
+            enhanced,
+            "mx.example.net",
+            "no",
+        )];
+        let parsed = parse(
+            &report(Action::Failed, &host, &envelope, &outcomes),
+            "A: b\r\n",
+        );
+        let words = parsed.words.split_whitespace().collect::<Vec<_>>();
+        let words = words.join(" ");
+        let (_, words) = words.split_once(&format!("{enhanced} no ")).unwrap();
+        let begin = if advice.is_empty() { help } else { advice };
+        assert!(words.starts_with(begin), "{begin}: {words}");
+        assert!(words.contains(help), "{help}: {words}");
     }
 }
 
