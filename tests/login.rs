@@ -106,6 +106,44 @@ fn a_refused_login_defers() {
     }
 }
 
+/// A server that quotes what it was sent, with whatever code: nobody sees the password, neither in the dialogue, which any
+/// user can ask for, nor in the log, the queue or a report.
+#[test]
+fn a_password_that_is_quoted_is_shown_to_nobody() {
+    const PLAIN: &str = "AG1lQGV4YW1wbGUub3JnAHMzY3JldHB3"; // \0me@example.org\0s3cretpw
+    const USER: &str = "bWVAZXhhbXBsZS5vcmc=";
+    const WORD: &str = "czNjcmV0cHc=";
+    let challenge = format!("334 you said {WORD} and s3cretpw");
+    let quoting = |code: &str, said: &str| format!("{code} bad: AUTH PLAIN {said} s3cretpw");
+    let rows = [
+        Script::new()
+            .also("AUTH PLAIN")
+            .on("AUTH", quoting("535-5.7.8 see\n535 5.7.8", PLAIN).as_str()),
+        Script::new()
+            .also("AUTH PLAIN")
+            .on("AUTH", quoting("235 2.7.0", PLAIN).as_str()),
+        Script::new()
+            .also("AUTH LOGIN")
+            .on("AUTH", "334 VXNlcm5hbWU6")
+            .on(USER, challenge.as_str())
+            .on(WORD, quoting("535 5.7.8", WORD).as_str()),
+    ];
+    for (number, script) in rows.into_iter().enumerate() {
+        let remote = Remote::start(script);
+        let system = System::relaying("quoted-login", &remote);
+        let login = password(&system, b"s3cretpw\n");
+        let system = system.with("smarthost", &login);
+        let sent = system.run(&["-v", "-odi", "one@example.net"], MESSAGE);
+        let tried = system.run(&["--test", "one@example.net"], "");
+        let (queue, log) = (system.run(&["-bp"], ""), system.log());
+        let said = format!("{sent:?}{tried:?}{queue:?}{log}");
+        assert!(said.contains("bad: AUTH PLAIN ... ..."), "{number}: {said}");
+        for secret in ["s3cretpw", PLAIN, WORD] {
+            assert!(!said.contains(secret), "{number} {secret}: {said}");
+        }
+    }
+}
+
 /// Whoever has to mend the password is told of it, though there is a second smarthost that is down.
 #[test]
 fn a_dead_smarthost_does_not_hide_a_refused_login() {

@@ -56,9 +56,16 @@ impl<'a> Dialogue<'a> {
 
     /// Waits for one reply.
     pub fn hear(&mut self, limit: Duration) -> Result<Reply, Trouble> {
+        self.hear_secretly(limit, &[])
+    }
+
+    fn hear_secretly(&mut self, limit: Duration, secrets: &[String]) -> Result<Reply, Trouble> {
         let heard = self.read_reply(limit);
         match &heard {
-            Ok(reply) => self.trace_reply(reply),
+            Ok(reply) if self.outgoing.trace.is_some() => {
+                self.trace_reply(&reply.without(secrets));
+            }
+            Ok(_) => {}
             Err(_) => self.broken = true,
         }
         heard
@@ -117,18 +124,24 @@ impl<'a> Dialogue<'a> {
 
     /// One command and its reply.
     pub fn ask(&mut self, command: &str) -> Result<Reply, Trouble> {
-        self.ask_secretly(command, command)
+        self.ask_secretly(command, command, &[])
     }
 
-    /// As [`Dialogue::ask`], with other words to show than are said.
-    pub fn ask_secretly(&mut self, command: &str, shown: &str) -> Result<Reply, Trouble> {
+    /// As [`Dialogue::ask`], with other words to show than are said, and nothing of these texts in what is shown of the
+    /// reply. The reply itself is as it came: the login stands on its words.
+    pub fn ask_secretly(
+        &mut self,
+        command: &str,
+        shown: &str,
+        secrets: &[String],
+    ) -> Result<Reply, Trouble> {
         if self.is_out_of_step() {
             self.broken = true;
             return Err(Trouble::out_of_step());
         }
         self.trace_commands(shown.as_bytes());
         self.say(format!("{command}\r\n").as_bytes());
-        self.hear(self.outgoing.timeouts.command)
+        self.hear_secretly(self.outgoing.timeouts.command, secrets)
     }
 
     /// Goes on with TLS, or never again.

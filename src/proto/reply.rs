@@ -1,6 +1,7 @@
 //! Replies (RFC 5321 4.2) with their enhanced status codes (RFC 3463): the type, and the parser for the replies
 //! that a remote server gives. Those of this server stand in `replies.rs`.
 
+use std::cmp::Reverse;
 use std::fmt;
 
 use super::outcome::one_line;
@@ -67,6 +68,20 @@ impl Reply {
     /// The same with the enhanced code of the first line, if it has one.
     pub fn whole(&self) -> String {
         self.words(1)
+    }
+
+    /// The same with "..." for each of these texts, the longest first, as it may have another in it: some servers quote
+    /// the password that they were sent, and their words go to terminals, logs and reports.
+    pub fn without(&self, secrets: &[String]) -> Self {
+        let mut reply = self.clone();
+        let mut secrets: Vec<&String> = secrets.iter().filter(|s| !s.is_empty()).collect();
+        secrets.sort_by_key(|secret| Reverse(secret.len()));
+        for secret in secrets {
+            for line in &mut reply.lines {
+                *line = line.replace(secret, "...");
+            }
+        }
+        reply
     }
 
     fn words(&self, whole: usize) -> String {
@@ -274,6 +289,27 @@ mod tests {
                     .collect();
                 assert_eq!(got, expected, "{sent:?} in pieces of {cut}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_secret_is_left_out() {
+        let reply = |line: &str| read(format!("535-5.7.8 x\r\n535 {line}\r\n").as_bytes(), 99).0;
+        // What the server says, what is secret, and what is left of it.
+        let rows: &[(&str, &[&str], &str)] = &[
+            (
+                "bad: pw AHUAcHc= pw",
+                &["pw", "AHUAcHc="],
+                "x bad: ... ... ...",
+            ),
+            ("bad: AHUAcHc=", &["HU", "AHUAcHc=", "c="], "x bad: ..."),
+            ("bad", &["", "pw"], "x bad"),
+            ("bad", &[], "x bad"),
+        ];
+        for (line, secrets, expected) in rows {
+            let secrets: Vec<String> = secrets.iter().map(|s| (*s).to_owned()).collect();
+            let shown = reply(line)[0].without(&secrets);
+            assert_eq!((shown.code, shown.text().as_str()), (535, *expected));
         }
     }
 

@@ -5,8 +5,7 @@ use super::{NO_PASSWORD, SECURITY, Target};
 use crate::config::{Login, Password, Tls};
 use crate::host::{clock, password};
 use crate::proto::letter::Capabilities;
-use crate::proto::outcome::Outcome;
-use crate::proto::reply::Reply;
+use crate::proto::outcome::{Outcome, one_line};
 use crate::proto::sasl;
 
 pub(super) fn log_in(
@@ -39,33 +38,30 @@ pub(super) fn log_in(
     let broken =
         |trouble: Trouble| target.deferred(trouble.enhanced, &format!("{step}: {}", trouble.text));
     let wrong = |refused: sasl::Refused| deferred(&format!("{step}: the server {}", refused.0));
-    let mut said = client.command();
+    let said = client.command();
+    // Whatever is said counts as one, and what a server quotes of it is shown to nobody.
+    let mut secrets = vec![
+        one_line(&String::from_utf8_lossy(&secret))
+            .trim()
+            .to_owned(),
+        sasl::encode_base64(&secret),
+    ];
+    secrets.extend(said.split(' ').nth(2).map(str::to_owned));
     let mut reply = dialogue
-        .ask_secretly(&said, &format!("{step} ..."))
+        .ask_secretly(&said, &format!("{step} ..."), &secrets)
         .map_err(broken)?;
     // However often the server asks, the client has an answer three times at most (K12).
     while reply.class() == 3 {
         let challenge = reply.lines.last().map(String::as_str).unwrap_or_default();
-        said = client.answer(challenge).map_err(wrong)?;
-        reply = dialogue.ask_secretly(&said, "...").map_err(broken)?;
+        let said = client.answer(challenge).map_err(wrong)?;
+        secrets.push(said.clone());
+        reply = dialogue
+            .ask_secretly(&said, "...", &secrets)
+            .map_err(broken)?;
     }
     if reply.class() != 2 {
         let step = format!("{step} as {}", login.user);
-        let reply = without_secrets(reply, &[&said, &String::from_utf8_lossy(&secret)]);
-        return Err(target.refused(&step, &reply));
+        return Err(target.refused(&step, &reply.without(&secrets)));
     }
     client.finish().map_err(wrong)
-}
-
-/// Some servers quote what they were sent, and their words go to logs and reports.
-fn without_secrets(mut reply: Reply, secrets: &[&str]) -> Reply {
-    for secret in secrets {
-        let secret = secret.rsplit(' ').next().unwrap_or_default();
-        if !secret.is_empty() {
-            for line in &mut reply.lines {
-                *line = line.replace(secret, "...");
-            }
-        }
-    }
-    reply
 }
