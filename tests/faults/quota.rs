@@ -1,4 +1,5 @@
-//! EDQUOT for real: spool and mailboxes on a file system that bounds them (btrfs, whose quotas bind root as well), as root.
+//! EDQUOT for real: spool and mailboxes on a file system that bounds them (btrfs, whose quotas bind root as well), as root;
+//! and the queue's own bound on one whose folders have no size.
 
 use std::fs;
 use std::path::Path;
@@ -34,6 +35,25 @@ impl Drop for Bounded<'_> {
     fn drop(&mut self) {
         let _ = tool("umount", &["-l", self.0.to_str().unwrap()]);
     }
+}
+
+/// The bound of the queue on a file system whose folders have no size, as those of routers (JFFS2).
+#[test]
+#[ignore = "make faults"]
+fn a_queue_has_its_bound_where_folders_have_no_size() {
+    let system = System::offline("sizeless").with("queue", "max_messages = 5\nmin_free = \"0\"");
+    let spool = system.path("spool");
+    let mounted = tool("mount", &["-t", "ramfs", "none", spool.to_str().unwrap()]);
+    if let Err(why) = mounted {
+        println!("faults: passed over: only root can mount a file system: {why}");
+        return;
+    }
+    let _disk = Bounded(&spool);
+    for expected in [0, 0, 0, 0, 0, 75, 75] {
+        let ran = system.run(&["-odq", "one@example.net"], "\nx\n");
+        assert_eq!(ran.code, expected, "{ran:?}");
+    }
+    assert_eq!(system.queue().len(), 5);
 }
 
 #[test]
