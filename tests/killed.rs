@@ -89,6 +89,29 @@ fn a_worker_or_helper_that_is_killed_loses_nothing() {
     }
 }
 
+/// What a helper has whole is waited for when the daemon is told to stop, or its command would be run again.
+#[test]
+fn a_command_that_runs_when_the_daemon_stops_is_not_run_again() {
+    let Some(house) = House::open("stopped") else {
+        return;
+    };
+    let begun = house.open_folder("begun");
+    let house = house.with_mailbox(&format!(
+        "|cat >/dev/null; : >{}/$$; sleep 8",
+        begun.display()
+    ));
+    let daemon = house.daemon();
+    house.submit("root", &["mt-alice"], MESSAGE);
+    until("the command runs", || names_in(&begun).len() == 1);
+    assert_eq!(daemon.stop().code, 0);
+    let (log, left) = (
+        house.log(),
+        house.names("new").len() + house.names("cur").len(),
+    );
+    assert!(log.contains(" delivered to="), "{log}");
+    assert_eq!(left, 0, "{log}");
+}
+
 /// A command cannot tell the end of a message from the end of whoever writes it: it is killed, with all that it has
 /// started, before it could keep a part.
 #[test]

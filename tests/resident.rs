@@ -60,6 +60,97 @@ fn a_message_that_does_not_end_is_cut_off_by_a_stop() {
     nothing_kept(&system);
 }
 
+/// Whoever has all of a message when the daemon is told to stop.
+enum Has {
+    /// A smarthost, that answers so.
+    Server(Answer),
+    /// The same, and the client waits for it.
+    Passed(Answer),
+    /// A command, which then runs so many seconds; and another is to be run after it.
+    Command(u32),
+    /// A smarthost that was not given the message yet.
+    Nobody,
+}
+
+/// What would go out twice, for somebody has it and has not answered yet, is waited for longer than anything else; but not
+/// for ever, and not when the stop is asked for twice. A row: who has it, whether it is asked for twice, the seconds
+/// within which the daemon ends, and whether it is done with the message then.
+#[test]
+fn a_stop_waits_for_the_answer_of_whoever_has_a_message() {
+    let yes = |seconds| Answer::Late(Duration::from_secs(seconds), "250 2.0.0 ok".to_owned());
+    let rows = [
+        (Has::Server(yes(8)), false, 7..14, true),
+        (Has::Passed(yes(8)), false, 7..14, true),
+        (Has::Command(8), false, 7..14, false),
+        (Has::Nobody, false, 4..9, false),
+        (Has::Server(Answer::Silence), false, 12..18, false),
+        (Has::Server(yes(20)), true, 0..5, false),
+    ];
+    std::thread::scope(|scope| {
+        for (has, twice, seconds, done) in &rows {
+            scope.spawn(move || stop_while(has, *twice, seconds, *done));
+        }
+    });
+}
+
+fn stop_while(has: &Has, twice: bool, seconds: &std::ops::Range<u64>, done: bool) {
+    let script = match has {
+        Has::Server(answer) | Has::Passed(answer) => Script::new().once("DOT", answer.clone()),
+        Has::Nobody => Script::new().once("DATA", Answer::Silence),
+        Has::Command(_) => Script::new(),
+    };
+    let remote = Remote::start(script);
+    let mut system = System::relaying("stop-answer", &remote).listens();
+    let (begun, ran) = (system.path("begun"), system.path("ran"));
+    let mut to = "one@example.net".to_owned();
+    match has {
+        Has::Passed(_) => system = system.with("queue", "first_try = \"direct\""),
+        Has::Command(time) => {
+            let (begun, ran) = (begun.display(), ran.display());
+            let line = format!("cat >/dev/null; : >{begun}; sleep {time}; echo >>{ran}");
+            system = system.with("local", &format!("mailbox = \"|{line}\""));
+            to = me();
+        }
+        Has::Server(_) | Has::Nobody => {}
+    }
+    let daemon = Daemon::start(&system);
+    let (mut idle, mut client) = (daemon.client(), daemon.client());
+    client.steps(&[
+        ("EHLO x", "250-"),
+        ("MAIL FROM:<a@example.org>", "250 "),
+        (&format!("RCPT TO:<{to}>"), "250 "),
+    ]);
+    if matches!(has, Has::Command(_)) {
+        client.steps(&[("RCPT TO:<postmaster>", "250 ")]);
+    }
+    client.steps(&[("DATA", "354 ")]);
+    client.send(format!("{MESSAGE}.\r\n")).unwrap();
+    until("it is on its way", || match has {
+        Has::Server(_) | Has::Passed(_) => remote.wire().len() == 1,
+        Has::Command(_) => begun.exists(),
+        Has::Nobody => remote.commands().iter().any(|c| c == "DATA"),
+    });
+    let told = Instant::now();
+    daemon.signal(Signal::SIGTERM);
+    assert!(idle.reply().starts_with("421 4.3.2"));
+    if twice {
+        daemon.signal(Signal::SIGTERM);
+    }
+    let reply = client.reply();
+    assert!(reply.starts_with("250 "), "{reply}");
+    assert_eq!(daemon.end().code, 0);
+    let took = told.elapsed().as_secs();
+    assert!(seconds.contains(&took), "{took} of {seconds:?}");
+    assert_eq!(system.queue().is_empty(), done, "{}", system.log());
+    // Nobody has it twice, or not at all.
+    drop(system.run(&["-q"], ""));
+    match has {
+        Has::Command(_) => assert_eq!(std::fs::read(&ran).unwrap(), b"\n\n"),
+        _ if done => assert_eq!(remote.wire().len(), 1),
+        _ => assert_eq!(remote.received().len(), 1 + usize::from(twice)),
+    }
+}
+
 #[test]
 fn a_new_configuration_is_for_new_sessions() {
     // B29

@@ -4,7 +4,8 @@
 //! 2. go into the background, if that is wanted; from here on there are threads
 //! 3. wait for clients, the trigger and signals; nothing else is done in this thread, and nothing that could block
 //! 4. SIGHUP: the configuration is read again; sessions that run keep theirs, and a wrong one is not taken
-//! 5. SIGTERM: no more clients; who is idle is told, who sends a message gets a few seconds
+//! 5. SIGTERM: no more clients; who is idle is told, who sends a message gets a few seconds; and a message that somebody
+//!    else has whole is waited for some more, or the next daemon would give it to him again
 //!
 //! When it is full, somebody who is silent goes, first of all somebody who has begun no message, and the new client has
 //! his place at once; if nobody is to go, the new one waits a moment, and is then told to come again.
@@ -41,6 +42,9 @@ const STACK: usize = 128 * 1024;
 const GRACE: Duration = Duration::from_secs(5);
 /// And how long last words may take then.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long whoever has all of a message may take to answer for it, since the daemon was told to stop. With the last words
+/// after it, and with what root's process waits for (flow/parent.rs), that is less than systemd grants (TimeoutStopSec).
+const ANSWERS: Duration = Duration::from_secs(14);
 /// How many clients wait for a place, and how long.
 const PARKED: usize = LEAVING;
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -339,6 +343,7 @@ impl Daemon<'_> {
             verbose: old.verbose,
             keeper: old.keeper.clone(),
             servant: None,
+            stopping: Arc::clone(&old.stopping),
             standing: OnceLock::new(),
         };
         // Whoever turns log files over tells so with this signal.
@@ -354,34 +359,46 @@ impl Daemon<'_> {
 
     /// Lets everything come to its end, for as long as there is patience.
     fn stop(&mut self, watch: &mut Watch) -> std::io::Result<()> {
+        let begun = Instant::now();
         watch.close();
         for (arrival, _) in self.parked.drain(..) {
             turn_away(&arrival, &replies::SHUTTING_DOWN);
         }
         self.wanted.store(true, Ordering::Release);
+        let stopping = Arc::clone(&self.service.context.stopping);
+        stopping.begin();
         self.runner.stop();
         self.connections.stop();
-        self.wait_for_end(watch, GRACE)?;
+        let nobody_is_here = || self.connections.count() == 0;
+        let all_has_ended = || nobody_is_here() && self.runner.has_ended();
+        let mut again = wait(watch, begun + GRACE, &all_has_ended)?;
         self.connections.cut();
-        self.wait_for_end(watch, LAST_WORDS)
-    }
-
-    fn wait_for_end(&self, watch: &mut Watch, patience: Duration) -> std::io::Result<()> {
-        let until = Instant::now() + patience;
-        let mut again = false;
-        while !again && (self.connections.count() > 0 || !self.runner.has_ended()) {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            let step = left.min(Duration::from_millis(50));
-            // Who asks twice does not want to wait.
-            watch.wait(Some(step), &mut |event| {
-                again |= matches!(event, Event::Stop)
-            })?;
+        again |= wait(watch, Instant::now() + LAST_WORDS, &all_has_ended)?;
+        if again || !stopping.is_owed_an_answer() {
+            return Ok(());
+        }
+        if !wait(watch, begun + ANSWERS, &|| !stopping.is_owed_an_answer())? {
+            // Who was passed on the message of a client tells him.
+            wait(watch, Instant::now() + LAST_WORDS, &nobody_is_here)?;
         }
         Ok(())
     }
+}
+
+/// Waits for something, until then at most. Returned is whether somebody has asked again: he does not want to wait.
+fn wait(watch: &mut Watch, until: Instant, has_come: &dyn Fn() -> bool) -> std::io::Result<bool> {
+    let mut again = false;
+    while !again && !has_come() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        let step = left.min(Duration::from_millis(50));
+        watch.wait(Some(step), &mut |event| {
+            again |= matches!(event, Event::Stop)
+        })?;
+    }
+    Ok(again)
 }
 
 /// Says no to a client, without waiting for him.

@@ -11,6 +11,7 @@ use super::ends::{self, Place, deferred};
 use super::helpers::Helpers;
 use super::links::Links;
 use super::lmtp::{self, Handover};
+use super::stopping::InHand;
 use super::{Context, Damaged, Outcomes, expand, helper, text};
 use crate::host::accounts::{self, Account};
 use crate::host::spool::Claim;
@@ -39,6 +40,10 @@ pub fn deliver(
     let mut outcomes = Outcomes::new();
     let envelope = claim.envelope();
     for index in indices {
+        // That somebody has it is to be written down.
+        if !outcomes.is_empty() && context.stopping.has_begun() {
+            break;
+        }
         if let Some(recipient) = envelope.recipients.get(*index) {
             match to_one(context, helpers, links, claim, &envelope, recipient) {
                 Ok(outcome) => outcomes.push((*index, outcome)),
@@ -197,7 +202,10 @@ fn into(
         letter.sender,
         trace(envelope, recipient)
     );
-    let mut message = Cursor::new(front).chain(message);
+    let mut message = Watched {
+        inner: Cursor::new(front).chain(message),
+        in_hand: links.in_hand(),
+    };
     match helpers {
         None => {
             let place = Place::of(context, account, &letter.end);
@@ -207,6 +215,22 @@ fn into(
             let answer = helpers.deliver(whom, &letter, &mut message)?;
             of_helper(answer, helpers, links, handover)
         }
+    }
+}
+
+/// Notices when all of a message was read.
+struct Watched<'a, R> {
+    inner: R,
+    in_hand: &'a InHand,
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(block);
+        if matches!(read, Ok(0)) && !block.is_empty() {
+            self.in_hand.is_given();
+        }
+        read
     }
 }
 

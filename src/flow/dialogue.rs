@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::stopping::InHand;
 use crate::host::tls;
 use crate::host::wire::Wire;
 use crate::host::words;
@@ -296,8 +297,7 @@ impl Dead {
     }
 }
 
-/// What all connections of a run share.
-#[derive(Clone, Copy)]
+/// What all connections of a worker share.
 pub struct Outgoing<'a> {
     /// What this machine calls itself.
     pub hostname: &'a Domain,
@@ -309,6 +309,8 @@ pub struct Outgoing<'a> {
     pub dead: &'a Dead,
     /// Is shown each line of the dialogue, without passwords (`-v`).
     pub trace: Option<&'a (dyn Fn(&str) + Sync)>,
+    /// The message that goes over them now.
+    pub in_hand: InHand,
 }
 
 impl Outgoing<'_> {

@@ -22,6 +22,7 @@ use self::stations::{Counted, Place};
 use super::connect::Proof;
 use super::dialogue::{Outgoing, left_until};
 use super::send::{Connection, Seal};
+use super::stopping::InHand;
 use super::{Damaged, Outcomes, signing, text};
 use crate::host::spool::Claim;
 use crate::proto::address::Domain;
@@ -88,7 +89,7 @@ impl<'a> Links<'a> {
                 Err(Damaged) if attempt.outcomes.values().any(is_final) => break,
                 tried => tried?,
             }
-            if attempt.left.is_empty() {
+            if attempt.left.is_empty() || self.shared.context.stopping.has_begun() {
                 break;
             }
         }
@@ -190,7 +191,8 @@ impl<'a> Links<'a> {
             }
             left = attempt.certainly_left();
             let others = link.connection.others_than(&mut tried);
-            if left.is_empty() || others.is_empty() || left_until(until).is_zero() {
+            let is_last = others.is_empty() || context.stopping.has_begun();
+            if left.is_empty() || is_last || left_until(until).is_zero() {
                 break Ok(());
             }
             let (next, why) = self.move_on(station, link, others, &tried, until);
@@ -312,6 +314,11 @@ impl<'a> Links<'a> {
             Err(outcome) if outcome.tls_fault.is_some() => count(outcome.tls_fault, None),
             Err(_) => {}
         }
+    }
+
+    /// The message that goes over them now.
+    pub fn in_hand(&self) -> &'a InHand {
+        &self.outgoing.in_hand
     }
 
     /// Says goodbye to all.

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use aliases::Aliases;
 use helpers::Keeper;
+use stopping::Stopping;
 
 use crate::cli::Invocation;
 use crate::config::Config;
@@ -65,6 +66,7 @@ pub mod sink;
 pub mod srs;
 pub mod status;
 pub mod stdio;
+pub mod stopping;
 pub mod submit;
 mod text;
 pub mod tlsrpt;
@@ -91,6 +93,8 @@ pub struct Context {
     pub keeper: Option<Arc<Keeper>>,
     /// The user of the spool, when root runs this process and is not that user himself.
     pub servant: Option<Account>,
+    /// What its threads know of its end.
+    pub stopping: Arc<Stopping>,
     /// Whether whoever runs this process owns the spool, and whether he has the program's group, once somebody has looked.
     standing: OnceLock<(bool, bool)>,
 }
@@ -109,6 +113,7 @@ impl Context {
             verbose: call.verbose,
             keeper: None,
             servant: None,
+            stopping: Arc::default(),
             standing: OnceLock::new(),
         }
     }

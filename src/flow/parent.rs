@@ -43,8 +43,12 @@ use crate::proto::handover::Whom;
 
 /// Helpers at once. The worker wants fewer; some are just ending.
 const HELPERS: usize = 32;
-/// How long helpers may take to end what they have begun when the worker has ended.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long helpers may take to end what they have begun when the worker has ended, which has waited for them itself: with
+/// its time (flow/daemon.rs) that is less than systemd grants (TimeoutStopSec).
+const GRACE: Duration = Duration::from_secs(4);
+/// The same when it is not the worker that has ended, but this process that is told to: as long as a worker waits for them
+/// that is told so at the same time.
+const GRACE_APART: Duration = Duration::from_secs(15);
 /// How long root's process waits for the next request of a worker that it has not started, milliseconds.
 const IDLE: u16 = 15_000;
 /// The word by which it begins anew. No option: nothing else is to be read before this is known.
@@ -307,7 +311,11 @@ impl Household {
 
     /// Their lines to the worker are closed now, or soon; they end what they have whole, and nothing else.
     fn end_helpers(&mut self) -> Result<()> {
-        let until = Instant::now() + GRACE;
+        let grace = match self.worker {
+            Some(_) => GRACE,
+            None => GRACE_APART,
+        };
+        let until = Instant::now() + grace;
         while !self.helpers.is_empty() && Instant::now() < until {
             let heard = self.ear.wait(None, Some(100)).map_err(cannot_wait)?;
             self.bury();

@@ -28,6 +28,8 @@ pub enum Answer {
     Reply(String),
     /// Sends a reply and closes.
     Last(String),
+    /// Sends a reply after so long.
+    Late(Duration, String),
     /// Closes without a word.
     Drop,
     /// Says nothing until the client goes.
@@ -399,6 +401,11 @@ impl Served {
                 wire.send(text)?;
                 Ok(text.starts_with(['2', '3']))
             }
+            Answer::Late(time, text) => {
+                std::thread::sleep(*time);
+                wire.send(text)?;
+                Ok(text.starts_with(['2', '3']))
+            }
             Answer::Last(text) | Answer::Interrupt(_, text) => {
                 wire.send(text)?;
                 wire.close()
@@ -435,7 +442,8 @@ impl Served {
             .answer("DOT")
             .unwrap_or_else(|| "250 2.0.0 accepted".into());
         // Kept before the reply goes out: who sees the reply may look at once.
-        if matches!(&answer, Answer::Reply(text) | Answer::Last(text) if text.starts_with('2')) {
+        if matches!(&answer, Answer::Reply(text) | Answer::Last(text) | Answer::Late(_, text) if text.starts_with('2'))
+        {
             let received = Received {
                 from: from.to_owned(),
                 to: to.to_vec(),

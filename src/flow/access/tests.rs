@@ -60,6 +60,7 @@ impl Machine {
                 verbose: false,
                 keeper: None,
                 servant: None,
+                stopping: Arc::default(),
                 standing: std::sync::OnceLock::new(),
             },
         }

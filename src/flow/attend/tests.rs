@@ -36,6 +36,7 @@ fn service(folder: &std::path::Path) -> Service {
         verbose: false,
         keeper: None,
         servant: None,
+        stopping: Arc::default(),
         standing: std::sync::OnceLock::new(),
         srs: Arc::default(),
     })

@@ -90,6 +90,9 @@ pub fn deliver(
             Err(Damaged) => break,
         }
         left = others;
+        if way.context.stopping.has_begun() {
+            break;
+        }
     }
     Ok(outcomes)
 }

@@ -13,6 +13,7 @@ use crate::flow::dialogue::{Dead, Outgoing, Timeouts};
 use crate::flow::exchange;
 use crate::flow::policies::{Asking, Policies};
 use crate::flow::signing::Signers;
+use crate::flow::stopping::InHand;
 use crate::flow::tlsrpt::Counter;
 use crate::host::dns::Dns;
 use crate::host::tls;
@@ -93,6 +94,7 @@ impl<'a> Shared<'a> {
             tls: &self.tls,
             dead: &self.dead,
             trace: self.context.verbose.then_some(&*self.trace),
+            in_hand: InHand::new(&self.context.stopping),
         }
     }
 

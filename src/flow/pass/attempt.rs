@@ -55,6 +55,7 @@ impl Pass<'_> {
                 Vec::new()
             }
         };
+        links.in_hand().is_settled();
         claim.give_back(&waiting);
         reports
     }

@@ -9,6 +9,7 @@ use super::super::dialogue::{BROKEN, Dead, Timeouts};
 use super::transact::{left, limit};
 use super::*;
 use crate::config::{Login, Password, Tls};
+use crate::flow::stopping::InHand;
 use crate::host::tls::Clients;
 use crate::host::tls::testing::{Authority, Server};
 use crate::host::wire::Wire;
@@ -306,6 +307,7 @@ fn a_host_that_is_not_there_defers() {
         tls: &clients,
         dead: &dead,
         trace: None,
+        in_hand: InHand::default(),
     };
     for (host, enhanced, words) in [
         (

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Source, UNREADABLE};
 use crate::flow::dialogue::{BROKEN, Dialogue, Timeouts, Trouble};
+use crate::flow::stopping::InHand;
 use crate::host::wire::Wire;
 use crate::host::words;
 use crate::proto::client::{Command, Next, Transaction};
@@ -106,7 +107,8 @@ fn send(
     timeouts: &Timeouts,
 ) {
     dialogue.trace_commands(b"(the message)\n.");
-    match stream(&mut dialogue.wire, message, timeouts.block) {
+    let in_hand = &dialogue.outgoing.in_hand;
+    match stream(&mut dialogue.wire, message, timeouts.block, in_hand) {
         Ok(()) => transaction.sent(),
         Err(Cut::Unreadable(error)) => {
             // Without its dot, and at once: nothing of it may look like a whole message.
@@ -155,7 +157,12 @@ pub(super) fn left(block: Duration, sent: u64, passed: Duration) -> Duration {
 
 /// Streams the message, converted and with its dots stuffed, and the final dot. Each block has its own time, and all of
 /// them together have theirs.
-fn stream(wire: &mut Wire, message: &mut Message<'_, '_>, block: Duration) -> Result<(), Cut> {
+fn stream(
+    wire: &mut Wire,
+    message: &mut Message<'_, '_>,
+    block: Duration,
+    in_hand: &InHand,
+) -> Result<(), Cut> {
     let mut stuffer = DotStuffer::new();
     let mut stuffed = Vec::new();
     let (mut broken, mut sent) = (None, 0);
@@ -177,6 +184,7 @@ fn stream(wire: &mut Wire, message: &mut Message<'_, '_>, block: Duration) -> Re
     }
     read.map_err(Cut::Unreadable)?;
     // Read to its end, and whole: only now may the dot follow.
+    in_hand.is_given();
     stuffer.finish(&mut stuffed);
     wire.set_limit(left(block, sent, begun.elapsed()));
     let written = wire.write_all(&stuffed).and_then(|()| wire.flush());

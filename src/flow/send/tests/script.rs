@@ -138,6 +138,7 @@ impl Case<'_> {
             tls: &clients,
             dead: &dead,
             trace: Some(&show),
+            in_hand: InHand::default(),
         };
         let target = Target {
             host: "127.0.0.1".into(),
