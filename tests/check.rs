@@ -164,6 +164,20 @@ fn each_cause_is_named_with_its_place_and_remedy() {
     }
 }
 
+/// What could not be tried, or was released, is due at once, and that is no time to count from.
+#[test]
+fn a_message_that_has_just_come_is_not_late() {
+    let system = System::offline("not-late");
+    system.accept(&["-odq", "one@example.net"], "Subject: x\n\nhello\n");
+    let id = system.names("new").remove(0);
+    let place = system.path("spool/cur").join(&id);
+    fs::rename(system.path("spool/new").join(&id), &place).unwrap();
+    let file = fs::File::options().write(true).open(&place).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    let ran = system.run(&["--check"], "");
+    assert!(!ran.stdout.contains("due for more than an hour"), "{ran:?}");
+}
+
 #[test]
 fn name_servers_that_are_silent_are_told() {
     let system = System::new("silent");

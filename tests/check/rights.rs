@@ -104,6 +104,27 @@ fn rights_that_are_wrong_and_roots_that_are_missing_are_told() {
         let line = line.unwrap_or_else(|| panic!("{mode:o}: {ran:?}"));
         assert!(line.contains(words), "{line} {SPOOL}");
     }
+    for (folder, mode, words) in [
+        ("spool", 0o700, "g+x"),
+        ("spool/new", 0o750, "g+wx"),
+        ("spool/tmp", 0o700, "g+wx"),
+    ] {
+        let shown = house.path(folder);
+        fs::set_permissions(&shown, fs::Permissions::from_mode(mode)).unwrap();
+        let ran = house.call("root", &["--check"], "");
+        let shown = shown.display();
+        let said = format!(
+            "so only root can hand in mail; chgrp {SPOOL} {shown}; chmod {words} {shown}\n"
+        );
+        assert!(ran.stdout.contains(&said), "{ran:?}");
+        let put = house.shell("root", &format!("chmod {words} {shown}"));
+        assert_eq!(put.code, 0, "{put:?}");
+    }
+    let ran = house.call("root", &["--check"], "");
+    assert!(
+        ran.stdout.contains(": all users can hand in mail\n"),
+        "{ran:?}"
+    );
     // Where it is mounted so that the mode does not count.
     let program = house.path("bin");
     let (bin, spool) = (program.display(), house.path("spool").display().to_string());
@@ -128,6 +149,19 @@ fn rights_that_are_wrong_and_roots_that_are_missing_are_told() {
         "{ran:?}"
     );
     assert!(!ran.stdout.contains(&format!("{spool}: usable")), "{ran:?}");
+    // A disk that is full, with nothing to be left free.
+    let script = format!(
+        "unshare --mount sh -c 'mount -t tmpfs -o size=64k,mode=0710 none {spool} && head -c 100k /dev/zero >{spool}/fill 2>/dev/null; sed \"s/^spool = /min_free = 0\\n&/\" {0} >{0}.full && exec {bin}/sendmail -C {0}.full --check'",
+        house.path("minimta.toml").display()
+    );
+    let ran = house.shell("root", &script);
+    let said = format!(
+        "error    spool {spool}: the file system of the spool {spool} is nearly full: 0 KiB are free "
+    );
+    assert!(
+        ran.stdout.contains(&said) || ran.stdout.is_empty(),
+        "{ran:?}"
+    );
     // A spool that was copied back as root.
     house.give(&house.path("spool/new"), "root");
     let ran = house.call("root", &["--check"], "");

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 
 use super::sts::is_public;
-use super::{Finding, Grade, add};
+use super::{Finding, Grade, add, spool};
 use crate::config::{Endpoint, Smarthost, Tls};
 use crate::flow::probe::leaving;
 use crate::flow::send::Connection;
@@ -43,6 +43,12 @@ pub fn program(context: &Context, findings: &mut Vec<Finding>) {
         let text = "its file system is mounted nosuid, where set-group-id does not count, so only root can hand in mail; mount it \
                     without, or put the program elsewhere";
         add(findings, Grade::Warning, thing, text);
+    } else if let Some((folder, remedy)) = spool::closed(context, &servant) {
+        let (shown, name) = (folder.display(), &servant.name);
+        let text = format!(
+            "its group {name} has not the rights in {shown} that it needs there, so only root can hand in mail; chgrp {name} {shown}; chmod {remedy} {shown}"
+        );
+        add(findings, Grade::Warning, thing, text);
     } else {
         add(findings, Grade::Ok, thing, "all users can hand in mail");
     }
@@ -54,7 +60,8 @@ pub fn idle_queue(context: &Context, now: i64, findings: &mut Vec<Finding>) {
     const LATE: i64 = 3600;
     let scan = |folder| context.spool.scan(folder).unwrap_or_default();
     let is_late = |item: &Item| match item.due {
-        0 if item.folder == Folder::New => {
+        // Nobody has tried all of it yet, or it was released: it is due at once.
+        0 => {
             let seen = context.spool.look(item);
             seen.is_some_and(|(parsed, _)| now - parsed.envelope.received_at > LATE)
         }

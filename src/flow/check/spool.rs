@@ -1,13 +1,17 @@
 //! The spool, as `--check` looks it over.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::{Finding, Grade, add};
 use crate::flow::{Context, parent};
+use crate::host::accounts::Account;
 use crate::host::spool::Folder;
 use crate::host::{accounts, estate, privilege, words};
+
+/// Octets that a message takes, with its journal, and the folder that gets its name.
+const SMALL: u64 = 32 * 1024;
 
 /// Whether messages can be put into it and taken out again, by whoever does so.
 pub fn look(context: &Context, findings: &mut Vec<Finding>) {
@@ -16,7 +20,12 @@ pub fn look(context: &Context, findings: &mut Vec<Finding>) {
     match fs::metadata(root) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let parent = root.parent().unwrap_or(Path::new("/"));
+            let is_for_root = parent::servant(context).is_ok_and(|servant| servant.is_some());
             let (grade, text) = match privilege::may_write(parent) {
+                Ok(()) if is_for_root => (
+                    Grade::Warning,
+                    "it is not there yet, and others than root cannot hand in mail until minimta -q has made it".to_owned(),
+                ),
                 Ok(()) => (Grade::Ok, "the first message makes it".to_owned()),
                 Err(why) => (
                     Grade::Error,
@@ -53,7 +62,8 @@ pub fn look(context: &Context, findings: &mut Vec<Finding>) {
     if let Some(why) = unfit(context) {
         add(findings, Grade::Error, &thing, why);
     }
-    if let Err(error) = context.spool.has_room(0) {
+    // A disk without any reserve is full, too.
+    if let Err(error) = context.spool.has_room(SMALL) {
         add(findings, Grade::Error, &thing, error.to_string());
     }
     for folder in [Folder::Tmp, Folder::New, Folder::Cur, Folder::Hold] {
@@ -71,6 +81,22 @@ pub fn look(context: &Context, findings: &mut Vec<Finding>) {
             add(findings, Grade::Warning, thing, text);
         }
     }
+}
+
+/// The first folder in which the group of the program, by which others than root hand in mail, has not the rights that it
+/// needs, and what gives them.
+pub fn closed(context: &Context, servant: &Account) -> Option<(PathBuf, &'static str)> {
+    let root = context.spool.root();
+    let folders = [
+        (root.to_owned(), 0o010, "g+x"),
+        (root.join("tmp"), 0o030, "g+wx"),
+        (root.join("new"), 0o030, "g+wx"),
+    ];
+    let closed = folders.into_iter().find(|(folder, bits, _)| {
+        // What is missing is told elsewhere.
+        fs::metadata(folder).is_ok_and(|f| f.gid() != servant.gid || f.mode() & bits != *bits)
+    });
+    closed.map(|(folder, _, remedy)| (folder, remedy))
 }
 
 /// What is against putting a file into one of its folders, although it is there.
