@@ -162,16 +162,26 @@ fn act(program: &str, mut call: Invocation) -> Result<ExitCode> {
     if is_work && context.keeper.is_none() {
         context.keeper = keeper_apart(&context);
     }
+    let hands_in = matches!(call.mode, Mode::Submit | Mode::Smtp);
     if let Some(servant) = &context.servant {
-        if is_work || !context.spool.root().exists() {
+        if is_work || hands_in && !context.spool.root().exists() {
             parent::make_folders(&context, servant)?;
+        } else if hands_in && logging::is_missing(&context.config.log) {
+            // What is against it is told when it is opened.
+            let _ = parent::make_log(&context.config.log, servant);
         }
         // Others look over what root has, or make what is root's.
         if call.mode == Mode::Status || works_on_mail(&call.mode) {
             privilege::act_as(servant).map_err(Error::Os)?;
         }
     }
-    if let Err(sentence) = logging::start(&context.config.log, program) {
+    let only_asks =
+        asks(&call.mode) || matches!(call.mode, Mode::Status | Mode::List | Mode::Show(_));
+    // A file of one who only asks, of root or of a user who was lent the group would be nobody's who works.
+    let make_log = !only_asks && context.servant.is_none() && !privilege::has_group();
+    if let Err(sentence) = logging::start(&context.config.log, program, make_log)
+        && !only_asks
+    {
         complain(program, &sentence);
     }
     if context.keeper.is_some() {
@@ -234,19 +244,22 @@ fn works_on_mail(mode: &Mode) -> bool {
     by_id || matches!(mode, Mode::Submit | Mode::Smtp | Mode::List)
 }
 
+/// Whether a verb asks how things are, which must be told of a machine that is not ready, too.
+fn asks(mode: &Mode) -> bool {
+    matches!(
+        mode,
+        Mode::Check | Mode::Test(_) | Mode::Verify | Mode::Aliases | Mode::DkimKey(_)
+    )
+}
+
 /// Who does what this process may not: root's process, for a worker; the user of the spool, for root.
 fn find_others(context: &mut Context, call: &Invocation) -> Result<()> {
     if call.part == Part::Worker {
         context.keeper = Some(worker(context, call)?);
         return Ok(());
     }
-    // Whoever asks how things are must hear it of a machine that is not ready, too.
-    let asks = matches!(
-        call.mode,
-        Mode::Check | Mode::Test(_) | Mode::Verify | Mode::Aliases | Mode::DkimKey(_)
-    );
     context.servant = match parent::servant(context) {
-        Err(_) if asks => None,
+        Err(_) if asks(&call.mode) => None,
         servant => servant?,
     };
     if call.part == Part::Whole && context.servant.is_none() {

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::harness::{Dns, Remote, Script, System};
 
+mod places;
 mod rights;
 
 /// Makes a cause in a system.

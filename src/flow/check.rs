@@ -22,6 +22,7 @@ mod causes;
 mod guests;
 mod mailboxes;
 mod outward;
+mod places;
 mod spool;
 mod sts;
 mod trust;
@@ -64,6 +65,8 @@ pub fn run(context: &Context, call: &Invocation) -> Result<ExitCode> {
     causes::program(context, &mut findings);
     servant(context, &mut findings);
     spool::look(context, &mut findings);
+    places::run(context, &mut findings);
+    places::log(context, &mut findings);
     causes::idle_queue(context, clock::now(), &mut findings);
     mailboxes::look(context, &mut findings);
     as_worker(context, &mut findings, |findings| {

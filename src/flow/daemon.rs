@@ -347,7 +347,7 @@ impl Daemon<'_> {
             standing: OnceLock::new(),
         };
         // Whoever turns log files over tells so with this signal.
-        if let Err(sentence) = logging::renew(&context.config.log, &context.program) {
+        if let Err(sentence) = logging::renew(&context.config.log, &context.program, true) {
             events::trouble("-", &format!("the log stays where it was: {sentence}"));
         }
         self.service = Arc::new(Service::new(context));

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, LogTo, Password};
 use crate::events;
-use crate::host::calls;
 use crate::host::jail::{self, Holds};
+use crate::host::{calls, logging};
 
 /// Where systems keep what is looked up: users, hosts, zones, roots, and the libraries that look.
 const LOOKED_UP: &[&str] = &[
@@ -45,7 +45,10 @@ fn files(config: &Config) -> String {
     let queue = &config.queue;
     let mut write = vec![queue.spool.clone(), queue.run.clone()];
     if let LogTo::File(path) = &config.log.to {
-        write.extend(path.parent().map(Path::to_owned));
+        // A link of root's may lead elsewhere, and a new file may be wanted there.
+        let end = logging::end_of(path).unwrap_or_default();
+        let folders = [path, &end].into_iter().filter_map(|path| path.parent());
+        write.extend(folders.map(Path::to_owned));
     }
     for endpoint in &config.listen.lmtp {
         if let crate::config::Endpoint::Unix(path) = endpoint {

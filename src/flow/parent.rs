@@ -32,12 +32,13 @@ use super::doors::Doors;
 use super::ends::Place;
 use super::{Context, helper};
 use crate::cli::{Invocation, Mode, complain};
-use crate::config::LogTo;
+use crate::config::{Log, LogTo};
 use crate::error::{Error, Result};
 use crate::events;
 use crate::host::accounts::{self, Account};
 use crate::host::channel::Channel;
 use crate::host::children::{self, Ear, Ended, Heard, Worker};
+use crate::host::spool::Folder;
 use crate::host::{estate, logging, presence, privilege, words};
 use crate::proto::handover::Whom;
 
@@ -55,6 +56,8 @@ const IDLE: u16 = 15_000;
 const ANEW: &str = "--as-parent";
 /// Folders of minimta: their group passes through, and sees nothing.
 const FOLDER: u32 = 0o710;
+/// Those in the spool, where the program makes files for its group, and reads those of others.
+const SPOOL_FOLDER: u32 = 0o770;
 /// A log file is the worker's, and its group's.
 const LOG: u32 = 0o660;
 /// Exit code of sysexits.h for a fault within.
@@ -131,7 +134,7 @@ pub fn go_on(program: &str) -> Option<Result<ExitCode>> {
         let (charge, worker) = Charge::parse(words).ok_or_else(refused)?;
         let ear = Ear::new().map_err(cannot_start)?;
         let line = Channel::on_standard_input().map_err(cannot_start)?;
-        if let Err(sentence) = logging::start(&charge.log, program) {
+        if let Err(sentence) = logging::start(&charge.log, program, false) {
             complain(program, &sentence);
         }
         let household = Household {
@@ -176,7 +179,7 @@ pub fn serve(context: &Context) -> Result<ExitCode> {
     // The worker may not have found a place for its log yet; it must not be root's.
     let made = household.make_log();
     if let Err(sentence) =
-        made.and_then(|()| logging::start(&household.charge.log, &household.program))
+        made.and_then(|()| logging::start(&household.charge.log, &household.program, false))
     {
         complain(&household.program, &sentence);
     }
@@ -229,12 +232,27 @@ pub fn run_queue(context: &Context, servant: &Account, ids: &[String]) -> Result
 /// `Config` when they are somebody else's, with the remedy; `CannotCreate`.
 pub fn make_folders(context: &Context, servant: &Account) -> Result<()> {
     let queue = &context.config.queue;
-    estate::folder(&queue.spool, servant, FOLDER)?;
-    estate::folder(&queue.run, servant, FOLDER)?;
-    if let LogTo::File(path) = &context.config.log.to {
-        estate::file(path, servant, LOG)?;
+    if estate::folder(&queue.spool, servant, FOLDER)? {
+        // Users, who may hand in the next message, cannot make what is in it.
+        for folder in Folder::ALL {
+            estate::folder(&queue.spool.join(folder.name()), servant, SPOOL_FOLDER)?;
+        }
     }
+    estate::folder(&queue.run, servant, FOLDER)?;
+    // What is against it is told when it is opened, and stops no mail.
+    let _ = make_log(&context.config.log, servant);
     Ok(())
+}
+
+/// Sees that there is a log file, if there is to be one, that this user may write, and the program for others.
+///
+/// # Errors
+/// The sentence to show.
+pub fn make_log(log: &Log, servant: &Account) -> std::result::Result<(), String> {
+    let LogTo::File(path) = &log.to else {
+        return Ok(());
+    };
+    estate::file(&logging::end_of(path)?, servant, LOG).map_err(|e| e.to_string())
 }
 
 /// Root's process, with those it has started.
@@ -338,19 +356,20 @@ impl Household {
         let log = &self.charge.log;
         let renewed = self
             .make_log()
-            .and_then(|()| logging::renew(log, &self.program));
+            .and_then(|()| logging::renew(log, &self.program, false));
         if let Err(sentence) = renewed {
             events::trouble("-", &sentence);
         }
     }
 
     fn make_log(&self) -> std::result::Result<(), String> {
-        let LogTo::File(path) = &self.charge.log.to else {
+        let log = &self.charge.log;
+        if !matches!(log.to, LogTo::File(_)) {
             return Ok(());
-        };
+        }
         let user = &self.charge.user;
         let servant = accounts::find(user)?.ok_or_else(|| format!("there is no user {user}"))?;
-        estate::file(path, &servant, LOG).map_err(|e| e.to_string())
+        make_log(log, &servant)
     }
 
     /// Answers a request. False: there will be no more, for the worker has hung up, or is not ours any more.

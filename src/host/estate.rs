@@ -17,11 +17,11 @@ use super::accounts::Account;
 use super::{durable, words};
 use crate::error::{Error, Result};
 
-/// Sees that a folder is there and is this user's; one that is missing is made, with this mode.
+/// Sees that a folder is there and is this user's; one that is missing is made, with this mode. Returned is whether it was.
 ///
 /// # Errors
 /// `Config` when it is somebody else's, with the remedy; `CannotCreate`.
-pub fn folder(path: &Path, account: &Account, mode: u32) -> Result<()> {
+pub fn folder(path: &Path, account: &Account, mode: u32) -> Result<bool> {
     let failed = |e: io::Error| cannot("make the folder", path, &e);
     let made = match durable::create_folder(path, mode) {
         Ok(()) => true,
@@ -32,19 +32,22 @@ pub fn folder(path: &Path, account: &Account, mode: u32) -> Result<()> {
     let found = file.metadata().map_err(failed)?;
     if made {
         give(&file, account).map_err(failed)?;
-        return file
-            .set_permissions(PermissionsExt::from_mode(mode))
-            .map_err(failed);
+        file.set_permissions(PermissionsExt::from_mode(mode))
+            .map_err(failed)?;
+        // What is put into it must not be lost with it in a power cut.
+        durable::sync_folder(path).map_err(failed)?;
+        let above = path.parent().filter(|p| !p.as_os_str().is_empty());
+        durable::sync_folder(above.unwrap_or(Path::new("."))).map_err(failed)?;
+        return Ok(true);
     }
     is_of(path, &found, account)?;
     // The world has no business in there, and the spool's secrecy rests on it.
     if found.mode() & 0o007 != 0 {
         let mode = found.mode() & 0o770;
-        return file
-            .set_permissions(PermissionsExt::from_mode(mode))
-            .map_err(failed);
+        file.set_permissions(PermissionsExt::from_mode(mode))
+            .map_err(failed)?;
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Whether a folder belongs to this user.
@@ -64,7 +67,7 @@ pub fn is_of(path: &Path, found: &Metadata, account: &Account) -> Result<()> {
     )))
 }
 
-/// Sees that a file is there that this user may append to, unless it is somebody else's already.
+/// Sees that a file is there that this user may append to, with at least this mode, unless it is somebody else's already.
 ///
 /// # Errors
 /// `CannotCreate`, `NoPermission`.
@@ -77,11 +80,24 @@ pub fn file(path: &Path, account: &Account, mode: u32) -> Result<()> {
     }
     let file = open(path, 0).map_err(failed)?;
     let found = file.metadata().map_err(failed)?;
-    // Root's own, from before; with a second name it may be a file that is root's for a reason.
-    if found.uid() == 0 && is_plain(&found) {
-        give(&file, account).map_err(failed)?;
+    // With a second name it may be a file that is root's for a reason.
+    if !is_plain(&found) {
+        return Ok(());
     }
-    Ok(())
+    let is_his = (found.uid(), found.gid()) == (account.uid, account.gid);
+    // Root's own, from before.
+    if found.uid() == 0 {
+        give(&file, account).map_err(failed)?;
+    } else if !is_his {
+        return Ok(());
+    }
+    let (has, all) = (found.mode() & 0o777, found.mode() & 0o777 | mode);
+    match has == all {
+        true => Ok(()),
+        false => file
+            .set_permissions(PermissionsExt::from_mode(all))
+            .map_err(failed),
+    }
 }
 
 /// Lets this user's group at a file that was just made, and stays root's own.

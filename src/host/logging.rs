@@ -2,8 +2,10 @@
 //!
 //! The system's log is not opened before the first line is logged, and no line that cannot be written stops any mail.
 
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io::{self, LineWriter, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -33,19 +35,21 @@ struct Place {
 }
 
 /// Sends the lines of this process to their place. `name` is what syslog shows as the program. A place that
-/// cannot be used is answered with the sentence to show, and lines then go to standard error.
-pub fn start(target: &Target, name: &str) -> Result<(), String> {
+/// cannot be used is answered with the sentence to show, and lines then go to standard error. `make`: a file that is
+/// not there is made, for this user alone and his group to read.
+pub fn start(target: &Target, name: &str, make: bool) -> Result<(), String> {
     // Only the first logger of a process counts.
     let _ = log::set_logger(&Current);
-    renew(target, name)
+    renew(target, name, make)
         .inspect_err(|_| go_to(to_stderr(LevelFilter::Warn), true, LevelFilter::Warn))
 }
 
-/// Sends them to another place, or to the file that is now under the same name; with another level.
+/// Sends them to another place, or to the file that is now under the same name; with another level. `make` as for
+/// [`start`].
 ///
 /// # Errors
 /// The sentence to show; lines then go where they went before.
-pub fn renew(target: &Target, name: &str) -> Result<(), String> {
+pub fn renew(target: &Target, name: &str, make: bool) -> Result<(), String> {
     let mut level = target.level;
     let mut is_stderr = false;
     let log = match &target.to {
@@ -53,7 +57,7 @@ pub fn renew(target: &Target, name: &str) -> Result<(), String> {
             is_stderr = true;
             to_stderr(level)
         }
-        LogTo::File(path) => to_file(level, path)?,
+        LogTo::File(path) => to_file(level, path, make)?,
         // Without a system log, a person or a supervisor reads what goes wrong, and cron stays quiet.
         LogTo::Auto if !Path::new(SYSLOG).exists() => {
             level = level.min(LevelFilter::Warn);
@@ -88,7 +92,7 @@ pub fn is_apart(name: &str) -> bool {
             to: LogTo::Auto,
             level: LevelFilter::Info,
         };
-        start(&target, name).is_ok() && chosen() == Some(true)
+        start(&target, name, false).is_ok() && chosen() == Some(true)
     })
 }
 
@@ -115,32 +119,85 @@ fn to_stderr(level: LevelFilter) -> Box<dyn Log> {
     to_writer(level, form, Box::new(std::io::stderr()))
 }
 
-fn to_file(level: LevelFilter, path: &Path) -> Result<Box<dyn Log>, String> {
-    let shown = path.display();
-    let link = fs::symlink_metadata(path)
-        .ok()
-        .filter(fs::Metadata::is_symlink);
-    // Whoever can put a link there would choose what root's process writes to.
-    if let Some(link) = &link
-        && ![0, nix::unistd::geteuid().as_raw()].contains(&link.uid())
-    {
-        return Err(format!(
-            "the log file {shown} is a link of the user {}, who must not choose where the log goes: remove it, or see [log] to",
-            link.uid()
-        ));
+/// Whether lines are to go to a file that is not there.
+pub fn is_missing(target: &Target) -> bool {
+    matches!(&target.to, LogTo::File(path) if !path.exists())
+}
+
+/// Where the way of a log file ends: links of root or of whoever runs this are gone along, and no others, for whoever can
+/// put a link there would choose what root's process writes to. Nothing need be there.
+///
+/// # Errors
+/// The sentence to show.
+pub fn end_of(path: &Path) -> Result<PathBuf, String> {
+    /// As many links on one way as the kernel follows.
+    const LINKS: usize = 40;
+    let mut end = path.to_owned();
+    for _ in 0..LINKS {
+        if !fs::symlink_metadata(&end).is_ok_and(|m| m.is_symlink()) {
+            return Ok(end);
+        }
+        match step(&end).map_err(|e| cannot_write(path, &words(&e)))? {
+            Step::To(next) => end = next,
+            Step::Here => return Ok(end),
+            Step::Barred(user) => {
+                return Err(format!(
+                    "the log file {} is a link of the user {user}, who must not choose where the log goes: remove it, or see [log] to",
+                    end.display()
+                ));
+            }
+        }
     }
-    // Nor can a link be put there in between.
-    let flags = if link.is_some() { 0 } else { NO_FOLLOW };
+    Err(cannot_write(path, "it is a link that leads to no file"))
+}
+
+enum Step {
+    To(PathBuf),
+    /// What is behind this link is no path: an open file (`/dev/stderr`).
+    Here,
+    /// It belongs to this user.
+    Barred(u32),
+}
+
+/// Looks at a link and reads the same one, whatever stands under its name by then.
+fn step(path: &Path) -> io::Result<Step> {
+    use rustix::fs::{Mode, OFlags, open, readlinkat};
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let link = fs::File::from(open(path, flags, Mode::empty())?);
+    let about = link.metadata()?;
+    if !about.is_symlink() {
+        return Ok(Step::To(path.to_owned()));
+    }
+    if ![0, nix::unistd::geteuid().as_raw()].contains(&about.uid()) {
+        return Ok(Step::Barred(about.uid()));
+    }
+    if fs::metadata("/proc").is_ok_and(|proc| proc.dev() == about.dev()) {
+        return Ok(Step::Here);
+    }
+    let to = readlinkat(&link, "", Vec::new())?;
+    let to = Path::new(OsStr::from_bytes(to.as_bytes()));
+    Ok(Step::To(path.parent().unwrap_or(path).join(to)))
+}
+
+fn cannot_write(path: &Path, why: &str) -> String {
+    format!(
+        "cannot write the log file {}: {why}; see [log] to",
+        path.display()
+    )
+}
+
+fn to_file(level: LevelFilter, path: &Path, make: bool) -> Result<Box<dyn Log>, String> {
+    let end = end_of(path)?;
+    // Nor can a link be put there in between; what is one still is an open file.
+    let is_link = end != path && fs::symlink_metadata(&end).is_ok_and(|m| m.is_symlink());
+    let flags = if is_link { 0 } else { NO_FOLLOW };
     let file = OpenOptions::new()
         .append(true)
-        .create(true)
+        .create(make)
         .mode(0o640)
         .custom_flags(flags)
-        .open(path)
-        .map_err(|e| {
-            let why = words(&e);
-            format!("cannot write the log file {shown}: {why}; see [log] to")
-        })?;
+        .open(&end)
+        .map_err(|e| cannot_write(path, &words(&e)))?;
     let mut form = plain();
     form.set_time_format_custom(SECONDS);
     Ok(to_writer(level, form, Box::new(file)))
@@ -249,11 +306,26 @@ mod tests {
     #[test]
     fn the_log_file_may_be_a_link_of_our_own() {
         let scratch = Scratch::new("logging-link");
-        let (link, to) = (scratch.path("link"), scratch.path("to"));
-        symlink(&to, &link).unwrap();
-        for path in [&link, &to] {
-            assert!(to_file(LevelFilter::Info, path).is_ok());
+        let path = |name: &str| scratch.path(name);
+        symlink("near", path("link")).unwrap();
+        symlink(path("to"), path("near")).unwrap();
+        symlink("round", path("round")).unwrap();
+        symlink("/proc/self/fd/2", path("stderr")).unwrap();
+        assert_eq!(end_of(&path("link")), Ok(path("to")));
+        let is_there = |name: &str, make| to_file(LevelFilter::Info, &path(name), make).is_ok();
+        assert!(!is_there("link", false) && !path("to").exists());
+        for (name, works) in [("link", true), ("to", true), ("round", false)] {
+            assert_eq!(is_there(name, true), works, "{name}");
         }
-        assert!(to.exists());
+        assert!(path("to").exists());
+        assert_eq!(
+            end_of(&path("stderr")),
+            Ok(PathBuf::from("/proc/self/fd/2"))
+        );
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::lchown(path("near"), Some(4711), None).unwrap();
+            let why = end_of(&path("link")).unwrap_err();
+            assert!(why.contains("/near is a link of the user 4711, "), "{why}");
+        }
     }
 }

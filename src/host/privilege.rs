@@ -216,9 +216,20 @@ pub fn is_nosuid(path: &Path) -> bool {
 /// # Errors
 /// What the system says against it.
 pub fn may_write(folder: &Path) -> Result<(), String> {
-    let wanted = AccessFlags::W_OK | AccessFlags::X_OK;
+    may(folder, AccessFlags::W_OK | AccessFlags::X_OK)
+}
+
+/// Whether this process may write to a file.
+///
+/// # Errors
+/// What the system says against it.
+pub fn may_append(file: &Path) -> Result<(), String> {
+    may(file, AccessFlags::W_OK)
+}
+
+fn may(path: &Path, wanted: AccessFlags) -> Result<(), String> {
     // With the rights in effect, for a set-group-id program has more than its caller.
-    faccessat(AT_FDCWD, folder, wanted, AtFlags::AT_EACCESS).map_err(|e| e.desc().to_lowercase())
+    faccessat(AT_FDCWD, path, wanted, AtFlags::AT_EACCESS).map_err(|e| e.desc().to_lowercase())
 }
 
 /// Ends this process for whoever waits for it, with exit code 0, and goes on as a process of its own, without a

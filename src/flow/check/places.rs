@@ -1,0 +1,97 @@
+//! Where the others of a machine meet, as `--check` looks it over: the folder of a running daemon, and the log file.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::{fs, io};
+
+use super::{Finding, Grade, add, as_worker};
+use crate::config::LogTo;
+use crate::flow::{Context, parent};
+use crate::host::accounts::Account;
+use crate::host::{logging, privilege, words};
+
+/// Whether the folder of a running daemon is there, or can be made.
+pub fn run(context: &Context, findings: &mut Vec<Finding>) {
+    let run = &context.config.queue.run;
+    let thing = format!("run folder {}", run.display());
+    match fs::metadata(run) {
+        Ok(about) if about.is_dir() => {}
+        Ok(_) => add(findings, Grade::Error, thing, "it is no folder"),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let above = run.parent().unwrap_or(Path::new("/"));
+            if privilege::is_root()
+                && let Err(why) = privilege::may_write(above)
+            {
+                let text = format!(
+                    "it is not there, and cannot be made in {}: {why}; make it, or name another one ([queue] run)",
+                    above.display()
+                );
+                add(findings, Grade::Error, thing, text);
+            }
+        }
+        Err(e) => add(findings, Grade::Error, thing, words(&e)),
+    }
+}
+
+/// Whether those who work can write the log file. No line that cannot be written stops any mail; but it is missed when it
+/// is looked for.
+pub fn log(context: &Context, findings: &mut Vec<Finding>) {
+    let LogTo::File(path) = &context.config.log.to else {
+        return;
+    };
+    let servant = parent::servant(context).ok().flatten();
+    // Who has a group by the program alone cannot tell what it can write.
+    if !privilege::is_root() && !context.is_private() {
+        return;
+    }
+    let thing = format!("log file {}", path.display());
+    let unfit = match logging::end_of(path) {
+        Ok(end) => unfit(&end, servant.as_ref()),
+        Err(sentence) => Some(sentence),
+    };
+    if let Some(text) = unfit {
+        return add(findings, Grade::Warning, thing, text);
+    }
+    let mut writable = Ok(());
+    as_worker(context, findings, |_| {
+        writable = match path.exists() {
+            true => privilege::may_append(path),
+            false => Ok(()),
+        }
+    });
+    match (writable, servant) {
+        (Ok(()), _) => add(findings, Grade::Ok, thing, "can be written"),
+        (Err(why), servant) => {
+            let whom = servant.map_or_else(String::new, |s| format!(" by the user {}", s.name));
+            let text = format!("it cannot be written{whom}: {why}; see [log] to");
+            add(findings, Grade::Warning, thing, text);
+        }
+    }
+}
+
+/// What is against a file that is there, or against making it. With the servant's group others than root write it.
+fn unfit(end: &Path, servant: Option<&Account>) -> Option<String> {
+    let about = match fs::metadata(end) {
+        Ok(about) => about,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let above = end.parent().unwrap_or(Path::new("/"));
+            let why = privilege::may_write(above).err()?;
+            return Some(format!(
+                "it is not there, and cannot be made in {}: {why}; see [log] to",
+                above.display()
+            ));
+        }
+        Err(e) => return Some(format!("{}; see [log] to", words(&e))),
+    };
+    if about.is_dir() {
+        return Some("it is a folder; see [log] to".to_owned());
+    }
+    let servant = servant?;
+    let is_shared = about.gid() == servant.gid && about.mode() & 0o020 != 0;
+    (about.is_file() && !is_shared).then(|| {
+        let (shown, name) = (end.display(), &servant.name);
+        format!(
+            "the program cannot write there what other users hand in; chown {name}: {shown}; chmod 0660 {shown}"
+        )
+    })
+}

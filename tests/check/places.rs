@@ -1,0 +1,159 @@
+//! What is made, by whom, and what is only looked at: the folders of the queue, and the log file.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::house::{ALICE, BOB, House, SPOOL};
+use crate::harness::until;
+
+const MESSAGE: &str = "Subject: for you alone\n\nthe secret of the message\n";
+
+/// The owner, the group and the mode of the log.
+fn log_of(house: &House) -> (u32, u32, u32) {
+    let about = fs::metadata(house.path("log")).unwrap();
+    (about.uid(), about.gid(), about.mode() & 0o7777)
+}
+
+/// The owner, group and mode that it is to have.
+fn shared(house: &House) -> (u32, u32, u32) {
+    let (uid, gid) = house.id(SPOOL);
+    (uid, gid, 0o660)
+}
+
+/// Who asks how things are changes nothing, and is told of a spool that is not there; who then hands in the first message
+/// makes all of it, for others too.
+#[test]
+fn who_asks_makes_nothing_and_who_hands_in_makes_all() {
+    let Some(house) = House::open("asks") else {
+        return;
+    };
+    let places = ["spool", "run", "log"].map(|name| house.path(name));
+    for folder in &places[..2] {
+        fs::remove_dir_all(folder).unwrap();
+    }
+    fs::remove_file(&places[2]).unwrap();
+    let spool = places[0].display();
+    let asked: &[&[&str]] = &[
+        &["--check"],
+        &["-bv", "mt-bob"],
+        &["--test", "mt-bob"],
+        &["-bi"],
+        &["-bp"],
+        &["--status"],
+    ];
+    for user in ["root", ALICE] {
+        for words in asked {
+            let ran = house.call(user, words, "");
+            assert!(
+                !ran.stderr.contains("log file"),
+                "{user} {words:?}: {ran:?}"
+            );
+            for place in &places {
+                assert!(!place.exists(), "{user} {words:?} made {}", place.display());
+            }
+        }
+    }
+    let ran = house.call("root", &["--check"], "");
+    let said = format!(
+        "warning  spool {spool}: it is not there yet, and others than root cannot hand in mail until minimta -q has made it"
+    );
+    assert!(ran.stdout.lines().any(|l| l == said), "{ran:?}");
+    assert!(ran.stdout.contains("\nok       log file "), "{ran:?}");
+    house.submit("root", &["-odq", "mt-bob"], MESSAGE);
+    house.submit(ALICE, &["-odq", "mt-bob"], MESSAGE);
+    assert_eq!(log_of(&house), shared(&house));
+    // Once more, where the log alone was taken away; and where an older program has made it for root alone.
+    fs::remove_file(&places[2]).unwrap();
+    house.submit("root", &["-odq", "mt-bob"], MESSAGE);
+    house.submit(ALICE, &["-odq", "mt-bob"], MESSAGE);
+    assert_eq!(log_of(&house), shared(&house));
+    for owner in [0, house.id(SPOOL).0] {
+        chown(&places[2], Some(owner), None).unwrap();
+        fs::set_permissions(&places[2], PermissionsExt::from_mode(0o640)).unwrap();
+        assert_eq!(house.call("root", &["-q"], "").code, 0);
+        assert_eq!(log_of(&house), shared(&house), "{owner}");
+    }
+    assert_eq!(house.mail_of(BOB).len(), 4, "{}", house.log());
+}
+
+/// Places that cannot be are findings among the others, not the end of all.
+#[test]
+fn places_that_cannot_be_are_findings() {
+    let Some(house) = House::open("impossible") else {
+        return;
+    };
+    let file = house.path("minimta.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let named = |name: &str| format!("\"{}\"", house.path(name).display());
+    let rows = [
+        (
+            "spool",
+            "error    spool /nowhere/x: it is not there, and cannot be made in /nowhere: no such file",
+        ),
+        (
+            "run",
+            "error    run folder /nowhere/x: it is not there, and cannot be made in /nowhere: no such file",
+        ),
+        (
+            "log",
+            "warning  log file /nowhere/x: it is not there, and cannot be made in /nowhere: no such file",
+        ),
+    ];
+    for (name, said) in rows {
+        fs::write(&file, text.replace(&named(name), "\"/nowhere/x\"")).unwrap();
+        let ran = house.call("root", &["--check"], "");
+        assert!(ran.stdout.lines().any(|l| l.starts_with(said)), "{ran:?}");
+        assert!(ran.stdout.contains("\nok       clock: "), "{ran:?}");
+        let ran = house.call("root", &["--check", "--json"], "");
+        assert!(ran.stdout.contains("\"thing\":\"clock\""), "{ran:?}");
+    }
+    // The last of them stops no mail.
+    let ran = house.call("root", &["-q"], "");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("cannot write the log file /nowhere/x: "),
+        "{ran:?}"
+    );
+}
+
+/// The log of many a machine is a link to a disk that can be worn out.
+#[test]
+fn a_log_that_is_a_link_stops_nothing() {
+    let Some(house) = House::open("linked-log") else {
+        return;
+    };
+    fs::create_dir(house.path("disk")).unwrap();
+    fs::remove_file(house.path("log")).unwrap();
+    symlink(house.path("disk/log"), house.path("log")).unwrap();
+    house.submit("root", &["-odq", "mt-bob"], MESSAGE);
+    let ran = house.call("root", &["-q"], "");
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert_eq!(log_of(&house), shared(&house));
+    house.submit(ALICE, &["-odq", "mt-bob"], MESSAGE);
+    let daemon = house.daemon();
+    fs::rename(house.path("disk/log"), house.path("disk/log.1")).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    until("the worker goes on in a new log", || {
+        house.log().contains("has read its configuration again")
+    });
+    assert_eq!(log_of(&house), shared(&house));
+    assert_eq!(daemon.stop().code, 0);
+    // Nobody else chooses what is written to.
+    lchown(house.path("log"), Some(house.id(ALICE).0), None).unwrap();
+    let ran = house.call("root", &["-odq", "mt-bob"], MESSAGE);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let ran = house.call("root", &["-q"], "");
+    let said = format!(
+        "the log file {} is a link of the user {}, who must not choose where the log goes",
+        house.path("log").display(),
+        house.id(ALICE).0
+    );
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stderr.contains(&said), "{ran:?}");
+    let ran = house.call("root", &["--check"], "");
+    assert!(ran.stdout.contains(&said), "{ran:?}");
+    assert_eq!(house.mail_of(BOB).len(), 3, "{}", house.log());
+}
