@@ -252,6 +252,7 @@ fn a_full_disk_makes_no_second_copy() {
     let ran = full.env("MINIMTA_FAULT", "1+:ENOSPC").run();
     assert!(ran.stderr.contains("step 1, reserve"), "{ran:?}");
     assert_eq!(remote.received().len(), 0);
+    assert_eq!(ran.code, 75, "it was not tried: {ran:?}");
     let why = "cannot make room for the journal of";
     assert!(system.log().contains(why), "{}", system.log());
     for _ in 0..2 {
@@ -263,6 +264,39 @@ fn a_full_disk_makes_no_second_copy() {
         .flat_map(|r| r.recipients())
         .collect();
     assert_eq!(to, ["good@example.net", "later@example.net"]);
+}
+
+/// What is damaged and cannot be set aside either stays where it is, is not said to be elsewhere, and is no success.
+#[test]
+fn what_cannot_be_set_aside_was_not_tried() {
+    let remote = Remote::start(Script::new());
+    for (what, from, to) in [
+        ("the envelope", "minimta-queue 1", "minimta-queue 7"),
+        ("the message", "\r\nx\r\n", "\r\ny\r\n"),
+    ] {
+        let system = System::relaying("not-aside", &remote);
+        system.accept(&["-odq", "one@example.net"], "Subject: x\n\nx\n");
+        let id = system.names("new").remove(0);
+        let file = system.path("spool/new").join(&id);
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replacen(from, to, 1)).unwrap();
+        let queue = system.call("sendmail").args(&["-q", "-v"]);
+        let ran = queue.env("MINIMTA_FAULT", "1+:EIO").run();
+        assert_eq!(ran.code, 75, "{what}: {ran:?}");
+        assert!(
+            !ran.stderr.contains("set aside in hold/"),
+            "{what}: {ran:?}"
+        );
+        assert!(file.exists() && system.names("hold").is_empty(), "{what}");
+        let ran = system.run(&["-q", "-v"], "");
+        assert_eq!(ran.code, 0, "{what}: {ran:?}");
+        assert!(
+            ran.stderr.contains("; set aside in hold/"),
+            "{what}: {ran:?}"
+        );
+        assert_eq!(system.names("hold"), [id], "{what}");
+    }
+    assert_eq!(remote.received().len(), 0);
 }
 
 /// H24, H12: the same for real: a run is killed while a server has the message, and the next run delivers it.

@@ -4,7 +4,6 @@ use super::tally::in_words;
 use super::{Pass, lock};
 use crate::cli::complain;
 use crate::error::Error;
-use crate::events;
 use crate::flow::expand::{self, Replaced};
 use crate::flow::links::Links;
 use crate::flow::settle::settle;
@@ -38,7 +37,7 @@ impl Pass<'_> {
         let mut replaced = Vec::new();
         let told = claim.envelope();
         let outcomes = match (room, hop) {
-            (Err(error), _) => Ok(waiting.iter().map(|i| (*i, unnoted(&error))).collect()),
+            (Err(error), _) => Ok(self.unnoted(&waiting, &error)),
             (_, Hop::Local) => self.at_home(claim, &waiting, links, &mut replaced),
             (_, Hop::Refuse(why)) => Ok(waiting.iter().map(|i| (*i, refused(why))).collect()),
             _ => links.send(hop, claim, &waiting),
@@ -51,7 +50,7 @@ impl Pass<'_> {
                 })
             }
             Err(Damaged) => {
-                self.set_aside(claim);
+                self.set_aside(&claim.id, "its checksum is wrong", claim.hold());
                 Vec::new()
             }
         };
@@ -94,7 +93,7 @@ impl Pass<'_> {
         };
         let delivered = match room {
             Ok(()) => deliver::deliver(self.context, helpers, links, claim, &ready),
-            Err(error) => Ok(ready.iter().map(|i| (*i, unnoted(&error))).collect()),
+            Err(error) => Ok(self.unnoted(&ready, &error)),
         };
         claim.give_back(&taken);
         let mut outcomes = expanded.outcomes;
@@ -114,17 +113,12 @@ impl Pass<'_> {
         }
     }
 
-    fn set_aside(&self, claim: &Claim) {
-        match claim.hold() {
-            Ok(()) => events::held(&claim.id, &"its checksum is wrong"),
-            Err(error) => events::trouble(&claim.id, &error),
-        }
-        if self.talk {
-            complain(
-                &self.context.program,
-                &format!("{}: its checksum is wrong; set aside in hold/", claim.id),
-            );
-        }
+    /// There is no room to write down what becomes of recipients, so that none of them is tried.
+    fn unnoted(&self, recipients: &[usize], error: &Error) -> Outcomes {
+        lock(&self.tally).untried += 1;
+        let enhanced = Enhanced(4, 3, 1);
+        let outcome = Outcome::new(Verdict::Deferred, None, enhanced, "", &error.to_string());
+        recipients.iter().map(|i| (*i, outcome.clone())).collect()
     }
 
     fn count(&self, claim: &Claim, outcomes: &Outcomes) {
@@ -158,12 +152,6 @@ fn keep_duties(outcomes: &mut Outcomes, told: &Envelope, asked: &Envelope) {
     for (index, outcome) in outcomes {
         outcome.dsn_passed &= of(told, *index) == of(asked, *index);
     }
-}
-
-/// There is no room to write down what becomes of it.
-fn unnoted(error: &Error) -> Outcome {
-    let enhanced = Enhanced(4, 3, 1);
-    Outcome::new(Verdict::Deferred, None, enhanced, "", &error.to_string())
 }
 
 /// In the words of the configuration, not of a server.

@@ -48,10 +48,16 @@ impl Pass<'_> {
             return Some(claim);
         }
         let spool = &self.context.spool;
-        let claimed = match spool.claim(item.folder, &item.id) {
-            // Deferred by someone since the folder was read, perhaps by us for another hop.
-            Err(Refusal::Gone) if item.folder == Folder::New => spool.claim(Folder::Cur, &item.id),
-            claimed => claimed,
+        let mut folder = item.folder;
+        let mut claimed = spool.claim(folder, &item.id);
+        // Deferred by someone since the folder was read, perhaps by us for another hop.
+        if matches!(claimed, Err(Refusal::Gone)) && folder == Folder::New {
+            folder = Folder::Cur;
+            claimed = spool.claim(folder, &item.id);
+        }
+        let found = || Item {
+            folder,
+            ..item.clone()
         };
         match claimed {
             Ok(claim) => {
@@ -60,30 +66,35 @@ impl Pass<'_> {
                 return Some(claim);
             }
             Err(Refusal::Busy | Refusal::Gone) => {}
-            Err(Refusal::Unfinished) => match spool.remove(item) {
+            Err(Refusal::Unfinished) => match spool.remove(&found()) {
                 Ok(Change::Made) => {
                     events::swept(&item.id, "its writer died before it was accepted")
                 }
                 Ok(Change::Busy | Change::Gone) => {}
                 Err(error) => events::trouble(&item.id, &error),
             },
-            Err(Refusal::Bad(why)) => match spool.shift(item, Folder::Hold) {
-                Ok(Change::Made) => {
-                    events::held(&item.id, &why);
-                    if self.talk {
-                        complain(
-                            &self.context.program,
-                            &format!("{}: set aside in hold/: {why}", item.id),
-                        );
-                    }
-                }
+            Err(Refusal::Bad(why)) => match spool.shift(&found(), Folder::Hold) {
                 // Another process found out the same.
                 Ok(Change::Busy | Change::Gone) => {}
-                Err(error) => events::trouble(&item.id, &error),
+                moved => self.set_aside(&item.id, &why, moved.map(drop)),
             },
             Err(Refusal::Trouble(error)) => self.trouble(&item.id, &error),
         }
         None
+    }
+
+    /// Tells that a message was set aside, or that it was not, so that the next run finds it again.
+    pub(super) fn set_aside(&self, id: &str, why: &str, moved: Result<()>) {
+        match moved {
+            Err(error) => self.trouble(id, &error),
+            Ok(()) => {
+                events::held(id, &why);
+                if self.talk {
+                    let words = format!("{id}: {why}; set aside in hold/");
+                    complain(&self.context.program, &words);
+                }
+            }
+        }
     }
 
     fn trouble(&self, id: &str, error: &Error) {
