@@ -172,9 +172,11 @@ impl Config {
 /// The host name when the system's own cannot be one: by old custom, that of a machine without a name.
 const UNKNOWN_HOST: &str = "localhost.localdomain";
 
-/// The system's name as it is, qualified or not, unless it is empty or has characters that no domain has.
+/// The system's name as it is, qualified or not, unless it is empty, an address, or has characters that no domain has.
 fn default_hostname(system: &System<'_>) -> Result<Domain> {
-    Domain::parse(&(system.hostname)()).or_else(|_| unknown_host())
+    let name = Domain::parse(&(system.hostname)()).ok();
+    let name = name.filter(|name| !value::is_bare_address(name));
+    name.map_or_else(unknown_host, Ok)
 }
 
 fn unknown_host() -> Result<Domain> {

@@ -201,6 +201,7 @@ fn the_host_name_follows_the_system_where_it_can() {
         ("", UNKNOWN_HOST, &[UNKNOWN_HOST, "localhost"]),
         ("(none)", UNKNOWN_HOST, &[UNKNOWN_HOST, "localhost"]),
         ("my pi", UNKNOWN_HOST, &[UNKNOWN_HOST, "localhost"]),
+        ("192.0.2.1", UNKNOWN_HOST, &[UNKNOWN_HOST, "localhost"]),
     ];
     for (name, expected, local) in rows {
         let system = System {

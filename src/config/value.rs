@@ -168,6 +168,23 @@ pub fn domain(value: &Value) -> Result<Domain, Wrong> {
     Domain::parse(text).map_err(|invalid| wrong().because(invalid.0))
 }
 
+/// What this machine calls itself: a domain, or an address literal in its brackets (RFC 5321 4.1.3).
+pub fn host_name(value: &Value) -> Result<Domain, Wrong> {
+    domain(value).and_then(|name| match is_bare_address(&name) {
+        false => Ok(name),
+        true => Err(
+            Wrong::new("a domain such as \"pi.example.org\"", value).because(
+                "it is an address, which is no name; other servers would refuse mail from it",
+            ),
+        ),
+    })
+}
+
+/// Whether what looks like a domain is an address without brackets, which no server may be told as a name.
+pub fn is_bare_address(name: &Domain) -> bool {
+    name.as_str().parse::<IpAddr>().is_ok()
+}
+
 /// A DKIM selector (RFC 6376 3.1): one or more labels of a name.
 pub fn selector(value: &Value) -> Result<String, Wrong> {
     let wrong = || Wrong::new("a selector such as \"mail\"", value);

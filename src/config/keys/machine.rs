@@ -15,7 +15,7 @@ pub const TOP: &[Key] = &[
         "hostname",
         Example(r#""pi.example.org""#),
         "What this machine calls itself; by default its fully qualified name.",
-        |draft, v| put(&mut draft.hostname, value::domain(v).map(Some)),
+        |draft, v| put(&mut draft.hostname, value::host_name(v).map(Some)),
     ),
     key(
         "",
