@@ -62,16 +62,27 @@ impl From<User> for Account {
 
 /// The first line of a passwd file (passwd(5)) that fits.
 fn in_passwd(passwd: &str, fits: &dyn Fn(&str, u32) -> bool) -> Option<Account> {
-    passwd.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let [name, _, uid, gid, gecos, home, shell] = fields.as_slice() else {
-            return None;
-        };
-        let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
-        // A + or - at its start belongs to NIS and is no user.
-        (!name.starts_with(['+', '-']) && fits(name, uid))
-            .then(|| Account::new(name, (uid, gid), gecos, home, shell))
-    })
+    passwd.lines().find_map(|line| in_line(line, fits))
+}
+
+fn in_line(line: &str, fits: &dyn Fn(&str, u32) -> bool) -> Option<Account> {
+    let fields: Vec<&str> = line.split(':').collect();
+    let [name, _, uid, gid, gecos, home, shell] = fields.as_slice() else {
+        return None;
+    };
+    let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
+    // A + or - at its start belongs to NIS and is no user.
+    (!name.starts_with(['+', '-']) && fits(name, uid))
+        .then(|| Account::new(name, (uid, gid), gecos, home, shell))
+}
+
+/// The people of this system's own file.
+pub fn people() -> Vec<Account> {
+    let passwd = own_passwd();
+    let all = passwd
+        .lines()
+        .filter_map(|line| in_line(line, &|_, _| true));
+    all.filter(Account::is_person).collect()
 }
 
 /// The file of users that every system has.

@@ -11,7 +11,7 @@ use std::path::Path;
 use nix::libc;
 
 use super::durable::{self, Barred};
-use super::words;
+use super::{accounts, words};
 use crate::proto::data::LocalEnds;
 use crate::proto::reply::Enhanced;
 
@@ -51,6 +51,20 @@ impl MailboxError {
         }
     }
 
+    /// There is none, and its user may not make one in the folder, whose group it is to have.
+    pub fn unmade(path: &Path, error: &io::Error, user: u32, group: u32) -> Self {
+        let sentence = format!(
+            "cannot make the mailbox {}: {}; only who may write to its folder can: {}",
+            path.display(),
+            words(error),
+            making(path, user, group)
+        );
+        Self {
+            enhanced: UNUSABLE,
+            sentence,
+        }
+    }
+
     /// A step failed; `doing` says which: "cannot create the folder".
     pub fn step(doing: &str, path: &Path, error: &io::Error) -> Self {
         let (enhanced, remedy) = match error.raw_os_error() {
@@ -72,6 +86,16 @@ impl MailboxError {
         let sentence = format!("{doing} {}: {}{remedy}", path.display(), words(error));
         Self { enhanced, sentence }
     }
+}
+
+/// The command by which root makes an empty mailbox for a user.
+pub fn making(path: &Path, user: u32, group: u32) -> String {
+    let name = accounts::name_of(user).unwrap_or_else(|| user.to_string());
+    let group = accounts::group_name(group);
+    format!(
+        "install -o {name} -g {group} -m 660 /dev/null {}",
+        path.display()
+    )
 }
 
 impl fmt::Display for MailboxError {

@@ -144,7 +144,16 @@ impl<'a> Locked<'a> {
             Attempt::NotHere => None,
         };
         let opened = |e: io::Error| MailboxError::step("cannot open the mailbox", path, &e);
-        let file = folder.open_append(name, 0o600).map_err(opened)?;
+        let file = folder.open_append(name, 0o600).map_err(|e| {
+            let is_missing =
+                matches!(folder.look(name), Err(e) if e.kind() == io::ErrorKind::NotFound);
+            match (folder.metadata(), e.kind()) {
+                (Ok(about), io::ErrorKind::PermissionDenied) if is_missing => {
+                    MailboxError::unmade(path, &e, us, about.gid())
+                }
+                _ => opened(e),
+            }
+        })?;
         check(path, us, &file.metadata().map_err(opened)?)?;
         match lock(&file) {
             Ok(()) => {}

@@ -157,3 +157,44 @@ fn a_log_that_is_a_link_stops_nothing() {
     assert!(ran.stdout.contains(&said), "{ran:?}");
     assert_eq!(house.mail_of(BOB).len(), 3, "{}", house.log());
 }
+
+/// Where Debian has them, root alone makes mailboxes.
+#[test]
+fn who_cannot_make_his_mailbox_is_told_how_it_is_made() {
+    let Some(house) = House::open("unmade") else {
+        return;
+    };
+    let folder = house.path("boxes");
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, PermissionsExt::from_mode(0o2755)).unwrap();
+    let house = house.with_mailbox(&format!("{}/%u", folder.display()));
+    let bobs = folder.join(BOB);
+    let making = format!(
+        "install -o {BOB} -g root -m 660 /dev/null {}",
+        bobs.display()
+    );
+    fs::write(folder.join(ALICE), "").unwrap();
+    house.submit("root", &["-odq", BOB], MESSAGE);
+    assert_eq!(house.call("root", &["-q"], "").code, 0);
+    let said = format!(
+        "cannot make the mailbox {}: permission denied; only who may write to its folder can: {making}",
+        bobs.display()
+    );
+    let listed = house.call("root", &["-bp"], "").stdout;
+    assert!(listed.contains(&said), "{listed}");
+    let told = |ran: &str| ran.lines().any(|l| l.starts_with("warning  mailboxes: "));
+    let ran = house.call("root", &["--check"], "");
+    assert!(told(&ran.stdout), "{ran:?}");
+    // Others that a machine has, too.
+    let made = house.shell("root", &making);
+    assert_eq!(made.code, 0, "{made:?}");
+    assert_eq!(house.call("root", &["-q"], "").code, 0);
+    let text = fs::read_to_string(&bobs).unwrap();
+    assert!(
+        text.contains("the secret of the message"),
+        "{}",
+        house.log()
+    );
+    let ran = house.call("root", &["--check"], "");
+    assert!(!ran.stdout.contains(&making), "{ran:?}");
+}

@@ -1,6 +1,7 @@
 //! What `--check` finds where the mail of this machine ends: the mailbox of whoever asks, or the server that has all of
 //! them.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::{Finding, Grade, add};
@@ -8,7 +9,9 @@ use crate::flow::ends::Place;
 use crate::flow::links::Shared;
 use crate::flow::send::Connection;
 use crate::flow::{Context, deliver, parent};
-use crate::host::{accounts, privilege, words};
+use crate::host::accounts::{self, Account};
+use crate::host::mailbox::making;
+use crate::host::{privilege, words};
 use crate::proto::end::Mailboxes;
 use crate::proto::route::{Hop, Peer};
 
@@ -21,6 +24,7 @@ pub fn look(context: &Context, findings: &mut Vec<Finding>) {
     if privilege::is_root() && parent::servant(context).is_err() {
         return;
     }
+    without(context, findings);
     let account = accounts::caller();
     let thing = format!("mailbox of {}", account.name);
     let path = match deliver::place(context, &account) {
@@ -39,6 +43,36 @@ pub fn look(context: &Context, findings: &mut Vec<Finding>) {
             );
             add(findings, Grade::Warning, thing, text);
         }
+    }
+}
+
+/// People who have no mailbox, and who may not make one in a folder that all share.
+fn without(context: &Context, findings: &mut Vec<Finding>) {
+    if context.servant.is_none() {
+        return;
+    }
+    let lacks = |account: &Account| {
+        let Place::Mbox(path) = deliver::place(context, account) else {
+            return None;
+        };
+        let folder = path.parent()?.metadata().ok()?;
+        let is_his = folder.uid() == account.uid && folder.mode() & 0o200 != 0;
+        let is_his_groups = folder.gid() == account.gid && folder.mode() & 0o020 != 0;
+        let may_make = is_his || is_his_groups || folder.mode() & 0o002 != 0;
+        (!may_make && !path.exists()).then(|| making(&path, account.uid, folder.gid()))
+    };
+    let lacking: Vec<String> = accounts::people().iter().filter_map(lacks).collect();
+    if let Some(first) = lacking.first() {
+        let n = lacking.len();
+        let (people, have) = if n == 1 {
+            ("person", "has")
+        } else {
+            ("people", "have")
+        };
+        let text = format!(
+            "{n} {people} of this machine {have} none and may not make one there, so that mail for them waits; as root: {first}"
+        );
+        add(findings, Grade::Warning, "mailboxes", text);
     }
 }
 
