@@ -25,15 +25,12 @@ UNLINTED = referenced manual not found\|outdated mandoc.db
 MANUALS = etc/man/minimta.8 etc/man/minimta.toml.5 etc/man/minimta-queue.5 etc/man/minimta-aliases.5
 
 # For what is installed and measured, not for tests: what makes the program smaller.
-# 1. Functions that keep a frame pointer need half of the tables that say how to unwind them, which were a tenth of the
-#    program: 150 KiB less of 3,850. A machine of another kind has other tables.
-# 2. The places that a panic names begin with the crate, and not with the folders of whoever builds: 12 KiB. The longer
+# 1. The places that a panic names begin with the crate, and not with the folders of whoever builds: 12 KiB. The longer
 #    name is the folder that cargo has for crates.io since 1.85.
-# 3. Passwords hashed on a processor without instructions for it (SHA, AVX2) go round in a loop that is not written out
+# 2. Passwords hashed on a processor without instructions for it (SHA, AVX2) go round in a loop that is not written out
 #    round by round: 24 KiB for a third more of instructions, there only.
 CRATES = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
-LEAN = -C force-frame-pointers=yes \
-  --remap-path-prefix=$(CRATES)/= --remap-path-prefix=$(CRATES)/index.crates.io-1949cf8c6b5b557f/= \
+LEAN = --remap-path-prefix=$(CRATES)/= --remap-path-prefix=$(CRATES)/index.crates.io-1949cf8c6b5b557f/= \
   --cfg sha2_backend_soft="compact"
 all small static cross bench order: export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS ?= $(LEAN)
 all small static cross bench order: export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS ?= $(LEAN)

@@ -10,7 +10,7 @@
 #             armv7-unknown-linux-gnueabihf         second, which is taken where Rust's library for the first is not
 # riscv64     riscv64gc-unknown-linux-musl          gcc-riscv64-linux-gnu; not run by anybody yet
 # mips, mipsel   (not made)                         Rust ships no library for them any more. With a nightly toolchain and
-#                                                   its rust-src: cargo +nightly build --release -Zbuild-std=std,panic_unwind
+#                                                   its rust-src: cargo +nightly build --release -Zbuild-std=std,panic_abort
 #                                                   --target mipsel-unknown-linux-musl, where CC_mipsel_unknown_linux_musl and
 #                                                   the linker are a C compiler of that machine with musl (OpenWrt's SDK has
 #                                                   one). etc/openwrt is the easier way.

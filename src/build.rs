@@ -8,6 +8,8 @@
 //! 3. The kernel maps 64 KiB around each page of the program that is touched, so that a submission, which runs a
 //!    seventh of the program, had nearly all of it in memory, and a daemon that waits had, too. src/hot.ld puts what
 //!    each of them runs side by side.
+//! 4. Tables say how to unwind each function, a tenth of the program, and nothing reads them where a fault ends the process
+//!    (src/flow/fault.rs). src/tables.ld leaves them out.
 //!
 //! Where one of them is not to be had, nothing else changes.
 
@@ -19,7 +21,10 @@ fn main() {
     println!("cargo:rerun-if-changed=src/build.rs");
     let target = env::var("TARGET").unwrap_or_default();
     if target.contains("linux") && env::var("PROFILE").is_ok_and(|profile| profile == "release") {
-        order_functions();
+        link_by("hot.ld");
+        // Cargo does not say here what the profile does at a panic: Cargo.toml has it abort. Unit tests made with --release
+        // end at the first one, too.
+        link_by("tables.ld");
     }
     let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
     if !target.contains("linux-gnu") || features.contains("crt-static") {
@@ -42,12 +47,12 @@ fn folder_of_unwinder() -> Option<String> {
     (folder.is_absolute() && folder.is_dir()).then(|| folder.display().to_string())
 }
 
-/// Says in which order the functions are to stand.
-fn order_functions() {
-    println!("cargo:rerun-if-changed=src/hot.ld");
+/// Has the linker add this script to its own.
+fn link_by(script: &str) {
+    println!("cargo:rerun-if-changed=src/{script}");
     let source = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
     // Of all that linkers take, only GNU's and LLVM's know scripts that add to their own.
-    link_with(&format!("-Wl,-T,{source}/src/hot.ld"));
+    link_with(&format!("-Wl,-T,{source}/src/{script}"));
 }
 
 /// Gives the linker an argument, if it takes it: which one it is depends on the compiler and on who builds, so the

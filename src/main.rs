@@ -25,14 +25,15 @@ use config::{Config, System};
 use error::{Error, Result};
 use flow::helpers::Keeper;
 use flow::{
-    Context, admin, attend, check, daemon, deliver, dkim_key, helper, import, jail, newaliases,
-    parent, password, probe, queue, status, stdio, submit, verify,
+    Context, admin, attend, check, daemon, deliver, dkim_key, fault, helper, import, jail,
+    newaliases, parent, password, probe, queue, status, stdio, submit, verify,
 };
 use host::channel::Channel;
 use host::{accounts, children, guard, logging, privilege};
 
 fn main() -> ExitCode {
     let program = program();
+    fault::watch(&program);
     match run(&program) {
         Ok(code) => code,
         Err(error) => {

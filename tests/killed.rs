@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::house::{ALICE, House, processes};
+use crate::harness::house::{ALICE, BOB, House, processes};
 use crate::harness::lmtp::Lmtp;
-use crate::harness::system::{age, finish, names_in};
-use crate::harness::until;
+use crate::harness::system::{HOST, age, finish, names_in};
+use crate::harness::{Daemon, until};
 
 const MESSAGE: &str = "Subject: for you alone\n\nthe secret of the message\n";
 
@@ -47,6 +47,78 @@ fn a_process_that_dies_in_a_delivery_loses_nothing() {
             }
         }
     }
+}
+
+/// Faults of the program itself at such steps: the worker's, after which root's process begins anew and the same run goes
+/// on; and the helper's, whose message waits.
+#[test]
+fn a_fault_in_a_delivery_loses_nothing() {
+    let Some(house) = House::open("faulty") else {
+        return;
+    };
+    let house = house.with_mailbox("~/Maildir/");
+    let mut met = 0;
+    for step in 1..=14 {
+        house.submit("root", &["-odq", "mt-alice"], MESSAGE);
+        house.submit("root", &["-odq", "mt-bob"], MESSAGE);
+        let fault = format!("{step}:panic");
+        let ran = house.call_with("root", &["-q"], "", &[("MINIMTA_FAULT", &fault)]);
+        let log = house.log();
+        met += usize::from(log.contains("a fault in minimta stopped the work on this message"));
+        assert!(ran.code == 0 || ran.code == 70, "{step}: {ran:?} {log}");
+        let ran = house.call("root", &["-q"], "");
+        assert_eq!(ran.code, 0, "{step} {ran:?}");
+        for user in [ALICE, BOB] {
+            let copies = house.mail_of(user).len();
+            assert!(copies == 1 || copies == 2, "{step}: {user} {copies} {log}");
+            fs::remove_dir_all(house.path("home").join(user).join("Maildir")).unwrap();
+        }
+        let left = house.names("new").len() + house.names("cur").len();
+        assert_eq!(left, 0, "{step}: {log}");
+        fs::write(house.path("log"), "").unwrap();
+    }
+    assert!(met > 0, "no step was one of a delivery");
+}
+
+/// A fault in a session of a daemon's worker: root's process, which a supervisor watches, stays, and has another one.
+#[test]
+fn a_fault_of_the_worker_leaves_the_daemon_there() {
+    let Some(house) = House::open("faulty-daemon") else {
+        return;
+    };
+    let house = house.with_mailbox("~/Maildir/");
+    house.daemon().stop();
+    let met = (9..24).any(|step: u32| {
+        fs::write(house.path("log"), "").unwrap();
+        let fault = format!("{step}:panic");
+        let start = || house.start_with("root", &["-bD"], &[("MINIMTA_FAULT", &fault)]);
+        let daemon = Daemon::logging_to(house.path("log"), start);
+        let to = format!("mt-alice@{HOST}");
+        let message = MESSAGE.replace('\n', "\r\n");
+        if daemon.client().deliver(&to, &message).starts_with("250 ") {
+            return false;
+        }
+        let first = daemon.id();
+        until("it has begun anew", || {
+            house.log().matches(" daemon started").count() == 2
+        });
+        assert!(
+            house
+                .log()
+                .contains("a fault in minimta broke off a connection; ")
+        );
+        let reply = daemon.client().deliver(&to, &message);
+        assert!(reply.starts_with("250 "), "{reply}");
+        until("it has arrived", || !house.mail_of(ALICE).is_empty());
+        assert_eq!(
+            (daemon.id(), processes(first, "--as-worker").len()),
+            (first, 1)
+        );
+        let ran = daemon.stop();
+        assert_eq!(ran.code, 0, "{ran:?}");
+        true
+    });
+    assert!(met, "no step was one of a session");
 }
 
 #[test]

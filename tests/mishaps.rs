@@ -59,7 +59,7 @@ fn a_fault_between_two_runs_leaves_the_queue_going() {
     Daemon::start(&system).stop();
     let day = system.path("spool/state/day");
     fs::create_dir_all(day.parent().unwrap()).unwrap();
-    let told = "a fault in minimta ended a run of the queue; ";
+    let told = "a fault in minimta stopped what it was doing; ";
     // The first three are of its start.
     for (at, step) in (4..9).enumerate() {
         fs::write(day.with_file_name("events"), "x\n".repeat(20_000)).unwrap();
@@ -68,7 +68,10 @@ fn a_fault_between_two_runs_leaves_the_queue_going() {
         let call = system.call("sendmail").args(&["-bD"]);
         let call = call.env("MINIMTA_FAULT", &format!("{step}:panic"));
         let daemon = Daemon::of(&system, || call.start());
-        until("it has happened", || system.log().contains(told));
+        until("it has happened, and it has begun anew", || {
+            let log = system.log();
+            log.contains(told) && log.matches(" daemon started").count() == 2
+        });
         daemon.client().steps(&[
             ("EHLO client.example", "250-"),
             ("MAIL FROM:<a@b.example>", "250 "),
@@ -97,6 +100,133 @@ fn a_fault_over_one_message_leaves_a_run_going() {
     assert!(system.log().contains(" trouble what=\"a fault in minimta "));
     system.accept(&["-q"], "");
     assert_eq!(&system.names("hold"), std::slice::from_ref(bad));
+}
+
+/// A fault in one session: its client hears no more, all others end what they have begun, and the same process begins anew.
+/// What got its 250 arrives once, and what did not, once at most. (G18)
+#[test]
+fn a_fault_in_one_session_leaves_the_others_going() {
+    let mut met = 0;
+    for step in 4..14 {
+        let remote = Remote::start(Script::new());
+        let system = System::relaying("fault-session", &remote).listens();
+        Daemon::start(&system).stop();
+        let call = system.call("sendmail").args(&["-bD"]);
+        let call = call.env("MINIMTA_FAULT", &format!("{step}:panic"));
+        let daemon = Daemon::of(&system, || call.start());
+        let (mut idle, mut other, mut first) = (daemon.client(), daemon.client(), daemon.client());
+        other.steps(&[
+            ("EHLO other.example", "250-"),
+            ("MAIL FROM:<a@b.example>", "250 "),
+            ("RCPT TO:<other@example.net>", "250 "),
+            ("DATA", "354 "),
+        ]);
+        other.send("Subject: half of it\r\n").unwrap();
+        first.steps(&[
+            ("EHLO first.example", "250-"),
+            ("MAIL FROM:<a@b.example>", "250 "),
+            ("RCPT TO:<first@example.net>", "250 "),
+            ("DATA", "354 "),
+        ]);
+        first.send(long().replace('\n', "\r\n") + ".\r\n").unwrap();
+        let mut safe = usize::from(first.reply().starts_with("250 "));
+        let stopped = "a fault in minimta broke off a connection; ";
+        if safe == 0 && system.log().contains(stopped) {
+            met += 1;
+            assert_eq!(
+                idle.reply(),
+                "421 4.3.2 this server is shutting down; closing"
+            );
+            let reply = other.say("\r\nthe other half\r\n.");
+            assert!(reply.starts_with("250 "), "{step}: {reply}");
+            safe += 1;
+            let begun = "daemon stopped after a fault, and begins anew";
+            until("it has begun anew", || {
+                let log = system.log();
+                let log = log.split(begun).nth(1);
+                log.is_some_and(|log| log.contains(" daemon started"))
+            });
+            let reply = daemon
+                .client()
+                .deliver("late@example.net", "Subject: x\r\n\r\n");
+            assert!(reply.starts_with("250 "), "{step}: {reply}");
+            safe += 1;
+            until("all has arrived", || remote.received().len() >= safe);
+            let stopped = daemon.stop();
+            assert_eq!(stopped.code, 0, "{stopped:?}");
+            let left = system.names("new").len() + system.names("cur").len();
+            assert_eq!(
+                (remote.received().len(), left),
+                (safe, 0),
+                "{step}: {}",
+                system.log()
+            );
+        }
+    }
+    assert!(met > 0, "no step was one of a session");
+}
+
+/// The same process is back at once after a first fault, and after another one soon only when it has rested: a fault at
+/// each start is no reason to keep the machine busy.
+#[test]
+fn a_fault_at_each_start_takes_its_time() {
+    let system = System::listening("fault-again");
+    Daemon::start(&system).stop();
+    let call = system
+        .call("sendmail")
+        .args(&["-bD"])
+        .env("MINIMTA_AGAIN", "1");
+    let daemon = Daemon::of(&system, || call.env("MINIMTA_FAULT", "6:panic").start());
+    let told = "a fault in minimta ";
+    let mut client = daemon.client();
+    let _ = client.deliver(&me(), "Subject: x\r\n\r\n");
+    until("it has happened", || system.log().contains(told));
+    // It serves as before.
+    daemon.client().steps(&[("EHLO client.example", "250-")]);
+    assert!(!system.log().contains("after a fault"));
+}
+
+/// A fault in a submission, at each step: exit code 0 means that it is safe, and any other one that the caller has it still.
+#[test]
+fn a_fault_in_a_submission_is_told() {
+    let mut codes = Vec::new();
+    for step in 1..60 {
+        let remote = Remote::start(Script::new());
+        let system = System::relaying("fault-submit", &remote);
+        system.accept(&["-q"], "");
+        let call = system.call("sendmail").args(&["-odi", "one@example.net"]);
+        let ran = call
+            .env("MINIMTA_FAULT", &format!("{step}:panic"))
+            .stdin(MESSAGE)
+            .run();
+        if !system.log().contains(" trouble what=\"a fault in minimta ") && ran.stderr.is_empty() {
+            assert!(ran.code == 0 && !codes.is_empty(), "{step} {ran:?}");
+            break;
+        }
+        assert!(
+            ran.stderr.contains(": a fault in minimta stopped "),
+            "{step} {ran:?}"
+        );
+        assert!(
+            ran.stderr.contains("; please report it: src/"),
+            "{step} {ran:?}"
+        );
+        assert!(!ran.stderr.contains("panicked"), "{step} {ran:?}");
+        codes.push(ran.code);
+        let (had, left) = (remote.received().len(), system.names("new").len());
+        match ran.code {
+            0 => assert!(had + left >= 1, "{step} {ran:?}"),
+            70 => assert!(had == 0 && left <= 1, "{step} {ran:?}"),
+            _ => panic!("{step} {ran:?}"),
+        }
+        if left == 1 {
+            // It is put off, and is there for whoever asks for all.
+            system.accept(&["-q"], "");
+            assert!(remote.received().len() <= 2, "{step}");
+        }
+    }
+    codes.dedup();
+    assert_eq!(codes, [70, 0]);
 }
 
 /// Makes a script that damages whatever waits, once, and then goes on with `rest`.

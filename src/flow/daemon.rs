@@ -22,6 +22,7 @@ use super::aliases::Aliases;
 use super::attend::{self, Service, attend};
 use super::connections::{Connections, LEAVING};
 use super::doors::Doors;
+use super::fault::{self, By, Process, Then};
 use super::runner::Runner;
 use crate::cli::Invocation;
 use crate::config::{Config, System};
@@ -73,6 +74,7 @@ pub fn run(context: Context, call: &Invocation) -> Result<()> {
     // A connection has one, and a message on its way another.
     privilege::allow_files(2 * context.config.listen.max_connections + 256);
     let is_worker = parent.is_some();
+    let by = By::of(&context, doors.handed_over);
     if call.detach && !doors.handed_over && !is_worker {
         privilege::detach().map_err(Error::Os)?;
     }
@@ -86,6 +88,11 @@ pub fn run(context: Context, call: &Invocation) -> Result<()> {
     } = doors;
     let (mut watch, waker) =
         Watch::new(listeners, presence.trigger()).map_err(|e| cannot_wait(&e))?;
+    let waker = Arc::new(waker);
+    let bell = Arc::clone(&waker);
+    fault::then(Then::Again(Process::Daemon, by));
+    // Without it, it hears of a fault when something else happens.
+    fault::wakes(Box::new(move || drop(bell.wake())));
     let service = Arc::new(Service::new(context));
     if !kinds.is_empty() {
         service.look_at_certificate();
@@ -101,9 +108,7 @@ pub fn run(context: Context, call: &Invocation) -> Result<()> {
         service,
         runner,
         connections: Arc::new(Connections::new(on_leave(waker, Arc::clone(&wanted)))),
-        pool: Pool::new("session", limit + PARKED, STACK, |name| {
-            events::trouble("-", &format!("a fault ended a {name}; the others go on"));
-        }),
+        pool: Pool::new("session", limit + PARKED, STACK),
         wanted,
         parked: VecDeque::new(),
         certificate: Care::new(Instant::now()),
@@ -112,8 +117,14 @@ pub fn run(context: Context, call: &Invocation) -> Result<()> {
     events::daemon(&"started");
     let ended = daemon.work(&mut watch, handed_over && call.interval.is_none());
     events::settle_repeats(true);
-    events::daemon(&"stopped");
+    events::daemon(match fault::is_ending() {
+        true => &"stopped after a fault, and begins anew",
+        false => &"stopped",
+    });
     daemon.service.context.ledger.flush();
+    if fault::is_ending() {
+        fault::end_now();
+    }
     ended.map_err(|e| cannot_wait(&e))
 }
 
@@ -122,7 +133,7 @@ fn cannot_wait(error: &std::io::Error) -> Error {
 }
 
 /// Wakes the waiting thread when a connection has ended, if it wants to know.
-fn on_leave(waker: Waker, wanted: Arc<AtomicBool>) -> Box<dyn Fn() + Send + Sync> {
+fn on_leave(waker: Arc<Waker>, wanted: Arc<AtomicBool>) -> Box<dyn Fn() + Send + Sync> {
     Box::new(move || {
         if wanted.load(Ordering::Acquire) {
             // Without it, it looks a moment later.
@@ -212,6 +223,9 @@ impl Daemon<'_> {
                     Event::Stop => return self.stop(watch),
                 }
             }
+            if fault::is_ending() {
+                return self.stop(watch);
+            }
             self.connections.thin_out(Instant::now());
             self.seat_parked();
             if self.connections.count() > 0 || !self.runner.is_idle() {
@@ -267,7 +281,10 @@ impl Daemon<'_> {
         };
         let (service, runner) = (Arc::clone(&self.service), Arc::clone(&self.runner));
         let (kind, peer) = (arrival.kind, arrival.peer);
-        let job = move || attend(&service, &visit, kind, peer, &mut |left| runner.take(left));
+        let job = move || {
+            let _in_hand = fault::over_connection(visit.socket());
+            attend(&service, &visit, kind, peer, &mut |left| runner.take(left));
+        };
         self.pool
             .try_run(Box::new(job))
             .map_err(|_| (arrival, replies::TOO_BUSY))
@@ -360,6 +377,10 @@ impl Daemon<'_> {
     /// Lets everything come to its end, for as long as there is patience.
     fn stop(&mut self, watch: &mut Watch) -> std::io::Result<()> {
         let begun = Instant::now();
+        if !fault::is_ending() {
+            // Whatever happens from here on, it was to stop.
+            fault::then(Then::EndLater(fault::SOFTWARE));
+        }
         watch.close();
         for (arrival, _) in self.parked.drain(..) {
             turn_away(&arrival, &replies::SHUTTING_DOWN);
@@ -388,7 +409,7 @@ impl Daemon<'_> {
 /// Waits for something, until then at most. Returned is whether somebody has asked again: he does not want to wait.
 fn wait(watch: &mut Watch, until: Instant, has_come: &dyn Fn() -> bool) -> std::io::Result<bool> {
     let mut again = false;
-    while !again && !has_come() {
+    while !again && !has_come() && !fault::is_over() {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             break;
@@ -397,6 +418,9 @@ fn wait(watch: &mut Watch, until: Instant, has_come: &dyn Fn() -> bool) -> std::
         watch.wait(Some(step), &mut |event| {
             again |= matches!(event, Event::Stop)
         })?;
+    }
+    if again {
+        fault::then(Then::EndLater(fault::SOFTWARE));
     }
     Ok(again)
 }

@@ -12,15 +12,18 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use super::ends::{self, Place, deferred};
+use super::fault::{self, Then};
 use super::queue::STACK;
 use super::{Context, Damaged};
 use crate::error::{Error, Result};
 use crate::host::accounts::{self, Account};
 use crate::host::channel::Channel;
+use crate::host::wire::Socket;
 use crate::host::{listed, privilege};
 use crate::proto::alias::{self, Target, read_list};
 use crate::proto::end::{End, Mailboxes};
@@ -53,6 +56,7 @@ pub fn run(context: &Context, whom: &str) -> Result<()> {
     let account = account(&whom, user, alias_user).map_err(Error::NoUser)?;
     privilege::become_user(&account).map_err(Error::Os)?;
     privilege::fix_private_umask();
+    fault::then(Then::EndLater(fault::SOFTWARE));
     // Where the home is not to be had, the root of the file system is as good as any.
     let _ = std::env::set_current_dir(&account.home);
     let helper = Helper {
@@ -141,8 +145,10 @@ impl Helper<'_> {
         stream.set_read_timeout(Some(STILL))?;
         stream.set_write_timeout(Some(STILL))?;
         let mut answers = stream.try_clone()?;
+        let line = Arc::new(Socket::Unix(stream.try_clone()?));
         let mut orders = BufReader::with_capacity(MAX_BLOCK, stream);
         while let Some(order) = next_order(&mut orders)? {
+            let _in_hand = fault::over_connection(Arc::clone(&line));
             let reply = match order {
                 Order::Deliver(letter) => self.deliver(&letter, &mut orders)?.text(),
                 Order::Forward(path) => {

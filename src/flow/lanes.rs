@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::fault;
 use crate::host::spool::{Claim, Item};
 use crate::proto::route::Hop;
 
@@ -324,6 +325,9 @@ impl Place<'_> {
         let mut state = self.lanes.lock();
         if let Some(id) = self.current.take() {
             state.done(&id);
+        }
+        if fault::is_ending() {
+            return None;
         }
         loop {
             let counts = self.lanes.census.lock();

@@ -37,6 +37,7 @@ pub mod doors;
 pub mod ends;
 pub mod exchange;
 pub mod expand;
+pub mod fault;
 pub mod forward;
 pub mod helper;
 pub mod helpers;

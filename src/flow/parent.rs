@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use self::charge::Charge;
 use super::doors::Doors;
 use super::ends::Place;
-use super::{Context, helper};
+use super::{Context, fault, helper};
 use crate::cli::{Invocation, Mode, complain};
 use crate::config::{Log, LogTo};
 use crate::error::{Error, Result};
@@ -60,8 +60,6 @@ const FOLDER: u32 = 0o710;
 const SPOOL_FOLDER: u32 = 0o770;
 /// A log file is the worker's, and its group's.
 const LOG: u32 = 0o660;
-/// Exit code of sysexits.h for a fault within.
-const SOFTWARE: u8 = 70;
 
 /// The user of the spool, when there is work to be done as him: root has started this process, and is not that user
 /// himself.
@@ -101,7 +99,11 @@ pub fn run(context: &Context, call: &Invocation, servant: &Account) -> Result<Ex
             privilege::detach().map_err(Error::Os)?;
         }
     }
-    let household = Household::start(context, servant, &words, &doors)?;
+    let mut household = Household::start(context, servant, &words, &doors)?;
+    // A word that is empty is none that can be passed on.
+    if !doors.handed_over && !words.iter().any(|word| word.is_empty()) {
+        household.charge.started.clone_from(&words);
+    }
     if let Some(worker) = &household.worker {
         let mut words = household.charge.words(worker);
         words.insert(0, ANEW.into());
@@ -292,15 +294,15 @@ impl Household {
     /// Until the worker ends, or hangs up if it is none of ours; returned is the exit code for this process.
     fn keep(mut self) -> Result<ExitCode> {
         let mut trusted = true;
-        let code = loop {
+        let ended = loop {
             match &self.worker {
                 Some(worker) => {
                     if let Some(ended) = worker.try_wait().map_err(cannot_wait)? {
-                        break code(ended);
+                        break Some(ended);
                     }
                 }
                 None if trusted => {}
-                None => break ExitCode::SUCCESS,
+                None => break None,
             }
             let channel = trusted.then_some(&self.line);
             let most = self.worker.is_none().then_some(IDLE);
@@ -324,7 +326,21 @@ impl Household {
             trusted &= !(is_idle && self.helpers.is_empty());
         };
         self.end_helpers()?;
-        Ok(code)
+        if ended == Some(Ended::Code(fault::BEGIN_ANEW)) {
+            return Err(self.begin_over());
+        }
+        Ok(ended.map_or(ExitCode::SUCCESS, code))
+    }
+
+    /// Begins as it was started, for its worker has met a fault and has put off what it met it over. Comes back if that
+    /// cannot be.
+    fn begin_over(&self) -> Error {
+        let words = &self.charge.started;
+        let why = match words.is_empty() {
+            true => "whoever has started it may do so again".to_owned(),
+            false => crate::host::words(&children::begin_over(&self.program, words)),
+        };
+        Error::Internal(format!("minimta ends after a fault: {why}"))
     }
 
     /// Their lines to the worker are closed now, or soon; they end what they have whole, and nothing else.
@@ -422,7 +438,7 @@ fn code(ended: Ended) -> ExitCode {
         Ended::Code(code) => ExitCode::from(code),
         Ended::Signal(signal) => {
             events::trouble("-", &format!("the worker was ended by signal {signal}"));
-            ExitCode::from(SOFTWARE)
+            ExitCode::from(fault::SOFTWARE)
         }
     }
 }

@@ -8,7 +8,6 @@ mod attempt;
 mod claims;
 mod tally;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use self::claims::Held;
 pub use self::tally::{Tally, said};
 use super::Context;
 use super::dialogue::Outgoing;
+use super::fault::{self, InHand};
 use super::helpers::Helpers;
 use super::hops;
 use super::lanes::{Census, Errand, Lanes, Width};
@@ -23,8 +23,7 @@ use super::links::{Links, Shared, Slots};
 use super::queue::{STACK, fresh};
 use super::settle::policy;
 use crate::events;
-use crate::host::clock;
-use crate::host::spool::{Claim, Folder, Item};
+use crate::host::spool::{Claim, Item};
 use crate::proto::end::Mailboxes;
 use crate::proto::journal::{Progress, Standing};
 use crate::proto::order;
@@ -34,12 +33,6 @@ use crate::proto::route::Hop;
 const WORTH_A_CONNECTION: usize = 10;
 /// How often it is looked for new messages while others take their time.
 const LOOK: Duration = Duration::from_secs(2);
-/// What is told when this program itself has failed over a message.
-const FAILED: &str =
-    "a fault in minimta stopped the work on this message; it stays in the queue; please report it";
-/// And when there was none in hand.
-const WORKER_FAILED: &str = "a fault in minimta ended a worker of the queue; please report it";
-
 /// What passes that overlap share: `[queue] workers` and `per_destination` hold for all of them together.
 #[derive(Clone, Default)]
 pub struct Bounds {
@@ -136,13 +129,7 @@ impl<'a> Pass<'a> {
     /// Looks at the envelope of a message and puts it into the lanes of its next hops. What cannot be read is dealt
     /// with here; and a message over which this program fails must not keep the others from being looked at.
     pub fn add(&self, item: Item, claim: Option<Claim>) {
-        let id = item.id.clone();
-        if catch_unwind(AssertUnwindSafe(|| self.sort(item, claim))).is_err() {
-            self.survive(&id);
-        }
-    }
-
-    fn sort(&self, item: Item, claim: Option<Claim>) {
+        let _in_hand = self.take_in_hand(&item.id);
         if self.lanes.has(&item.id) {
             return;
         }
@@ -279,43 +266,18 @@ impl<'a> Pass<'a> {
         });
     }
 
-    /// Works as long as there is anything to do. A fault of this program costs the connections that the worker has, and
-    /// the attempt for one message; all others are tried.
+    /// Whatever happens from here on happens over this message.
+    fn take_in_hand(&self, id: &str) -> InHand {
+        fault::over_message(&self.context.spool, id, policy(self.context).first)
+    }
+
+    /// Works as long as there is anything to do.
     pub fn worker(&self) {
-        loop {
-            let mut in_hand = None;
-            let work = AssertUnwindSafe(|| self.work(&mut in_hand));
-            if catch_unwind(work).is_ok() {
-                return;
-            }
-            match in_hand {
-                Some(id) => self.survive(&id),
-                None => return events::fault("-", &WORKER_FAILED),
-            }
-        }
-    }
-
-    /// After a fault of this program over a message: it is told, and the message is put off, or it would happen again
-    /// at each look.
-    fn survive(&self, id: &str) {
-        events::fault(id, &FAILED);
-        let put_off = AssertUnwindSafe(|| {
-            let spool = &self.context.spool;
-            let item = spool.find(id).filter(|item| item.folder != Folder::Hold)?;
-            let claim = spool.claim(item.folder, id).ok()?;
-            let first = i64::try_from(policy(self.context).first).unwrap_or(i64::MAX);
-            claim.defer_until(clock::now().saturating_add(first)).ok()
-        });
-        // If it cannot be put off, that is told when it happens again.
-        let _ = catch_unwind(put_off);
-    }
-
-    fn work(&self, in_hand: &mut Option<String>) {
         let outgoing = self.outgoing();
         let mut links = self.links(&outgoing);
         while let Some(mut place) = self.lanes.join() {
             while let Some(errand) = place.next() {
-                *in_hand = Some(errand.item.id.clone());
+                let _in_hand = self.take_in_hand(&errand.item.id);
                 let claim = match errand.claim {
                     Some(claim) => Some(claim),
                     None => self.claim(&errand.item),
@@ -331,7 +293,6 @@ impl<'a> Pass<'a> {
                         self.add(fresh(id), None);
                     }
                 }
-                *in_hand = None;
             }
             // The exchanger of the next domain may well be the same.
             if !matches!(place.hop, Hop::Mx(..)) {
@@ -378,7 +339,6 @@ fn wanted(hops: &[Hop], progress: &Progress) -> Vec<Hop> {
     wanted
 }
 
-/// No worker leaves shared state half-changed, so that of one who panicked is as good as any.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,6 +11,7 @@
 
 use std::io::IsTerminal;
 
+use super::fault::{self, By, Process, Then};
 use super::pass::Pass;
 use super::settle::policy;
 use super::{Context, admin, deliver, parent, tlsrpt};
@@ -38,6 +39,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
         // Users cannot make them.
         context.spool.create()?;
     }
+    fault::then(Then::Again(Process::Run, By::of(context, false)));
     let is_guest = privilege::has_group();
     if is_guest && let Some(daemon) = presence::find(&context.config.queue.run) {
         daemon.wake();

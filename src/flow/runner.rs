@@ -14,7 +14,6 @@
 //! What is kept in memory is bounded: a few claims, then names, then only that the folder has more.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
@@ -47,11 +46,6 @@ const LOOK: Duration = Duration::from_secs(300);
 /// The shortest time between two looks, and how many times as long as a look takes it is at least.
 const REST: Duration = Duration::from_millis(200);
 const REST_FACTOR: u32 = 20;
-
-/// How long nothing is looked for after a fault of this program, which may well happen again.
-const RECOVERY: Duration = Duration::from_secs(10);
-/// What is told of it.
-const FEEDER_FAILED: &str = "a fault in minimta ended a run of the queue; the next one begins in ten seconds; please report it";
 
 /// The queue of a daemon.
 pub struct Runner {
@@ -198,10 +192,7 @@ impl Runner {
     fn feed(self: &Arc<Self>) {
         let mut relieved = false;
         while !relieved && let Some(service) = self.wait_for_work() {
-            let run = AssertUnwindSafe(|| self.run(&service, &mut relieved));
-            if catch_unwind(run).is_err() {
-                self.recover();
-            }
+            self.run(&service, &mut relieved);
             let mut state = self.lock();
             state.runs -= 1;
             state.lingers &= !relieved;
@@ -211,24 +202,12 @@ impl Runner {
         self.lock().feeders -= 1;
     }
 
-    /// After a fault of this program in the thread that feeds: the queue goes on, though not at once.
-    fn recover(&self) {
-        events::fault("-", &FEEDER_FAILED);
-        let mut state = self.lock();
-        state.look_new = true;
-        state.rest_until = Instant::now() + RECOVERY;
-    }
-
     /// One run. `relieved` becomes whether another thread feeds by its end.
     fn run(self: &Arc<Self>, service: &Arc<Service>, relieved: &mut bool) {
         let run = Pass::lingering(&service.context, false, LINGER, &self.bounds);
         let threads = AtomicUsize::new(0);
         thread::scope(|scope| {
-            let feed = AssertUnwindSafe(|| self.keep_fed(scope, service, &run, &threads));
-            // Its workers end what they have begun, as after any run.
-            if catch_unwind(feed).is_err() {
-                self.recover();
-            }
+            self.keep_fed(scope, service, &run, &threads);
             self.give_up(&run);
             *relieved = self.is_at_work(&threads) && self.be_relieved();
         });

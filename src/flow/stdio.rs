@@ -16,7 +16,7 @@ use super::connections::Connections;
 use super::direct::{self, Resting};
 use super::receive::{Duplex, serve};
 use super::sink::{Left, Sink, Speaker};
-use super::{Context, queue};
+use super::{Context, fault, queue};
 use crate::cli::{Delivery, Invocation};
 use crate::error::{Error, Result};
 use crate::host::accounts;
@@ -44,6 +44,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
         None => own(context, call.delivery != Delivery::Queue, &mut keep),
     };
     if call.delivery != Delivery::Queue {
+        fault::promised();
         let background = call.delivery == Delivery::Background && !context.verbose;
         queue::first_attempt(context, None, accepted, background);
     }

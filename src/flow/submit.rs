@@ -13,7 +13,7 @@ use std::io::Read;
 use super::direct::{self, Resting};
 use super::intake::{Accepted, Intake, Origin, Repeats, envelope, own_address};
 use super::sink::Left;
-use super::{Context, queue, settle};
+use super::{Context, fault, queue, settle};
 use crate::cli::{Delivery, Invocation, complain};
 use crate::error::{Error, Result};
 use crate::host::accounts::{self, Account};
@@ -152,6 +152,7 @@ fn straight(context: &Context, delivery: Delivery, accepted: Accepted) -> Result
     });
     way.close();
     passed?;
+    fault::promised();
     if let Repeats::New(first) = repeats {
         first.remember(context);
     }
@@ -164,6 +165,7 @@ fn straight(context: &Context, delivery: Delivery, accepted: Accepted) -> Result
 
 /// What follows the commit: nothing in it can take back what was promised, so it has no error.
 fn after(context: &Context, delivery: Delivery, accepted: Accepted) {
+    fault::promised();
     let Accepted {
         claim,
         bad,

@@ -31,6 +31,10 @@ pub const OURSELVES: &str = "/proc/self/exe";
 /// passwords out have it grown to hundreds of them. Other C libraries do not read it.
 const SPARING: &str = "glibc.malloc.arena_max=1:glibc.malloc.tcache_max=128:glibc.malloc.mmap_threshold=1048576:glibc.rtld.nns=1";
 const TUNABLES: &str = "GLIBC_TUNABLES";
+/// Says that a process has begun anew after a fault of this program.
+pub const AGAIN: &str = "MINIMTA_AGAIN";
+/// How tests make a process fail.
+const FAULT: &str = "MINIMTA_FAULT";
 /// Where programs are found, for all that minimta starts.
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -38,8 +42,8 @@ pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// make them fail.
 fn environment() -> Vec<(&'static str, OsString)> {
     let kept: &[&str] = match cfg!(debug_assertions) {
-        true => &["TZ", "MINIMTA_FAULT", "MINIMTA_RECORD", "MINIMTA_CONFIG"],
-        false => &["TZ"],
+        true => &["TZ", AGAIN, FAULT, "MINIMTA_RECORD", "MINIMTA_CONFIG"],
+        false => &["TZ", AGAIN],
     };
     let kept = kept
         .iter()
@@ -62,11 +66,14 @@ pub fn begin_sparing() {
 }
 
 /// Begins this program anew in this process, as it was started, with these variables beside the others. Where that cannot
-/// be, all goes on.
+/// be, all goes on. After a fault, what tests have made fail once does not fail once more.
 pub fn begin_again(more: &[(&str, &str)]) {
     let text = |word: OsString| CString::new(word.into_vec());
-    let more = more.iter().map(|(name, value)| (name.into(), value.into()));
-    let variables = std::env::vars_os().chain(more);
+    let is_again = more.iter().any(|(name, _)| *name == AGAIN);
+    let is_set = |name: &OsString| more.iter().any(|(other, _)| name == other);
+    let is_kept = |name: &OsString| !is_set(name) && (!is_again || name != FAULT);
+    let variables = std::env::vars_os().filter(|(name, _)| is_kept(name));
+    let variables = variables.chain(more.iter().map(|(name, value)| (name.into(), value.into())));
     let variables = variables.map(|(mut name, value)| {
         name.push("=");
         name.push(value);
@@ -105,6 +112,22 @@ pub fn begin_anew(name: &str, words: Vec<OsString>, channel: &Channel) -> io::Er
         Ok(never) => match never {},
         Err(error) => error,
     }
+}
+
+/// Begins this program anew in this process after a fault of its worker, with these words.
+///
+/// # Errors
+/// What the system says; then this process goes on as it is.
+pub fn begin_over(name: &str, words: &[OsString]) -> io::Error {
+    let mut command = Command::new(OURSELVES);
+    command.arg0(name).args(words);
+    command.env_clear().envs(environment());
+    command.env_remove(FAULT).env(AGAIN, "1").exec()
+}
+
+/// Whether this process has begun anew after a fault.
+pub fn has_begun_again() -> bool {
+    std::env::var_os(AGAIN).is_some()
 }
 
 /// Starts the worker, with the words of our own command line: it has the rights of this user, and no group but his.

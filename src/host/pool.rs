@@ -1,10 +1,8 @@
 //! A bounded number of threads, made when there is work and gone when there was none for a minute.
 //!
-//! A fault in a job ends that job alone: it is caught, told, and its thread takes the next one. Nothing waits in a
-//! line here: whoever finds no thread is told so at once and decides himself.
+//! Nothing waits in a line here: whoever finds no thread is told so at once and decides himself.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -26,8 +24,6 @@ struct Shared {
     name: &'static str,
     limit: AtomicUsize,
     stack: usize,
-    /// Told when a job has panicked.
-    fault: fn(&str),
     state: Mutex<State>,
     work: Condvar,
 }
@@ -47,9 +43,8 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Pool {
-    /// Up to `limit` threads of this name, each with so many octets of stack. `fault` is told the name when a job
-    /// has panicked.
-    pub fn new(name: &'static str, limit: usize, stack: usize, fault: fn(&str)) -> Self {
+    /// Up to `limit` threads of this name, each with so many octets of stack.
+    pub fn new(name: &'static str, limit: usize, stack: usize) -> Self {
         let state = Mutex::default();
         let work = Condvar::new();
         Self {
@@ -57,7 +52,6 @@ impl Pool {
                 name,
                 limit: AtomicUsize::new(limit),
                 stack,
-                fault,
                 state,
                 work,
             }),
@@ -111,9 +105,7 @@ impl Shared {
 
     fn work_off(&self) {
         while let Some(job) = self.next() {
-            if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                (self.fault)(self.name);
-            }
+            job();
         }
     }
 
@@ -143,7 +135,7 @@ mod tests {
     use std::sync::mpsc;
 
     fn pool(limit: usize) -> Pool {
-        Pool::new("test", limit, 128 * 1024, |_| {})
+        Pool::new("test", limit, 128 * 1024)
     }
 
     #[test]
@@ -174,20 +166,6 @@ mod tests {
         go.send(()).unwrap();
         go.send(()).unwrap();
         ended.recv().unwrap();
-        ended.recv().unwrap();
-    }
-
-    #[test]
-    fn a_fault_ends_one_job_only() {
-        // G18
-        let pool = pool(1);
-        let (done, ended) = mpsc::channel();
-        assert!(pool.try_run(Box::new(|| panic!("a fault"))).is_ok());
-        let mut job: Option<Job> = Some(Box::new(move || done.send(()).unwrap()));
-        while let Some(again) = job.take() {
-            job = pool.try_run(again).err();
-            thread::yield_now();
-        }
         ended.recv().unwrap();
     }
 }

@@ -304,6 +304,15 @@ impl Spool {
             })
     }
 
+    /// Puts off a message that this process has claimed, until `due`; for want of anything better, for whoever holds the
+    /// claim can do it no more. False: it is not done.
+    pub fn put_off(&self, id: &str, due: i64) -> bool {
+        let item = self.find(id).filter(|item| item.folder != Folder::Hold);
+        let file = item.and_then(|item| File::open(self.path(item.folder, id)).ok());
+        let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(due).unwrap_or(0));
+        file.is_some_and(|file| file.set_modified(time).is_ok())
+    }
+
     /// Opens a queue file to be shown.
     ///
     /// # Errors

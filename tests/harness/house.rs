@@ -279,8 +279,14 @@ impl House {
 
     /// Starts `sendmail` for a user, with nothing on its standard input.
     pub fn start(&self, user: &str, args: &[&str]) -> Child {
+        self.start_with(user, args, &[])
+    }
+
+    /// The same with more in its environment.
+    pub fn start_with(&self, user: &str, args: &[&str], env: &[(&str, &str)]) -> Child {
         let mut command = self.command(&self.program("sendmail"), user);
-        command.args(args).stdin(Stdio::null()).spawn().unwrap()
+        command.args(args).envs(env.iter().copied());
+        command.stdin(Stdio::null()).spawn().unwrap()
     }
 
     /// A daemon that root has started.

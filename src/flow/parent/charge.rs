@@ -26,6 +26,8 @@ pub struct Charge {
     pub log: Log,
     /// Where mail for root is kept.
     pub root_mailbox: Place,
+    /// The words it was started with, to begin as then after a fault of its worker; none: somebody else does that.
+    pub started: Vec<OsString>,
 }
 
 impl Charge {
@@ -38,6 +40,7 @@ impl Charge {
             config: config.file.clone(),
             log: config.log.clone(),
             root_mailbox: helper::root_mailbox(context),
+            started: Vec::new(),
         }
     }
 
@@ -69,6 +72,7 @@ impl Charge {
             word(kind, path.as_ref()),
         ];
         words.extend(self.config.iter().map(|c| word("config", c.as_ref())));
+        words.extend(self.started.iter().map(|was| word("started", was)));
         words
     }
 
@@ -76,6 +80,7 @@ impl Charge {
     pub fn parse(words: impl Iterator<Item = OsString>) -> Option<(Self, Worker)> {
         let (mut worker, mut user, mut alias_user) = (None, None, None);
         let (mut to, mut level, mut root_mailbox, mut config) = (None, None, None, None);
+        let mut started = Vec::new();
         for word in words {
             let at = word.as_bytes().iter().position(|octet| *octet == b'=')?;
             let (name, value) = word.as_bytes().split_at_checked(at)?;
@@ -100,6 +105,10 @@ impl Charge {
                 b"level" => level.replace(text()?.parse().ok()?).is_some(),
                 b"maildir" => root_mailbox.replace(Place::Maildir(path()?)).is_some(),
                 b"mbox" => root_mailbox.replace(Place::Mbox(path()?)).is_some(),
+                b"started" => {
+                    started.push(OsString::from_vec(value.to_vec()));
+                    false
+                }
                 b"config" => config.replace(path()?).is_some(),
                 _ => return None,
             };
@@ -116,6 +125,7 @@ impl Charge {
                 level: level?,
             },
             root_mailbox: root_mailbox?,
+            started,
         };
         Some((charge, worker?))
     }
@@ -135,6 +145,7 @@ mod tests {
                 level: "INFO".parse().unwrap(),
             },
             root_mailbox,
+            started: ["-bd", "-C", "/etc/x=y"].map(OsString::from).to_vec(),
         }
     }
 
@@ -164,8 +175,10 @@ mod tests {
                 Some((row, Worker::parse("4711").unwrap())),
                 "{words:?}"
             );
-            // None of them may be missing but the name of a configuration, and none said twice.
-            for at in 0..words.len() {
+            // None of them may be missing but the name of a configuration, and none said twice; but for the words by which
+            // it was started, which may be any.
+            let is_free = |word: &OsString| word.as_bytes().starts_with(b"started=");
+            for at in (0..words.len()).filter(|at| !is_free(&words[*at])) {
                 let mut fewer = words.clone();
                 let gone = fewer.remove(at).into_vec();
                 let read = Charge::parse(fewer.into_iter());
