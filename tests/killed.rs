@@ -303,7 +303,8 @@ fn a_worker_that_is_killed_in_the_middle_loses_nothing() {
         };
         let house = house.with_mailbox(&mailbox);
         house.open_folder("open");
-        fs::write(house.path("aliases"), aliases.replace("~/", &root)).unwrap();
+        let aliases = aliases.replace("~/", &root) + "\n";
+        fs::write(house.path("aliases"), aliases).unwrap();
         if !forward.is_empty() {
             let file = house.path("home/mt-alice/.forward");
             fs::write(&file, format!("{}\n", forward.replace("~", &home))).unwrap();
