@@ -23,7 +23,7 @@ fn message() -> String {
 }
 
 /// Runs `case` with the N-th step of `what` failing, for N from 1 until none failed; returns how many did.
-fn at_each_step(what: &str, mut case: impl FnMut(&str) -> bool) -> u32 {
+pub fn at_each_step(what: &str, mut case: impl FnMut(&str) -> bool) -> u32 {
     for step in 1..MOST {
         if !case(&format!("{step}:{what}")) {
             return step - 1;
@@ -33,7 +33,7 @@ fn at_each_step(what: &str, mut case: impl FnMut(&str) -> bool) -> u32 {
 }
 
 /// Whether the fault of a run happened: it says so, or died of it.
-fn faulted(ran: &crate::harness::Ran) -> bool {
+pub fn faulted(ran: &crate::harness::Ran) -> bool {
     ran.code == -6 || ran.stderr.contains("fault injected")
 }
 

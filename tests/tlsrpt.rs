@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 
+use crate::crash::{at_each_step, faulted};
 use crate::harness::system::HOST_OF_REPORTS;
 use crate::harness::tls::Authority;
 use crate::harness::{Daemon, Dns, Remote, Script, System, Web, until};
@@ -403,4 +404,38 @@ fn a_day_becomes_a_report_by_mail() {
         );
         assert!(!json.contains("silent.example"), "{json}");
     }
+}
+
+/// When the queue has no room for another report, those that are in it already are not made again.
+#[test]
+fn no_report_is_sent_twice_when_one_cannot_be_queued() {
+    let names = ["a.example", "b.example", "c.example"];
+    let wants = |name: &&str| format!("_smtp._tls.{name} TXT v=TLSRPTv1; rua=mailto:tls@{name}\n");
+    let wanted: String = names.iter().map(wants).collect();
+    let mx = names.map(|name| format!("{name} MX 10 mail.example.net\n"));
+    let dns = Dns::start(&format!("{ZONE}{wanted}{}", mx.concat()));
+    let count = |name: &&str| format!("{name}\tno-policy-found\t\tmail.example.net\tok\t1\n");
+    let counts: String = names.iter().map(count).collect();
+    let steps = at_each_step("ENOSPC", |fault| {
+        let remotes = Remote::several(&[Script::new()]);
+        let system = reporting("tlsrpt-room", &dns, &remotes[0]);
+        let folder = system.path("spool/state/tls");
+        fs::create_dir_all(&folder).unwrap();
+        let day = folder.join(yesterday());
+        fs::write(&day, &counts).unwrap();
+        let run = system.call("sendmail").args(&["-q"]);
+        let ran = run.env("MINIMTA_FAULT", fault).run();
+        for _ in 0..2 {
+            system.accept(&["-q"], "");
+        }
+        let received = remotes[0].received().into_iter();
+        let mut told: Vec<_> = received
+            .filter_map(|r| r.mail().field("TLS-Report-Domain"))
+            .collect();
+        told.sort();
+        assert_eq!(told, names, "{fault} {}", system.log());
+        assert!(!day.exists(), "{fault}");
+        faulted(&ran)
+    });
+    assert!(steps >= 12, "{steps}");
 }

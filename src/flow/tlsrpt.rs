@@ -22,7 +22,7 @@ use crate::events;
 use crate::host::dns::{Dns, Family};
 use crate::host::https::{self, Site};
 use crate::host::tls::{Clients, Trust};
-use crate::host::{clock, durable, privilege, state, words};
+use crate::host::{clock, durable, privilege, read_bounded, state, words};
 use crate::parts;
 use crate::proto::address::{Mailbox, ReversePath};
 use crate::proto::date::{Stamp, parse_iso8601};
@@ -95,6 +95,11 @@ impl Drop for Counter {
     }
 }
 
+/// Reads the file of a day.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_bounded(path, MOST)
+}
+
 fn folder(config: &Config) -> PathBuf {
     config.queue.spool.join("state").join("tls")
 }
@@ -103,7 +108,7 @@ fn folder(config: &Config) -> PathBuf {
 /// read.
 pub fn today(config: &Config) -> Option<(u64, u64)> {
     config.remote.tls_reports.as_ref()?;
-    let text = match state::read(&folder(config).join(day(clock::now()))) {
+    let text = match read(&folder(config).join(day(clock::now()))) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(_) => return None,
@@ -179,15 +184,16 @@ fn send_day(
     begin: i64,
     now: i64,
 ) -> std::result::Result<(), String> {
-    let file = File::open(path).map_err(|e| words(&e))?;
+    let file = state::open_append(&folder(&context.config), path).map_err(|e| words(&e))?;
     if file.try_lock().is_err() {
         // Another process is at it.
         return Ok(());
     }
-    let text = state::read(path).map_err(|e| words(&e))?;
+    let text = read(path).map_err(|e| words(&e))?;
+    let text = String::from_utf8_lossy(&text);
     let dns = super::exchange::resolver(&context.config);
     if begin > now - FORGOTTEN {
-        for (domain, policies) in &tlsrpt::add_up(&String::from_utf8_lossy(&text)) {
+        for (domain, policies) in &tlsrpt::add_up(&text) {
             let texts = dns.txt(&format!("_smtp._tls.{domain}")).unwrap_or_default();
             let about = About {
                 domain,
@@ -200,22 +206,49 @@ fn send_day(
                 continue;
             }
             let report = tlsrpt::gzip(about.report(policies).as_bytes());
+            let mut is_told = false;
             for place in places {
-                match place {
+                let (host, sent) = match place {
                     Place::Mail(to) => {
-                        mail(context, &about, &to, &report, now).map_err(|e| e.to_string())?;
+                        let sent = mail(context, &about, &to, &report, now);
+                        if let (Err(error), false) = (&sent, is_told) {
+                            keep_from(&file, &text, domain);
+                            return Err(error.to_string());
+                        }
+                        (to.to_string(), sent.map_err(|error| error.to_string()))
                     }
                     Place::Web(host, path) => {
-                        if let Err(why) = post(context, &dns, &host, &path, &report) {
-                            let what = format!("the report about TLS to {domain}: {host}: {why}");
-                            events::trouble("-", &what);
-                        }
+                        let sent = post(context, &dns, &host, &path, &report);
+                        (host, sent)
                     }
+                };
+                is_told = true;
+                if let Err(why) = sent {
+                    let what = format!("the report about TLS to {domain}: {host}: {why}");
+                    events::trouble("-", &what);
                 }
             }
         }
     }
-    durable::remove(path).map_err(|e| words(&e))
+    // What was sent must not be sent again, whatever the folder says.
+    let done = durable::remove(path).or_else(|_| durable::truncate(&file, 0));
+    done.map_err(|e| words(&e))
+}
+
+/// Keeps of a day's file what is about this domain and those after it, for the next run: the others were told. What cannot
+/// be kept is told of to nobody, rather than twice.
+fn keep_from(file: &File, text: &str, domain: &str) {
+    let of = |line: &str| line.split('\t').next().unwrap_or_default() >= domain;
+    let left: Vec<&str> = text.split_inclusive('\n').filter(|line| of(line)).collect();
+    let left = left.concat();
+    if left.len() == text.len() {
+        return;
+    }
+    let kept = durable::truncate(file, 0).and_then(|()| durable::write(file, left.as_bytes()));
+    if let Err(error) = kept {
+        let what = format!("cannot keep counts of TLS for reports: {}", words(&error));
+        events::trouble("-", &what);
+    }
 }
 
 /// Puts a report into the queue. Nobody wants to hear what becomes of it.
