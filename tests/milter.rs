@@ -177,6 +177,42 @@ fn what_a_filter_says_at_each_step_is_what_the_client_hears() {
     }
 }
 
+/// RFC 5321 4.5.1: whatever a filter says of the postmaster as a recipient, mail to him comes, and the next filter is told
+/// of him; what it says of the message holds for him, too.
+#[test]
+fn no_filter_refuses_the_postmaster() {
+    // The step, what is said, and whether the message comes.
+    let rows: &[(&[u8], &[u8], bool)] = &[
+        (b"R", b"d", true),
+        (b"R", b"r", true),
+        (b"R", b"t", true),
+        (b"R", b"y550 5.7.1 not him\0", true),
+        (b"E", b"d", false),
+    ];
+    for (step, says, comes) in rows {
+        let first = Milter::start(Wants::default().on(step, &[says]));
+        let second = Milter::start(Wants::default());
+        let system = system("milter-postmaster", &first, "").with("[milter]", &second.keys());
+        let daemon = Daemon::start(&system);
+        let said = send(&daemon, &["postmaster"], BODY);
+        assert!(
+            said[2].starts_with("250 2.0.0 queued"),
+            "{says:?}: {said:?}"
+        );
+        let told = second.steps('R');
+        assert_eq!(told, [format!("R<postmaster@{HOST}>|")], "{says:?}");
+        match comes {
+            true => until("it is delivered", || system.mailbox().len() == 1),
+            false => assert!(
+                system.log().contains(" discarded client="),
+                "{}",
+                system.log()
+            ),
+        }
+        assert_eq!(system.log().contains(" discarded "), !comes, "{says:?}");
+    }
+}
+
 /// H20: so it is with one that breaks off or says what is no answer, however long.
 #[test]
 fn mail_waits_for_a_filter_that_is_down_or_does_without() {

@@ -130,22 +130,23 @@ impl<'a> Filters<'a> {
     /// # Errors
     /// The refusal, of this recipient.
     pub fn recipient(&self, recipient: &Mailbox) -> Result<(), Reply> {
-        let recipient = recipient.to_string();
-        let known = [("{rcpt_addr}", recipient.as_str())];
-        let path = format!("<{recipient}>");
-        let packet = milter::words(Step::Rcpt, &[&path]);
         let mut active = self.active.borrow_mut();
-        active.each(|filter| filter.step(Step::Rcpt, &known, &packet))
+        active.each(|filter| filter.recipient(recipient))
     }
 
     /// The message comes: those who are to see it.
     pub fn take(&self, transaction: &Transaction) -> Passage {
-        // He was not shown at RCPT, where a filter could have refused him (RFC 5321 4.5.1).
+        let mut passage = self.active.take();
+        // He was not shown at RCPT, where a filter could have refused him (RFC 5321 4.5.1). Whatever one says of him
+        // now does not hold, neither that he is refused nor that the message is to vanish.
         let addresses = transaction.recipients.iter().map(|r| &r.address);
         for postmaster in addresses.filter(|a| hops::is_postmaster(self.context, a)) {
-            let _ = self.recipient(postmaster);
+            let _ = passage.each(|filter| {
+                let _ = filter.recipient(postmaster);
+                Ok(())
+            });
         }
-        self.active.take()
+        passage
     }
 }
 
@@ -330,6 +331,15 @@ impl Filter {
             true => Err(Stop::Refuse(replies::FILTER_DOWN)),
             false => Ok(()),
         }
+    }
+
+    /// Tells it of a recipient.
+    fn recipient(&mut self, recipient: &Mailbox) -> Result<(), Stop> {
+        let recipient = recipient.to_string();
+        let known = [("{rcpt_addr}", recipient.as_str())];
+        let path = format!("<{recipient}>");
+        let packet = milter::words(Step::Rcpt, &[&path]);
+        self.step(Step::Rcpt, &known, &packet)
     }
 
     /// Shows it a step, if it wants to see it, and hears what it says, if it says anything.
