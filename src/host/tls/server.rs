@@ -183,7 +183,7 @@ fn read(certificate: &Path, key: &Path) -> Result<Current, String> {
     let seen = [Version::of(certificate), Version::of(key)];
     let chain = read_chain(certificate)?;
     let Some(leaf) = chain.first().cloned() else {
-        return Err(no_pem("certificate", certificate, "no certificate"));
+        return Err(no_pem(CERTIFICATE, certificate, "no certificate"));
     };
     let secret_key = read_key(key)?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider::default_provider()))
@@ -206,7 +206,7 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let octets = crate::host::read_bounded(path, MAX_FILE)
         .map_err(|e| format!("cannot read certificate {}: {}", path.display(), words(&e)))?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&octets).collect();
-    chain.map_err(|e| no_pem("certificate", path, flaw(&e)))
+    chain.map_err(|e| no_pem(CERTIFICATE, path, flaw(&e)))
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
@@ -219,8 +219,8 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
                  openssl pkey -in {0}",
                 path.display()
             ),
-            pem::Error::NoItemsFound => no_pem("key", path, "no private key"),
-            e => no_pem("key", path, flaw(&e)),
+            pem::Error::NoItemsFound => no_pem(KEY, path, "no private key"),
+            e => no_pem(KEY, path, flaw(&e)),
         }
     })
 }
@@ -228,9 +228,14 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
 /// In the first line of a key with a password, in both forms.
 const ENCRYPTED: &[u8] = b"ENCRYPTED";
 
-fn no_pem(what: &str, path: &Path, found: &str) -> String {
+/// A key of the configuration, and how what it names begins in PEM form.
+type Kind = (&'static str, &'static str);
+const CERTIFICATE: Kind = ("certificate", "-----BEGIN CERTIFICATE-----");
+const KEY: Kind = ("key", "-----BEGIN PRIVATE KEY-----");
+
+fn no_pem((what, begin): Kind, path: &Path, found: &str) -> String {
     format!(
-        "{what} {} has {found} in it; it must be in PEM form, with lines such as -----BEGIN CERTIFICATE-----",
+        "{what} {} has {found} in it; it must be in PEM form, with lines such as {begin}",
         path.display()
     )
 }

@@ -121,7 +121,7 @@ fn a_pair_that_is_of_no_use_is_refused() {
             "",
             &key,
             0o600,
-            "cert.pem has no certificate in it; it must be in PEM form",
+            "cert.pem has no certificate in it; it must be in PEM form, with lines such as -----BEGIN CERTIFICATE-----",
         ),
         (&key, &key, 0o600, "cert.pem has no certificate in it"),
         (
@@ -142,7 +142,18 @@ fn a_pair_that_is_of_no_use_is_refused() {
             0o600,
             "cannot be read as X.509",
         ),
-        (&certificate, "", 0o600, "key.pem has no private key in it"),
+        (
+            &certificate,
+            "",
+            0o600,
+            "key.pem has no private key in it; it must be in PEM form, with lines such as -----BEGIN PRIVATE KEY-----",
+        ),
+        (
+            &certificate,
+            &key.replace("-----END", "----END"),
+            0o600,
+            "key.pem has a part without an end in it; it must be in PEM form, with lines such as -----BEGIN PRIVATE",
+        ),
         (
             &certificate,
             &certificate,
