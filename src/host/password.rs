@@ -4,8 +4,9 @@
 
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -66,21 +67,31 @@ pub fn from_command(command: &[String], limit: Duration) -> Result<Vec<u8>, Stri
     let complained = collect(child.stderr.take(), MAX_COMPLAINT);
     let ended = (|| {
         let printed = printed?.recv_timeout(limit).ok();
-        Ok((printed, ended_well(&mut child, deadline)?))
+        Ok((printed, end(&mut child, deadline)?))
     })();
     // After this it has ended, one way or another; an error means that it had before.
     let _ = child.kill();
     let _ = child.wait();
     match ended.map_err(cannot)? {
-        (Some(printed), Some(true)) => first_line(&printed)
+        (Some(printed), Some(status)) if status.success() => first_line(&printed)
             .ok_or_else(|| format!("password_command {program} printed no password")),
-        (_, Some(_)) => {
+        (None, Some(status)) if status.success() => {
+            let seconds = limit.as_secs();
+            Err(format!(
+                "password_command {program} did not close its output within {seconds} seconds"
+            ))
+        }
+        (_, Some(status)) => {
             // A grandchild that goes on may hold the pipe open: what it will say is not waited for.
             let complaint = complained.map_err(cannot)?;
             let complaint = complaint.recv_timeout(Duration::from_secs(1));
             let complaint = complaint.unwrap_or_default();
             let complaint = one_line(String::from_utf8_lossy(&complaint).trim());
-            Err(format!("password_command {program} failed: {complaint}"))
+            let how = ending(status);
+            Err(match complaint.as_str() {
+                "" => format!("password_command {program} {how}"),
+                words => format!("password_command {program} {how}: {words}"),
+            })
         }
         (_, None) => {
             let seconds = limit.as_secs();
@@ -107,12 +118,21 @@ fn collect(pipe: Option<impl Read + Send + 'static>, most: u64) -> io::Result<Re
     Ok(receiver)
 }
 
-/// Waits until the program has ended, and whether it says that all is well; `None`: it had its time.
-fn ended_well(child: &mut Child, deadline: Instant) -> io::Result<Option<bool>> {
+/// How it has ended, for the words after its name.
+fn ending(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with status {code}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "failed".to_owned(),
+    }
+}
+
+/// Waits until the program has ended, and how; `None`: it had its time.
+fn end(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
     const PAUSE: Duration = Duration::from_millis(10);
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(Some(status.success()));
+            return Ok(Some(status));
         }
         if Instant::now() >= deadline {
             return Ok(None);
@@ -185,7 +205,11 @@ mod tests {
             b"x"
         );
         let error = run("echo no key >&2; exit 2", 30_000).unwrap_err();
-        assert!(error.ends_with("failed: no key"), "{error}");
+        assert!(error.ends_with("sh ended with status 2: no key"), "{error}");
+        let error = run("echo right; exit 3", 30_000).unwrap_err();
+        assert!(error.ends_with("sh ended with status 3"), "{error}");
+        let error = run("kill -9 $$", 30_000).unwrap_err();
+        assert!(error.ends_with("sh was ended by signal 9"), "{error}");
         assert!(
             run("exit 0", 30_000)
                 .unwrap_err()
@@ -200,7 +224,13 @@ mod tests {
         assert!(
             run("exec cat /dev/zero", 30_000)
                 .unwrap_err()
-                .contains("failed")
+                .contains(" ended ")
+        );
+        // Another process has its output, when it has long ended well.
+        assert!(
+            run("sleep 2 & echo right", 50)
+                .unwrap_err()
+                .contains("did not ")
         );
         assert!(from_command(&["/nowhere/x".to_owned()], Duration::ZERO).is_err());
         assert!(from_command(&[], Duration::ZERO).is_err());
