@@ -253,3 +253,21 @@ fn a_thousand_recipients_are_one_message() {
     system.accept(&args, "Subject: x\n\nx\n");
     assert_eq!(system.queued().recipients(), addresses);
 }
+
+/// The client of a session on standard input is the user, in each line of the log: with what is wrong with his commands, as
+/// with his messages.
+#[test]
+fn a_session_of_a_user_has_one_client() {
+    let system = System::offline("one-client");
+    let said = "EHLO x\r\nMAIL FROM:<a@b.test> FOO=1\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<x@example.net>\r\n\
+                DATA\r\na\nb\r\n.\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\nQUIT\r\n";
+    system.run(&["-bs", "-odq"], said);
+    let log = system.log();
+    let clients: Vec<&str> = log
+        .lines()
+        .filter_map(|l| l.split("client=\"").nth(1)?.split('"').next())
+        .collect();
+    let own = format!("uid {}", nix::unistd::getuid());
+    assert!(clients.len() >= 2, "{log}");
+    assert!(clients.iter().all(|client| *client == own), "{log}");
+}

@@ -18,9 +18,10 @@ use std::time::Duration;
 use super::defence::{Defence, Quota, Screen};
 use super::judge::Judge;
 use super::milter::Filters;
-use super::{Context, exchange, expand, hops, srs};
+use super::{Context, exchange, expand, hops, intake, srs};
 use crate::config::Config;
 use crate::events;
+use crate::host::accounts;
 use crate::host::clock;
 use crate::host::dns::Dns;
 use crate::host::users::{List, Login, Sender, Users};
@@ -205,10 +206,13 @@ pub struct Guest<'a> {
 }
 
 impl Guest<'_> {
-    /// Where the client is, as the log and a Received field tell it.
+    /// Where the client is, as the log tells it, and the envelope of what it sends.
     pub fn address(&self) -> String {
-        self.peer
-            .map_or_else(|| "local".to_owned(), |ip| ip.to_canonical().to_string())
+        match (self.peer, self.kind) {
+            (Some(ip), _) => ip.to_canonical().to_string(),
+            (None, Kind::Stdio) => intake::client(accounts::caller_uid()),
+            (None, _) => "local".to_owned(),
+        }
     }
 
     fn refuse_sender(&self, reply: Reply, sender: &ReversePath, why: &dyn Display) -> Reply {
