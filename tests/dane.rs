@@ -180,7 +180,10 @@ fn expect(system: &System, remotes: &[Remote], fate: Fate, what: &str) {
 fn dane_leaves_no_way_in_the_clear() {
     let server = Authority::new().certify(&["one.example"]);
     let scripts = [
-        (Script::new(), "does not offer STARTTLS"),
+        (
+            Script::new(),
+            "does not offer STARTTLS, and without it nothing is sent; who runs the server has to",
+        ),
         (
             Script::new()
                 .starttls(server.clone())

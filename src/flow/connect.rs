@@ -22,7 +22,7 @@ use self::login::log_in;
 pub use self::target::{Proof, Target, UNVERIFIED};
 use super::dialogue::{BROKEN, Dialogue, Outgoing, left_until};
 use crate::config::Tls;
-use crate::host::tls::{self, Trust};
+use crate::host::tls::{self, Remedy, Trust};
 use crate::host::wire::Wire;
 use crate::host::{clock, words};
 use crate::proto::address::Domain;
@@ -207,8 +207,8 @@ fn greet<'a>(
     let heard = dialogue.hear(outgoing.timeouts.greeting);
     let outcome = match heard {
         Err(trouble) => {
-            let hint = match (target.tls, target.port) {
-                (Tls::Implicit, _) | (_, 25 | 587) => "",
+            let hint = match (target.remedy, target.tls, target.port) {
+                (Remedy::Theirs, ..) | (_, Tls::Implicit, _) | (_, _, 25 | 587) => "",
                 _ => "; does the port want tls = \"implicit\"?",
             };
             let text = format!("waiting for the greeting: {}{hint}", trouble.text);
@@ -336,9 +336,13 @@ fn start_tls(
 ) -> Result<bool, Failure> {
     let required = target.tls == Tls::Starttls;
     if !capabilities.starttls {
-        let text = "the server does not offer STARTTLS, and without it nothing is sent; if it has a port for TLS \
-                    (465), set tls = \"implicit\"";
-        let mut outcome = target.deferred(Enhanced(4, 7, 4), text);
+        let what = match target.remedy {
+            Remedy::Keys => "if it has a port for TLS (465), set tls = \"implicit\"",
+            Remedy::Theirs => "who runs the server has to offer it",
+        };
+        let text =
+            format!("the server does not offer STARTTLS, and without it nothing is sent; {what}");
+        let mut outcome = target.deferred(Enhanced(4, 7, 4), &text);
         outcome.tls_fault = Some(NOT_SUPPORTED);
         return if required {
             Err(Failure::Other(outcome))
@@ -374,7 +378,7 @@ fn encrypt(dialogue: &mut Dialogue<'_>, target: &Target<'_>) -> Result<(), Outco
     let done = dialogue.start_tls(session);
     done.map_err(|e| Outcome {
         tls_fault: Some(tls::fault(&e)),
-        ..failed(&tls::explain(&e, clock::now()))
+        ..failed(&tls::explain(&e, clock::now(), target.remedy))
     })
 }
 

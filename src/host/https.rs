@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::clock;
-use super::tls::{Clients, Trust, explain};
+use super::tls::{Clients, Remedy, Trust, explain};
 use super::wire::Wire;
 use super::words;
 
@@ -89,7 +89,7 @@ fn ask(
     wire.set_limit(left());
     let session = clients.session(trust, site.name)?;
     wire.start_tls(session)
-        .map_err(|e| format!("TLS failed: {}", explain(&e, clock::now())))?;
+        .map_err(|e| format!("TLS failed: {}", explain(&e, clock::now(), Remedy::Theirs)))?;
     let broken = |e: io::Error| format!("the connection broke: {}", words(&e));
     wire.write_all(request).map_err(broken)?;
     wire.flush().map_err(broken)?;

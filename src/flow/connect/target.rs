@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::without_brackets;
 use crate::config::{Login, Smarthost, Tls};
-use crate::host::tls::Trust;
+use crate::host::tls::{Remedy, Trust};
 use crate::proto::client;
 use crate::proto::dane::Dane;
 use crate::proto::outcome::{Outcome, Verdict};
@@ -36,6 +36,8 @@ pub struct Target<'a> {
     pub login: Option<&'a Login>,
     /// What the server has to prove besides.
     pub proof: Proof,
+    /// What can be done where its TLS is not as it must be.
+    pub remedy: Remedy,
 }
 
 /// What a server has to prove because the domain it takes mail for says so. Each of them makes TLS a must.
@@ -91,6 +93,7 @@ impl<'a> From<&'a Smarthost> for Target<'a> {
             fingerprint: smarthost.fingerprint,
             login: smarthost.login.as_ref(),
             proof: Proof::Nothing,
+            remedy: Remedy::Keys,
         }
     }
 }

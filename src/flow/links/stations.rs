@@ -9,7 +9,7 @@ use super::shared::Shared;
 use crate::config::Tls;
 use crate::flow::connect::{Proof, Target, UNPROVEN};
 use crate::flow::send::Connection;
-use crate::host::tls::Trust;
+use crate::host::tls::{Remedy, Trust};
 use crate::proto::address::{Domain, Mailbox};
 use crate::proto::dane::{self, Dane, Tlsa};
 use crate::proto::mx::{Host, NoAnswer};
@@ -158,6 +158,7 @@ impl Shared<'_> {
                 fingerprint: None,
                 login: None,
                 proof: Proof::Nothing,
+                remedy: Remedy::Theirs,
             },
             from: None,
             listed: None,

@@ -10,8 +10,8 @@ use super::transact::{left, limit};
 use super::*;
 use crate::config::{Login, Password, Tls};
 use crate::flow::stopping::InHand;
-use crate::host::tls::Clients;
 use crate::host::tls::testing::{Authority, Server};
+use crate::host::tls::{Clients, Remedy};
 use crate::host::wire::Wire;
 use crate::proto::address::{Domain, Mailbox, ReversePath};
 use crate::proto::client::Command;
@@ -338,6 +338,7 @@ fn a_host_that_is_not_there_defers() {
             fingerprint: None,
             login: None,
             proof: Proof::Nothing,
+            remedy: Remedy::Keys,
         };
         let Err(outcome) = Connection::open(target, &outgoing) else {
             panic!("{host} is there");

@@ -84,7 +84,7 @@ fn client_config(trust: &Trust) -> Result<ClientConfig, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fault::explain;
+    use super::super::fault::{Remedy, explain};
     use super::super::testing::{Authority, Server};
     use super::*;
     use std::net::{TcpListener, TcpStream};
@@ -106,7 +106,7 @@ mod tests {
             });
             session
                 .handshake(&mut client)
-                .map_err(|e| explain(&e, 1_800_000_000))?;
+                .map_err(|e| explain(&e, 1_800_000_000, Remedy::Keys))?;
             let mut buffer = [0; 16];
             let length = session.read(&mut client, &mut buffer).unwrap();
             assert_eq!(session.read(&mut client, &mut [0; 16]).unwrap(), 0);

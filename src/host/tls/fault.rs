@@ -29,17 +29,29 @@ pub fn fault(error: &io::Error) -> &'static str {
     }
 }
 
+/// What can be done when the TLS of a server is not as it must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// The keys of `[smarthost]` can be set: who has named the server here has perhaps not told all of it.
+    Keys,
+    /// Only who runs the server can mend it.
+    Theirs,
+}
+
 /// Why a handshake failed and what to do about it, for the words after "TLS failed: ". `now`: seconds since
 /// 1970, by the clock that the certificate was compared with.
-pub fn explain(error: &io::Error, now: i64) -> String {
+pub fn explain(error: &io::Error, now: i64, remedy: Remedy) -> String {
     let inner = error.get_ref().and_then(|e| e.downcast_ref::<Error>());
     match inner {
-        Some(Error::InvalidCertificate(e)) => explain_certificate(e, now),
+        Some(Error::InvalidCertificate(e)) => explain_certificate(e, now, remedy),
         Some(Error::General(sentence)) => sentence.clone(),
-        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
-            "it does not answer with TLS; is the port right, or does it want tls = \"starttls\"?"
-                .to_owned()
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => match remedy {
+            Remedy::Keys => {
+                "it does not answer with TLS; is the port right, or does it want tls = \"starttls\"?"
+            }
+            Remedy::Theirs => "it does not answer with TLS",
         }
+        .to_owned(),
         Some(Error::PeerIncompatible(_)) => TOO_OLD.to_owned(),
         Some(Error::AlertReceived(alert)) => match alert {
             AlertDescription::ProtocolVersion
@@ -63,7 +75,7 @@ pub fn explain(error: &io::Error, now: i64) -> String {
 
 const TOO_OLD: &str = "it refused the handshake; perhaps it knows no TLS as new as 1.2, or none of its ciphers is safe";
 
-fn explain_certificate(error: &CertificateError, now: i64) -> String {
+fn explain_certificate(error: &CertificateError, now: i64, remedy: Remedy) -> String {
     let date = |time: &UnixTime| {
         let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
         Stamp::utc(seconds).iso8601()
@@ -84,29 +96,41 @@ fn explain_certificate(error: &CertificateError, now: i64) -> String {
             format!("its certificate is not valid before {from}{clock}")
         }
         CertificateError::NotValidYet => format!("its certificate is not valid yet{clock}"),
-        CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
-            format!(
-                "its certificate is for another name ({}); set host to a name that it has",
-                names(presented)
-            )
-        }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "its certificate is for another name; set host to a name that it has".to_owned()
+            let names = match error {
+                CertificateError::NotValidForNameContext { presented, .. } => names(presented),
+                _ => String::new(),
+            };
+            let what = match remedy {
+                Remedy::Keys => "set host to a name that it has",
+                Remedy::Theirs => "who runs the server has to get one for the name it goes by",
+            };
+            format!("its certificate is for another name{names}; {what}")
         }
         // A bad signature: an authority of the same name, and another key.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "no authority that is trusted here has signed its certificate; set ca_file to its authority's \
-             certificate, or fingerprint to its own"
-                .to_owned()
+            let what = match remedy {
+                Remedy::Keys => {
+                    "set ca_file to its authority's certificate, or fingerprint to its own"
+                }
+                Remedy::Theirs => {
+                    "who runs the server has to show one of a known authority, with its whole chain"
+                }
+            };
+            format!("no authority that is trusted here has signed its certificate; {what}")
         }
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            "it shows the certificate of an authority as its own; set fingerprint to trust just this one".to_owned()
+            let what = match remedy {
+                Remedy::Keys => "set fingerprint to trust just this one",
+                Remedy::Theirs => "who runs the server has to get one for the server",
+            };
+            format!("it shows the certificate of an authority as its own; {what}")
         }
         other => format!("its certificate is not good: {other}{clock}"),
     }
 }
 
-/// The first few names of a certificate, as they may be shown.
+/// The first few names of a certificate, in brackets, as they may be shown; nothing of one without names.
 fn names(presented: &[String]) -> String {
     const MAX: usize = 3;
     let shown = presented.iter().take(MAX);
@@ -115,7 +139,10 @@ fn names(presented: &[String]) -> String {
         .map(|name| name.strip_suffix("\")").unwrap_or(name))
         .collect();
     let more = if presented.len() > MAX { ", ..." } else { "" };
-    format!("{}{more}", shown.join(", "))
+    match shown.as_slice() {
+        [] => String::new(),
+        shown => format!(" ({}{more})", shown.join(", ")),
+    }
 }
 
 #[cfg(test)]
@@ -126,12 +153,42 @@ mod tests {
     fn a_clock_that_was_never_set_is_told() {
         let expired = CertificateError::NotValidYet;
         assert_eq!(
-            explain_certificate(&expired, 3600),
+            explain_certificate(&expired, 3600, Remedy::Keys),
             "its certificate is not valid yet; but the clock here says 1970-01-01T01:00:00Z: set it, and try again"
         );
         assert_eq!(
-            explain_certificate(&expired, CLOCK_IS_SET),
+            explain_certificate(&expired, CLOCK_IS_SET, Remedy::Keys),
             "its certificate is not valid yet"
         );
+    }
+
+    /// A server that the DNS of a domain names has no key in the configuration that could be set.
+    #[test]
+    fn only_a_remedy_that_there_is_is_named() {
+        let rows = [
+            (
+                Error::InvalidCertificate(CertificateError::NotValidForName),
+                "set host",
+            ),
+            (
+                Error::InvalidCertificate(CertificateError::UnknownIssuer),
+                "set ca_file",
+            ),
+            (
+                Error::InvalidMessage(InvalidMessage::InvalidContentType),
+                "want tls = \"starttls\"",
+            ),
+        ];
+        for (error, remedy) in rows {
+            let error = io::Error::other(error);
+            let [ours, theirs] =
+                [Remedy::Keys, Remedy::Theirs].map(|r| explain(&error, CLOCK_IS_SET, r));
+            assert!(ours.contains(remedy), "{ours}");
+            assert!(
+                !theirs.contains("set ") && !theirs.contains(" = "),
+                "{theirs}"
+            );
+            assert_eq!(ours.split(';').next(), theirs.split(';').next());
+        }
     }
 }

@@ -14,7 +14,7 @@ mod server;
 mod trust;
 
 pub use client::Clients;
-pub use fault::{explain, fault};
+pub use fault::{Remedy, explain, fault};
 pub use server::{Server, why};
 pub use trust::{Trust, has_system_roots};
 

@@ -152,6 +152,7 @@ impl Case<'_> {
             fingerprint: self.fingerprint,
             login: self.login.as_ref(),
             proof: Proof::Nothing,
+            remedy: Remedy::Keys,
         };
         let outcomes = self.outcomes(target, &outgoing);
         let trace = trace.lock().unwrap().clone();
