@@ -167,6 +167,24 @@ fn newaliases_says_what_is_wrong_and_where() {
     let check = |system: &System| system.run(&["--check"], "").stdout;
     assert!(!check(&system).contains("no alias for root"));
     assert!(check(&with(system, "a: USER\n")).contains("there is no alias for root"));
+    // What becomes of mail for a name that is nobody's.
+    for (key, becomes) in [
+        ("delimiter = \"+\"", "comes back"),
+        (
+            "unknown_user = \"root\"",
+            "goes to root, as [local] unknown_user says",
+        ),
+    ] {
+        let system = with(
+            System::new("nobody-at-all").with("local", key),
+            "root: USER\nweb: nobody-at-all\n",
+        );
+        let ran = system.call("newaliases").run();
+        let said = format!(
+            "line 2: nobody-at-all, to whom web leads, is neither a user nor an alias; mail for web {becomes}\n"
+        );
+        assert!(ran.stderr.ends_with(&said), "{ran:?}");
+    }
 }
 
 /// An alias that leads back to root through a name that has none: newaliases and --check tell, and mail stays.

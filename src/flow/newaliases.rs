@@ -240,8 +240,12 @@ impl Search<'_> {
 
     fn user(&mut self, of: &str, line: usize, name: &str) {
         if !is_role(name) && matches!(expand::named(name), Ok(None)) {
+            let becomes = match &self.context.config.local.unknown_user {
+                Some(other) => format!("goes to {other}, as [local] unknown_user says"),
+                None => "comes back".to_owned(),
+            };
             let what = format!(
-                "{name}, to whom {of} leads, is neither a user nor an alias; mail for {of} comes back"
+                "{name}, to whom {of} leads, is neither a user nor an alias; mail for {of} {becomes}"
             );
             self.survey.warnings.push(Fault { line, what });
         }
