@@ -57,10 +57,11 @@ pub fn append(
             Some(locked) => break locked,
             None if wait() => {}
             None => {
-                return Err(MailboxError::unfit(
-                    file,
-                    "another program has it locked; it will be tried again",
-                ));
+                let by = LockFile::of(&folder, name)
+                    .map(|path| format!(" with {}", path.display()))
+                    .unwrap_or_default();
+                let why = format!("another program has it locked{by}; it will be tried again");
+                return Err(MailboxError::unfit(file, &why));
             }
         }
     };

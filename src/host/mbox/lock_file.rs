@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use nix::libc;
 use nix::sys::signal::kill;
@@ -41,8 +42,7 @@ impl<'a> LockFile<'a> {
         us: u32,
         now: i64,
     ) -> Result<Attempt<'a>, MailboxError> {
-        let mut name = OsString::from(mailbox);
-        name.push(".lock");
+        let name = name_for(mailbox);
         // The second time after a stale one was removed.
         for _ in 0..2 {
             match folder.create(&name, 0o600) {
@@ -73,6 +73,18 @@ impl<'a> LockFile<'a> {
         }
         Ok(Attempt::Held)
     }
+
+    /// The lock file that a mailbox has now.
+    pub fn of(folder: &Folder, mailbox: &OsStr) -> Option<PathBuf> {
+        let name = name_for(mailbox);
+        folder.has(&name).then(|| folder.path_of(&name))
+    }
+}
+
+fn name_for(mailbox: &OsStr) -> OsString {
+    let mut name = OsString::from(mailbox);
+    name.push(".lock");
+    name
 }
 
 impl Drop for LockFile<'_> {

@@ -180,7 +180,11 @@ fn a_locked_mailbox_is_waited_for_as_long_as_the_caller_likes() {
         let error = error.unwrap_err();
         assert_eq!(waits, 3);
         assert_eq!(error.enhanced, Enhanced(4, 2, 1));
-        assert!(error.sentence.contains("another program has it locked"));
+        let with = format!(
+            "another program has it locked with {};",
+            lock_file.display()
+        );
+        assert!(error.sentence.contains(&with), "{error}");
         assert!(lock_file.exists() && !file.exists());
     }
     for age in [STALE, -STALE] {
