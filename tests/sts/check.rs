@@ -110,13 +110,13 @@ fn check_looks_at_the_policies_of_our_own_domains() {
             "example.org ! SERVFAIL\n",
             &enforce,
             good,
-            "ok       MTA-STS of example.org: it could not be looked up: the mail servers of example.org: ",
+            "warning  MTA-STS of example.org: it could not be looked up: the mail servers of example.org: ",
         ),
         (
             &format!("{HOST_MX}_mta-sts.example.org ! SERVFAIL\n"),
             &enforce,
             good,
-            "ok       MTA-STS of example.org: whether it has a policy could not be looked up: ",
+            "warning  MTA-STS of example.org: whether it has a policy could not be looked up: ",
         ),
         // No mail of others comes here.
         ("example.org MX 0 .\n", &enforce, good, ""),

@@ -58,7 +58,7 @@ impl Own<'_> {
             // The default is the host's own name, which need not be in DNS at all.
             Err(NoAnswer::Temporary(why)) if *self.domain != self.config.hostname => {
                 let text = format!("it could not be looked up: the mail servers of {name}: {why}");
-                return Some((Grade::Ok, text));
+                return Some((Grade::Warning, text));
             }
             Err(_) => Vec::new(),
         };
@@ -69,7 +69,7 @@ impl Own<'_> {
             Ok(texts) => texts,
             Err(NoAnswer::Temporary(why)) => {
                 let text = format!("whether it has a policy could not be looked up: {why}");
-                return Some((Grade::Ok, text));
+                return Some((Grade::Warning, text));
             }
             Err(_) => Vec::new(),
         };
