@@ -89,6 +89,9 @@ pub fn mailbox(value: &Value) -> Result<Mailboxes, Wrong> {
     if !text.starts_with('/') && !text.starts_with("~/") {
         return Err(wrong().because("it begins with neither / nor ~/"));
     }
+    if text.bytes().all(|octet| octet == b'/') {
+        return Err(wrong().because("it is the root of all folders, in which nobody has a mailbox"));
+    }
     if text.split('%').skip(1).any(|rest| !rest.starts_with('u')) {
         return Err(wrong().because("only u may follow a %"));
     }
@@ -409,6 +412,8 @@ mod tests {
             "/m/%",
             "/m/%d",
             "~x/y",
+            "/",
+            "//",
             "/a\nb",
         ] {
             assert!(mailbox(&said(bad)).is_err(), "{bad:?}");
