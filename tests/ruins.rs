@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::harness::system::{age, names_in};
@@ -209,6 +210,59 @@ fn names_that_are_left_over_are_dropped() {
     for folder in ["tmp", "new", "cur", "hold"] {
         assert_eq!(system.names(folder), [""; 0], "{folder}");
     }
+}
+
+/// What was cut after it was promised says so; and of what is not sent to its end no end is shown.
+#[test]
+fn what_is_held_is_held_for_its_own_reason() {
+    type Ruin = fn(&Path);
+    let rows: [(Ruin, &str); 4] = [
+        (|file| fs::write(file, "").unwrap(), "it is empty"),
+        (
+            |file| {
+                let text = fs::read(file).unwrap();
+                fs::write(file, &text[..20]).unwrap();
+            },
+            "it ends in its envelope, or has nothing but zeros",
+        ),
+        (
+            |file| fs::write(file, "minimta-queue 9\n\n").unwrap(),
+            "it is no queue file of this version",
+        ),
+        (
+            |file| {
+                let text = fs::read_to_string(file).unwrap();
+                fs::write(file, text.replace("hello", "jello")).unwrap();
+            },
+            "its checksum is wrong",
+        ),
+    ];
+    for (ruin, why) in rows {
+        let remote = Remote::start(Script::new().once("MAIL", "451 4.3.0 not now"));
+        let system = System::relaying("reasons", &remote);
+        let id = enqueue(&system, "one@example.net");
+        system.accept(&["-q"], "");
+        ruin(&system.path("spool/cur").join(&id));
+        let ran = system.run(&["-q", "-v"], "");
+        assert_eq!(ran.code, 0, "{why}: {ran:?}");
+        let held = format!("{id} held reason=\"{why}\"");
+        assert!(system.log().contains(&held), "{why}: {}", system.log());
+        assert!(!ran.stderr.contains("> .\n"), "{why}: {ran:?}");
+    }
+}
+
+/// A clock that was set back since it came: no delay is less than none.
+#[test]
+fn a_message_of_the_future_is_not_late_by_less_than_nothing() {
+    let remote = Remote::start(Script::new());
+    let system = System::relaying("future", &remote);
+    let id = enqueue(&system, "one@example.net");
+    let file = path_of(&system, &id);
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replacen("\nreceived 20", "\nreceived 21", 1)).unwrap();
+    system.accept(&["-q"], "");
+    assert_eq!(remote.received().len(), 1);
+    assert!(system.log().contains(" delay=0s "), "{}", system.log());
 }
 
 /// A backup of the spool that costs no room (`cp -al`, rsnapshot): the names outside are none of the queue's business, which

@@ -70,7 +70,8 @@ pub fn settle(
                 &claim.id,
                 &recipient.address,
                 outcome,
-                now.saturating_sub(settlement.envelope.received_at),
+                // A clock that was set back since makes no mail of the future.
+                now.saturating_sub(settlement.envelope.received_at).max(0),
             );
             count(context, outcome);
         }

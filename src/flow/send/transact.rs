@@ -106,10 +106,13 @@ fn send(
     message: &mut Message<'_, '_>,
     timeouts: &Timeouts,
 ) {
-    dialogue.trace_commands(b"(the message)\n.");
+    dialogue.trace_commands(b"(the message)");
     let in_hand = &dialogue.outgoing.in_hand;
     match stream(&mut dialogue.wire, message, timeouts.block, in_hand) {
-        Ok(()) => transaction.sent(),
+        Ok(()) => {
+            dialogue.trace_commands(b".");
+            transaction.sent();
+        }
         Err(Cut::Unreadable(error)) => {
             // Without its dot, and at once: nothing of it may look like a whole message.
             dialogue.wire.abandon();

@@ -195,7 +195,9 @@ fn whole(
         }
         Ok(_) => return bad("it is shorter than its message line says"),
         Err(Unreadable::Damaged(what)) => return bad(&format!("its envelope has {what}")),
-        Err(_) => return bad("it is no queue file of this version"),
+        Err(Unreadable::Foreign) => return bad("it is no queue file of this version"),
+        Err(_) if length == 0 => return bad("it is empty"),
+        Err(_) => return bad("it ends in its envelope, or has nothing but zeros"),
     };
     if parsed.envelope.recipients.is_empty() {
         return bad("its envelope names no recipient");
