@@ -369,7 +369,7 @@ fn the_next_smarthost_is_tried_on_temporary_failure() {
         assert_eq!(first.sessions().len(), 1, "{what}");
         assert_eq!(other.sessions().len(), *second, "{what}");
     }
-    // A lost reply to the final dot may be a yes: the next host must not get it at once, or it comes twice.
+    // One that is down costs a single try.
     let first = Remote::start(Script::new());
     let other = Remote::start(Script::new());
     let system = System::new("two-hosts")
@@ -384,6 +384,30 @@ fn the_next_smarthost_is_tried_on_temporary_failure() {
     }
     system.accept(&["-q"], "");
     assert_eq!((first.received().len(), other.received().len()), (3, 0));
+}
+
+/// RFC 1047: a lost reply to the final dot may be a yes, and the next host must not get it at once, or it comes twice. But
+/// a host that always breaks off there keeps the mail from no other, though it has the same name.
+#[test]
+fn the_next_smarthost_gets_nothing_that_one_may_have_before_the_next_attempt() {
+    let breaks_off = Script::new().on("DOT", Answer::Drop);
+    let remotes = [breaks_off.clone(), breaks_off, Script::new()].map(Remote::start);
+    let mut system = System::new("doubt");
+    for remote in &remotes {
+        system = system.with("[smarthost]", &remote.smarthost());
+    }
+    system.accept(&["-odq", "one@example.net"], MESSAGE);
+    for expected in [[1, 0, 0], [1, 1, 0], [1, 1, 1]] {
+        system.accept(&["-q"], "");
+        let sessions = remotes.each_ref().map(|r| r.sessions().len());
+        assert_eq!(sessions, expected);
+        if let [message] = &system.queue()[..] {
+            let last = message.journal.last().unwrap();
+            assert!(last.ends_with("; it may have the message"), "{last}");
+        }
+    }
+    assert_eq!(remotes[2].received().len(), 1);
+    assert!(system.queue().is_empty());
 }
 
 #[test]

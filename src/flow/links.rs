@@ -4,6 +4,10 @@
 //! For each next hop there are stations: the smarthosts, one server of a route, or the mail exchangers of a domain.
 //! Whoever is only deferred at one is tried at the next (RFC 5321 5.1): first at the other addresses of the same host, then
 //! at the next host. A final answer is final. What is told of somebody who waits is what tells most of why.
+//!
+//! A server that had all of a message, and has not said what became of it, may have taken it (RFC 1047): whoever else got
+//! it at once would make a duplicate of it, so nobody does. The next attempt begins behind that server, lest one that
+//! always breaks off there keeps the mail from all others.
 
 mod letters;
 mod shared;
@@ -28,6 +32,7 @@ use crate::host::spool::Claim;
 use crate::proto::address::Domain;
 use crate::proto::client::REQUIRETLS;
 use crate::proto::header::Header;
+use crate::proto::journal::Progress;
 use crate::proto::mx::Host;
 use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
@@ -82,8 +87,15 @@ impl<'a> Links<'a> {
             Err(outcome) => return Ok(all(indices, &outcome)),
         };
         let mut attempt = Attempt::new(indices, claim.envelope().requiretls);
-        for (number, station) in stations.into_iter().enumerate() {
-            let best = number == 0 && matches!(hop, Hop::Mx(..));
+        let is_mx = matches!(hop, Hop::Mx(..));
+        let stations = stations.into_iter().enumerate();
+        let mut stations: Vec<_> = stations.map(|(n, s)| (is_mx && n == 0, s)).collect();
+        if stations.len() > 1 {
+            let hosts: Vec<&str> = stations.iter().map(|(_, s)| &*s.target.host).collect();
+            let first = begin_at(&hosts, &claim.progress(), indices);
+            stations.rotate_left(first);
+        }
+        for (best, station) in stations {
             match self.try_one(station, best, claim, &mut attempt) {
                 // What an earlier server has said for good must not be forgotten; the next attempt will find the damage.
                 Err(Damaged) if attempt.outcomes.values().any(is_final) => break,
@@ -189,7 +201,7 @@ impl<'a> Links<'a> {
                 Ok(outcomes) => attempt.note(outcomes),
                 Err(Damaged) => break Err(Damaged),
             }
-            left = attempt.certainly_left();
+            left.clone_from(&attempt.left);
             let others = link.connection.others_than(&mut tried);
             let is_last = others.is_empty() || context.stopping.has_begun();
             if left.is_empty() || is_last || left_until(until).is_zero() {
@@ -336,7 +348,7 @@ fn close(open: &mut BTreeMap<Place, Link<'_>>) {
 /// What has become of the recipients of a message at the servers that were tried with it.
 struct Attempt {
     outcomes: BTreeMap<usize, Outcome>,
-    /// Those for whom others are to be tried.
+    /// Those for whom others are to be tried: they wait, and no server may have taken their mail.
     left: Vec<usize>,
     /// No server that was tried may have it.
     unprotected: bool,
@@ -362,15 +374,8 @@ impl Attempt {
             self.outcomes.insert(index, outcome);
         }
         let outcomes = &self.outcomes;
-        self.left
-            .retain(|i| outcomes.get(i).is_none_or(|o| !is_final(o)));
-    }
-
-    /// Those left whom no server may have taken: where one may, each further address could make a duplicate.
-    fn certainly_left(&self) -> Vec<usize> {
-        let in_doubt = |i: &usize| self.outcomes.get(i).is_some_and(|o| o.in_doubt);
-        let left = self.left.iter().copied();
-        left.filter(|i| !in_doubt(i)).collect()
+        let is_left = |o: &Outcome| !is_final(o) && !o.in_doubt;
+        self.left.retain(|i| outcomes.get(i).is_none_or(is_left));
     }
 
     fn finish(self) -> Outcomes {
@@ -381,6 +386,26 @@ impl Attempt {
             false => settled.collect(),
         }
     }
+}
+
+/// At which of these hosts an attempt begins: at the first, or behind the one that may have the message since the last
+/// attempt for one of these recipients.
+fn begin_at(hosts: &[&str], progress: &Progress, indices: &[usize]) -> usize {
+    let doubtful = indices.iter().find_map(|index| {
+        let standing = progress.standings.get(*index)?;
+        let (_, last) = standing.last.as_ref().filter(|(_, o)| o.in_doubt)?;
+        Some((standing.attempts, last.host.as_str()))
+    });
+    let Some((attempts, host)) = doubtful else {
+        return 0;
+    };
+    let named: Vec<usize> = (0..hosts.len())
+        .filter(|i| hosts.get(*i) == Some(&host))
+        .collect();
+    // Two logins at one host have one name: they have their turns.
+    let turn = usize::try_from(attempts.saturating_sub(1)).unwrap_or_default();
+    let found = turn.checked_rem(named.len()).and_then(|n| named.get(n));
+    found.map_or(0, |at| (at + 1) % hosts.len())
 }
 
 /// A server without STARTTLS cannot have mail for which it has to prove its name; a certificate that is not good, or no

@@ -230,10 +230,12 @@ impl<'a> Transaction<'a> {
 
     /// The connection is gone, or of no further use. Who was not settled is deferred, with these words.
     pub fn lost(&mut self, enhanced: Enhanced, text: &str) {
-        let mut outcome = self.own(Verdict::Deferred, enhanced, text);
+        let outcome = self.own(Verdict::Deferred, enhanced, text);
         // Whoever is still without an answer has waited for the one to the dot.
-        outcome.in_doubt = self.dot_sent;
-        self.end(&outcome);
+        self.end(&match self.dot_sent {
+            true => outcome.doubted(),
+            false => outcome,
+        });
     }
 
     /// No more recipients are named: those who were not are deferred, with these words. Who was accepted has the message.

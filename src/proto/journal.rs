@@ -87,13 +87,14 @@ impl Entry {
         };
         let enhanced = Enhanced::parse(words.next()?)?;
         let host = words.next().filter(|h| *h != "-").unwrap_or_default();
-        let outcome = Outcome::new(
+        let mut outcome = Outcome::new(
             verdict,
             code,
             enhanced,
             host,
             words.next().unwrap_or_default(),
         );
+        outcome.in_doubt = outcome.says_doubt();
         Some((at, Self::Attempt(parse_ranges(to)?, outcome)))
     }
 

@@ -121,6 +121,7 @@ impl Outcome {
     /// How much it tells. That a spare server is down says nothing of the mail, nor what is to be done about it.
     fn weight(&self) -> u8 {
         match (self.verdict, self.code, self.enhanced) {
+            (Verdict::Deferred, ..) if self.in_doubt => 4,
             (Verdict::Deferred, Some(_), _) if self.protection.is_empty() => 2, // of us: before MAIL
             (Verdict::Deferred, Some(_), _) => 3,                               // of the mail
             // No answer, no address, no room for one more connection (RFC 3463 3.5).
@@ -162,6 +163,20 @@ impl Outcome {
         self
     }
 
+    /// Notes that the server may have the message nevertheless, and says so.
+    #[must_use]
+    pub fn doubted(mut self) -> Self {
+        let most = Self::MAX_TEXT.saturating_sub(DOUBT.chars().count());
+        self.text = format!("{}{DOUBT}", first(&self.text, most));
+        self.in_doubt = true;
+        self
+    }
+
+    /// Whether the words say so: what is read from a journal is nothing but words.
+    pub fn says_doubt(&self) -> bool {
+        self.code.is_none() && self.text.ends_with(DOUBT)
+    }
+
     /// Whether the status stands in a server's reply, and is not in its words already.
     fn states_it(&self) -> bool {
         // That of a server that gave none; what it gives itself stands in its words.
@@ -201,6 +216,8 @@ impl Outcome {
     }
 }
 
+/// Behind the words of an outcome in doubt.
+const DOUBT: &str = "; it may have the message";
 /// Before the step at which a server said something.
 const AT: &str = " (at ";
 /// The steps before a message.
@@ -399,10 +416,16 @@ mod tests {
             let expected = if kept { &first } else { &second };
             assert_eq!(&first.clone().or(second.clone()), expected);
         }
-        let doubtful = Outcome {
-            in_doubt: true,
-            ..of(broken)
-        };
-        assert!(doubtful.clone().or(of(grey)).in_doubt && of(grey).or(doubtful).in_doubt);
+        // Nothing tells more than that somebody may have it, and that is not cut off.
+        for text in ["after the end of the message: silence", &"x".repeat(600)] {
+            let doubtful = Outcome {
+                text: text.to_owned(),
+                ..of(broken)
+            };
+            let doubtful = doubtful.doubted();
+            assert!(doubtful.says_doubt() && doubtful.in_doubt && doubtful.text.len() < 600);
+            assert_eq!(of(grey).or(doubtful.clone()), doubtful);
+            assert!(!of(broken).says_doubt());
+        }
     }
 }
