@@ -136,9 +136,8 @@ pub fn go_on(program: &str) -> Option<Result<ExitCode>> {
         let (charge, worker) = Charge::parse(words).ok_or_else(refused)?;
         let ear = Ear::new().map_err(cannot_start)?;
         let line = Channel::on_standard_input().map_err(cannot_start)?;
-        if let Err(sentence) = logging::start(&charge.log, program, false) {
-            complain(program, &sentence);
-        }
+        // What is against it was told before it has begun anew.
+        let _ = logging::start(&charge.log, program, false);
         let household = Household {
             program: program.to_owned(),
             charge,
