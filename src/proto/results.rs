@@ -192,8 +192,11 @@ fn halves(value: &[u8]) -> (String, String) {
             _ => {}
         }
     }
-    let first = name.split_whitespace().next().unwrap_or_default();
-    (first.to_owned(), rest)
+    // The version stands behind white space (RFC 8601 2.2). A name has no slash in it: what reads one as a sign of a
+    // version must not find a field of a stranger that seems to be ours; nor what takes a name with its root.
+    let mut words = name.split(|c: char| c.is_whitespace() || c == '/');
+    let first = words.find(|word| !word.is_empty()).unwrap_or_default();
+    (first.strip_suffix('.').unwrap_or(first).to_owned(), rest)
 }
 
 #[cfg(test)]
@@ -226,6 +229,10 @@ mod tests {
             // And what would pass for ours with a reader that is less exact.
             ("(a;b) Example.COM; x=y", "example.com", "x=y"),
             ("\"example.com\"; x=y;", "example.com", "x=y"),
+            ("example.com/1; x=y", "example.com", "x=y"),
+            ("example.com / 1; x=y", "example.com", "x=y"),
+            ("example.com\t(old)\r\n 1; x=y", "example.com", "x=y"),
+            ("example.com.; x=y", "example.com", "x=y"),
             ("exam\\ple.com; x=y", "example.com", "x=y"),
             ("example.com", "example.com", ""),
         ];
