@@ -183,8 +183,11 @@ fn a_policy_is_kept() {
     for _ in 0..2 {
         assert_eq!(send(&system, &remotes[0]).as_deref(), Ok("TLSv1.3 sts"));
         assert_eq!(web.asked(), 1);
-        let asks = "GET /.well-known/mta-sts.txt HTTP/1.0\r\nHost: mta-sts.example.net\r\n";
-        assert!(web.requests()[0].0.starts_with(asks));
+        let asks = format!(
+            "GET /.well-known/mta-sts.txt HTTP/1.0\r\nHost: mta-sts.example.net:{}\r\n",
+            web.port
+        );
+        assert!(web.requests()[0].0.starts_with(&asks));
     }
     let kept = system.path("spool/state/sts/example.net");
     let text = std::fs::read_to_string(&kept).unwrap();

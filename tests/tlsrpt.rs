@@ -251,7 +251,7 @@ fn a_day_becomes_a_report_to_a_web_server() {
     let authority = Authority::new();
     let site = authority.certify(&["reports.example"]);
     let remotes = Remote::several(&[Script::new()]);
-    let zone = "_smtp._tls.example.net TXT v=TLSRPTv1; rua=https://reports.example/v1/tls?x=1\n\
+    let zone = "_smtp._tls.example.net TXT v=TLSRPTv1; rua=https://reports.examplePORT/v1/tls?x=1\n\
                 reports.example A 127.0.0.9\n";
     let rows = [
         ("HTTP/1.1 201 Created\r\n\r\n", ""),
@@ -265,10 +265,16 @@ fn a_day_becomes_a_report_to_a_web_server() {
             "it answers with \"HTTP/1.1 301 Moved\"",
         ),
     ];
-    for (answer, told) in rows {
+    // The record may name a port; else it is the usual one.
+    for ((answer, told), names) in rows.into_iter().zip([true, false, true, false]) {
         let web = Web::start(&site, answer);
-        let dns = Dns::start(zone);
-        let system = trusting("tlsrpt-post", &dns, &remotes[0], &authority, web.port);
+        let port = web.port;
+        let (named, usual) = match names {
+            true => (format!(":{port}"), 9),
+            false => (String::new(), port),
+        };
+        let dns = Dns::start(&zone.replace("PORT", &named));
+        let system = trusting("tlsrpt-post", &dns, &remotes[0], &authority, usual);
         let day = write_counts(&system);
         system.accept(&["-q"], "");
         let waits = system.path("spool/state/tls").join(day).exists();
@@ -278,7 +284,7 @@ fn a_day_becomes_a_report_to_a_web_server() {
         let (header, body) = &asked[0];
         for line in [
             "POST /v1/tls?x=1 HTTP/1.0",
-            "Host: reports.example",
+            &format!("Host: reports.example:{port}"),
             "Content-Type: application/tlsrpt+gzip",
         ] {
             assert!(header.lines().any(|l| l == line), "{line}: {header}");

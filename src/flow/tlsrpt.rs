@@ -217,8 +217,8 @@ fn send_day(
                         }
                         (to.to_string(), sent.map_err(|error| error.to_string()))
                     }
-                    Place::Web(host, path) => {
-                        let sent = post(context, &dns, &host, &path, &report);
+                    Place::Web(host, port, path) => {
+                        let sent = post(context, &dns, (&host, port), &path, &report);
                         (host, sent)
                     }
                 };
@@ -273,7 +273,7 @@ fn mail(context: &Context, about: &About<'_>, to: &Mailbox, report: &[u8], now: 
 fn post(
     context: &Context,
     dns: &Dns,
-    host: &str,
+    (host, port): (&str, Option<u16>),
     path: &str,
     report: &[u8],
 ) -> std::result::Result<(), String> {
@@ -288,7 +288,7 @@ fn post(
     let site = Site {
         name: host,
         addresses: &addresses,
-        port: context.config.remote.mta_sts_port,
+        port: port.unwrap_or(context.config.remote.mta_sts_port),
     };
     let what = https::Content {
         kind: "application/tlsrpt+gzip",

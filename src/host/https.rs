@@ -21,6 +21,16 @@ pub struct Site<'a> {
     pub port: u16,
 }
 
+impl Site<'_> {
+    /// As the field Host has it (RFC 9110 7.2).
+    fn host(&self) -> String {
+        match self.port {
+            443 => self.name.to_owned(),
+            port => format!("{}:{port}", self.name),
+        }
+    }
+}
+
 /// How long it may take to connect to one address, if there are no others.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -47,7 +57,7 @@ pub fn get(
 ) -> Result<Vec<u8>, String> {
     let request = format!(
         "GET {path} HTTP/1.0\r\nHost: {}\r\nUser-Agent: minimta\r\nAccept: text/plain\r\nConnection: close\r\n\r\n",
-        site.name
+        site.host()
     );
     ask(clients, trust, site, request.as_bytes(), most, limit)
 }
@@ -67,7 +77,7 @@ pub fn post(
 ) -> Result<Vec<u8>, String> {
     let head = format!(
         "POST {path} HTTP/1.0\r\nHost: {}\r\nUser-Agent: minimta\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        site.name,
+        site.host(),
         content.kind,
         content.octets.len()
     );

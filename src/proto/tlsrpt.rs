@@ -66,8 +66,8 @@ pub fn line(domain: &str, applied: &Applied, server: &str, result: &str) -> Stri
 pub enum Place {
     /// By mail.
     Mail(Mailbox),
-    /// At a web server: its name, and what is asked of it.
-    Web(String, String),
+    /// At a web server: its name, its port unless it is the usual one, and what is asked of it.
+    Web(String, Option<u16>, String),
 }
 
 /// The places in the text records of `_smtp._tls.DOMAIN`; several such records are as good as none (RFC 8460 3).
@@ -94,16 +94,20 @@ fn place(uri: &str) -> Option<Place> {
         return Mailbox::parse(address).ok().map(Place::Mail);
     }
     let rest = rest.strip_prefix("//")?;
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (host, port) = match authority.split_once(':') {
+        None | Some((_, "")) => (authority.trim_end_matches(':'), None),
+        Some((host, port)) => (host, Some(port.parse().ok().filter(|port| *port != 0)?)),
+    };
     let path = if path.is_empty() { "/" } else { path };
     let is_plain = |text: &str| text.bytes().all(|b| b.is_ascii_graphic());
-    // A port of its own, or a password, is nothing that a report needs.
+    // A password is nothing that a report needs.
     let is_host = !host.is_empty()
         && host
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
     (scheme.eq_ignore_ascii_case("https") && is_host && is_plain(path))
-        .then(|| Place::Web(host.to_ascii_lowercase(), path.to_owned()))
+        .then(|| Place::Web(host.to_ascii_lowercase(), port, path.to_owned()))
 }
 
 /// What happened under one policy of a domain.
@@ -323,7 +327,7 @@ mod tests {
     #[test]
     fn a_record_says_where_reports_go() {
         let mail = |a: &str| Place::Mail(Mailbox::parse(a).unwrap());
-        let web = |h: &str, p: &str| Place::Web(h.to_owned(), p.to_owned());
+        let web = |h: &str, p: &str| Place::Web(h.to_owned(), None, p.to_owned());
         let rows: &[(&[&str], Vec<Place>)] = &[
             (
                 &["v=TLSRPTv1; rua=mailto:reports@example.com"],
@@ -340,9 +344,24 @@ mod tests {
                 &["v=TLSRPTv1; rua=https://w.example"],
                 vec![web("w.example", "/")],
             ),
+            (
+                &["v=TLSRPTv1; rua=https://w.example:8443/x,https://w.example:/"],
+                vec![
+                    Place::Web("w.example".to_owned(), Some(8443), "/x".to_owned()),
+                    web("w.example", "/"),
+                ],
+            ),
             (&["v=TLSRPTv1; rua=mailto:a@b.example!10m?x"], vec![]),
             (
-                &["v=TLSRPTv1; rua=http://w.example/,https://u:p@w.example/,https://w:1/"],
+                &["v=TLSRPTv1; rua=http://w.example/,https://u:p@w.example/,https://u@w:1/"],
+                vec![],
+            ),
+            (
+                &["v=TLSRPTv1; rua=https://w:0/,https://w:65536/,https://w:x/,https://:1/"],
+                vec![],
+            ),
+            (
+                &["v=TLSRPTv1; rua=https://w:1:2/,https://w::/,https://[::1]:1/"],
                 vec![],
             ),
             (&["v=TLSRPTv1; rua=https://w.example/a b,mailto:"], vec![]),
