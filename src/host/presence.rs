@@ -1,9 +1,9 @@
 //! How a running daemon is found: its process number in `pid`, locked as long as it lives, and the FIFO `trigger`,
 //! which wakes it. Both stand in the run folder, which is empty after a restart.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::Mode;
@@ -11,6 +11,9 @@ use nix::unistd::mkfifo;
 
 use super::{durable, words};
 use crate::error::{Error, Result};
+
+/// How often the file of a daemon that goes may be met.
+const MOST_TRIES: usize = 16;
 
 /// The place of the one daemon in a run folder; left when it is dropped.
 #[derive(Debug)]
@@ -33,20 +36,7 @@ impl Presence {
             _ => {}
         }
         let pid = folder.join("pid");
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o640)
-            .custom_flags(durable::NO_FOLLOW)
-            .open(&pid)
-            .map_err(|e| cannot("open", &pid, &e))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(taken(&mut lock)),
-            Err(TryLockError::Error(e)) => return Err(cannot("lock", &pid, &e)),
-        }
+        let lock = lock(&pid)?;
         let trigger = make_trigger(&folder.join("trigger"))?;
         Ok(Self { pid, lock, trigger })
     }
@@ -84,6 +74,36 @@ impl Drop for Presence {
     fn drop(&mut self) {
         let _ = durable::remove(&self.pid);
     }
+}
+
+/// The file of this name, locked. A daemon that goes removes it, and whoever has opened it before and locks it after that
+/// has a lock that keeps nobody out: then it is opened anew.
+fn lock(pid: &Path) -> Result<File> {
+    for _ in 0..MOST_TRIES {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o640)
+            .custom_flags(durable::NO_FOLLOW)
+            .open(pid)
+            .map_err(|e| cannot("open", pid, &e))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(taken(&mut file)),
+            Err(TryLockError::Error(e)) => return Err(cannot("lock", pid, &e)),
+        }
+        let own = file.metadata().map_err(|e| cannot("look at", pid, &e))?;
+        let stands = |m: Metadata| (m.dev(), m.ino()) == (own.dev(), own.ino());
+        if fs::symlink_metadata(pid).is_ok_and(stands) {
+            return Ok(file);
+        }
+    }
+    Err(Error::Unavailable(format!(
+        "{} is removed as often as it is made; see what else uses this folder, or name another with [queue] run",
+        pid.display()
+    )))
 }
 
 /// Looks whether another daemon has the place, and takes nothing.
@@ -180,7 +200,32 @@ fn cannot(what: &str, path: &Path, error: &io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use crate::host::mailbox::scratch::Scratch;
+
+    /// Four who come and go: one that locks the file of another that has just gone has no place, or a third would come in
+    /// beside it.
+    #[test]
+    fn nobody_takes_the_place_in_a_file_that_was_removed() {
+        let scratch = Scratch::new("presence-removed");
+        let here = AtomicUsize::new(0);
+        let come_and_go = || {
+            let Ok(presence) = Presence::take(scratch.as_ref()) else {
+                return std::thread::yield_now();
+            };
+            assert_eq!(here.fetch_add(1, Ordering::SeqCst), 0);
+            let stands = fs::metadata(&presence.pid).unwrap().ino();
+            assert_eq!(stands, presence.lock.metadata().unwrap().ino());
+            here.fetch_sub(1, Ordering::SeqCst);
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..2000).for_each(|_| come_and_go()));
+            }
+        });
+    }
 
     #[test]
     fn there_is_one_daemon_in_a_folder_and_it_can_be_woken() {
