@@ -3,7 +3,7 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::unistd::{Gid, Group, Uid, User};
@@ -202,8 +202,14 @@ pub fn find(name: &str) -> Result<Option<Account>, String> {
     }
 }
 
-/// The least id of a user who is a person, as login.defs(5) has it.
+/// The least id of a user who is a person, as login.defs(5) has it. It is read once by a process: a delivery asks three times,
+/// and a machine whose ids are given out anew is a rare one.
 fn first_person() -> u32 {
+    static FOUND: OnceLock<u32> = OnceLock::new();
+    *FOUND.get_or_init(read_first_person)
+}
+
+fn read_first_person() -> u32 {
     let defs = super::read_bounded(Path::new("/etc/login.defs"), 64 * 1024).unwrap_or_default();
     let found = String::from_utf8_lossy(&defs).lines().find_map(|line| {
         let mut words = line.split_ascii_whitespace();
