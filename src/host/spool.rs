@@ -33,7 +33,7 @@
 //! next claim. Whoever reads the message learns at its end whether the checksum was right, and must not have
 //! let go of the last octet before ([`Claim::message`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -130,6 +130,9 @@ impl Change {
     }
 }
 
+/// Numbers of files, and when they were gathered.
+type Twice = (Instant, BTreeSet<u64>);
+
 /// The folder of the queue.
 #[derive(Debug, Clone)]
 pub struct Spool {
@@ -140,6 +143,8 @@ pub struct Spool {
     max_messages: u64,
     /// How many names a folder had, and when they were counted.
     counts: Arc<Mutex<BTreeMap<Folder, (Instant, u64)>>>,
+    /// Files that had more than one name in it, and when it was looked for them.
+    twice: Arc<Mutex<Option<Twice>>>,
 }
 
 impl Spool {
@@ -150,6 +155,7 @@ impl Spool {
             min_free,
             max_messages,
             counts: Arc::default(),
+            twice: Arc::default(),
         }
     }
 

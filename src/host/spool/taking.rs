@@ -6,7 +6,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirEntryExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::claim::{Body, Claim, State};
 use super::head::{message_at_end, read_head, rest};
@@ -113,19 +114,45 @@ impl Spool {
     /// that was gone before this one got its place on the disk. Returned is whether the name in `folder` is the only one
     /// now.
     fn drop_other_names(&self, folder: Folder, id: &str, ours: &fs::Metadata) -> bool {
-        let mut left = ours.nlink();
-        for place in Folder::ALL {
-            let names = fs::read_dir(self.root.join(place.name()));
-            let names = names.into_iter().flatten().flatten();
-            let same = names.filter(|name| name.ino() == ours.ino());
-            let others = same.filter(|name| place != folder || name.file_name() != id);
-            let others = others
-                .map(|name| name.path())
-                .filter(|path| is_at(path, ours));
-            let dropped = others.filter(|path| durable::remove(path).is_ok()).count();
-            left = left.saturating_sub(dropped as u64);
+        let dropped = |path: &Path| is_at(path, ours) && durable::remove(path).is_ok();
+        // Nearly always it is the same name, and the folders need not be read.
+        let moved = Folder::ALL.into_iter().filter(|place| *place != folder);
+        let moved = moved.filter(|place| dropped(&self.path(*place, id)));
+        let left = ours.nlink().saturating_sub(moved.count() as u64);
+        if left == 1 || !self.has_twice(ours.ino()) {
+            return left == 1;
         }
-        left == 1
+        let others = self.all_names().filter(|name| name.ino() == ours.ino());
+        let own = self.path(folder, id);
+        let others = others.map(|name| name.path()).filter(|path| *path != own);
+        let others = others.filter(|path| dropped(path));
+        left.saturating_sub(others.count() as u64) == 1
+    }
+
+    /// Whether a file had more than one name when the folders were read, which is done again after a while: in a spool of
+    /// which there is a backup by second names all files would have them read. What a power cut leaves was there before.
+    fn has_twice(&self, file: u64) -> bool {
+        const RECENT: Duration = Duration::from_secs(60);
+        let mut twice = self.twice.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*twice {
+            Some((at, files)) if at.elapsed() < RECENT => files.contains(&file),
+            _ => {
+                let mut once = BTreeSet::new();
+                let names = self.all_names().map(|name| name.ino());
+                let files: BTreeSet<u64> = names.filter(|file| !once.insert(*file)).collect();
+                let has = files.contains(&file);
+                *twice = Some((Instant::now(), files));
+                has
+            }
+        }
+    }
+
+    fn all_names(&self) -> impl Iterator<Item = fs::DirEntry> {
+        let folders = Folder::ALL.map(|place| self.root.join(place.name()));
+        let read = folders
+            .into_iter()
+            .filter_map(|folder| fs::read_dir(folder).ok());
+        read.flatten().flatten()
     }
 
     /// What a queue file says, without a claim: for lists. `None` when it is gone or unreadable.
