@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::alias::{MESSAGE, flush, send, told, with};
-use crate::harness::system::{HOST, me};
+use crate::harness::system::{HOST, finish, me, until};
 use crate::harness::{Remote, Script, System, Talk};
 
 /// What is wrong with one alias keeps its mail waiting, with the place, and no other's; mended, it goes out.
@@ -244,4 +244,24 @@ fn newaliases_counts_recipients() {
         ran.stderr.replace(&file, "FILE"),
         "newaliases: FILE, line 2: bad: the aliases and lists lead to more than 10000 recipients; divide them\n"
     );
+}
+
+/// A command that takes its time for each of many messages has not all the places: others have their mail meanwhile.
+#[test]
+fn a_slow_command_holds_up_no_mail_of_others() {
+    let remote = Remote::start(Script::new());
+    let system = with(
+        System::relaying("slow", &remote),
+        "slow: \"|cat > /dev/null; until test -e ROOT/go; do sleep 0.1; done\"\nfar: far@example.net\n",
+    );
+    for to in ["slow"; 9].iter().chain(&["far", &me()]) {
+        system.accept(&["-odq", to], MESSAGE);
+    }
+    let run = system.call("sendmail").args(&["-q"]).start();
+    until("others have their mail", || {
+        system.mailbox().len() == 1 && remote.received().len() == 1
+    });
+    fs::write(system.path("go"), "").unwrap();
+    assert_eq!(finish(run).code, 0);
+    assert!(system.queue().is_empty(), "{}", system.log());
 }

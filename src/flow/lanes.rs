@@ -3,6 +3,9 @@
 //!
 //! A message stands in a lane for each hop that it needs, and is added again only when all of these are done. Who
 //! works on it takes its recipients one by one (`Claim::take`), for an expansion may lead it to a hop where it is.
+//!
+//! A command of one user may take minutes for each message, and must not have all places where mailboxes are written: of
+//! a lane that is shared by users nobody has more than a part. What is beyond it stands behind until one of his is done.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,6 +22,8 @@ pub struct Errand {
     pub item: Item,
     /// The claim, when this process has it already.
     pub claim: Option<Arc<Claim>>,
+    /// Whose mail it is on this system, by a number; 0: nobody's.
+    pub whose: u64,
 }
 
 /// Who works for other hosts, in all runs of a process: the bounds of the configuration hold for them together.
@@ -96,6 +101,9 @@ struct State {
 #[derive(Debug)]
 struct Lane {
     waiting: VecDeque<Errand>,
+    /// Those of users who have all the places that they may have.
+    behind: VecDeque<Errand>,
+    at_work: AtWork,
     workers: usize,
     /// Those of them who wait for more.
     lingering: usize,
@@ -109,13 +117,78 @@ struct Lane {
 pub struct Width {
     /// At once.
     pub most: usize,
+    /// At once for the mail of one user.
+    pub of_one: usize,
     /// Messages that one more of them must find.
     pub worth: usize,
     /// Whether they wait for other hosts, and count among those who do.
     pub remote: bool,
 }
 
+/// For whom there is somebody at work, once for each worker. Of a single one it takes no memory.
+#[derive(Debug, Default)]
+struct AtWork {
+    first: u64,
+    more: Vec<u64>,
+}
+
+impl AtWork {
+    fn count(&self, whose: u64) -> usize {
+        usize::from(self.first == whose) + self.more.iter().filter(|w| **w == whose).count()
+    }
+
+    fn add(&mut self, whose: u64) {
+        match self.first {
+            0 => self.first = whose,
+            _ => self.more.push(whose),
+        }
+    }
+
+    fn remove(&mut self, whose: u64) {
+        if self.first == whose {
+            self.first = self.more.pop().unwrap_or(0);
+        } else if let Some(at) = self.more.iter().position(|w| *w == whose) {
+            self.more.swap_remove(at);
+        }
+    }
+}
+
 impl Lane {
+    /// Whether a user has all the places that he may have.
+    fn has_enough(&self, whose: u64) -> bool {
+        let width = &self.width;
+        width.of_one < width.most && whose != 0 && self.at_work.count(whose) >= width.of_one
+    }
+
+    /// The next one that may be begun, if any.
+    fn begin(&mut self) -> Option<Errand> {
+        while let Some(errand) = self.waiting.pop_front() {
+            if !self.has_enough(errand.whose) {
+                if errand.whose != 0 {
+                    self.at_work.add(errand.whose);
+                }
+                return Some(errand);
+            }
+            self.behind.push_back(errand);
+        }
+        None
+    }
+
+    /// One for this user is done. Of those that stand behind there is always one at work, or it waits.
+    fn end(&mut self, whose: u64) {
+        if whose == 0 {
+            return;
+        }
+        self.at_work.remove(whose);
+        let next = self.behind.iter().position(|e| e.whose == whose);
+        if let Some(errand) = next.and_then(|at| self.behind.remove(at)) {
+            self.waiting.push_back(errand);
+            if self.lingering > 0 {
+                self.bell.notify_one();
+            }
+        }
+    }
+
     /// How many more would find something to do, when so many of other runs work for the same hop.
     fn places(&self, elsewhere: usize) -> usize {
         let worth = self.width.worth.max(1);
@@ -153,15 +226,21 @@ impl State {
         others.any(|(hop, lane)| places(counts, hop, lane) > 0 && (free || !lane.width.remote))
     }
 
-    /// Puts an errand into its lane; returned is whether somebody was waiting for it there.
+    /// Puts an errand into its lane; returned is whether somebody was waiting for it there, or it has to wait itself.
     fn push(&mut self, hop: Hop, width: Width, errand: Errand) -> bool {
         let lane = self.lanes.entry(hop).or_insert_with(|| Lane {
             waiting: VecDeque::new(),
+            behind: VecDeque::new(),
+            at_work: AtWork::default(),
             workers: 0,
             lingering: 0,
             bell: Arc::default(),
             width,
         });
+        if lane.has_enough(errand.whose) {
+            lane.behind.push_back(errand);
+            return true;
+        }
         lane.waiting.push_back(errand);
         if lane.lingering > 0 {
             lane.bell.notify_one();
@@ -256,7 +335,9 @@ impl Lanes {
 
     /// Errands not begun.
     pub fn waiting(&self) -> usize {
-        self.lock().lanes.values().map(|l| l.waiting.len()).sum()
+        let state = self.lock();
+        let lanes = state.lanes.values();
+        lanes.map(|l| l.waiting.len() + l.behind.len()).sum()
     }
 
     /// Messages not done.
@@ -277,6 +358,7 @@ impl Lanes {
         let mut left = Vec::new();
         for lane in state.lanes.values_mut() {
             left.extend(lane.waiting.drain(..));
+            left.extend(lane.behind.drain(..));
         }
         for errand in &left {
             state.done(&errand.item.id);
@@ -304,6 +386,7 @@ impl Lanes {
             lanes: self,
             hop,
             current: None,
+            whose: 0,
         })
     }
 }
@@ -316,16 +399,26 @@ pub struct Place<'a> {
     pub hop: Hop,
     /// The message being worked on.
     current: Option<String>,
+    /// Whose it is.
+    whose: u64,
 }
 
 impl Place<'_> {
+    /// The message in hand is done.
+    fn end(&mut self, state: &mut State) {
+        if let Some(id) = self.current.take() {
+            state.done(&id);
+            if let Some(lane) = state.lanes.get_mut(&self.hop) {
+                lane.end(self.whose);
+            }
+        }
+    }
+
     /// The next message; the one before is done.
     pub fn next(&mut self) -> Option<Errand> {
         let until = Instant::now() + self.lanes.linger;
         let mut state = self.lanes.lock();
-        if let Some(id) = self.current.take() {
-            state.done(&id);
-        }
+        self.end(&mut state);
         if fault::is_ending() {
             return None;
         }
@@ -335,8 +428,9 @@ impl Place<'_> {
                 state.closing || state.has_place_but(&self.hop, self.lanes.remote, &counts);
             drop(counts);
             let lane = state.lanes.get_mut(&self.hop)?;
-            if let Some(errand) = lane.waiting.pop_front() {
+            if let Some(errand) = lane.begin() {
                 self.current = Some(errand.item.id.clone());
+                self.whose = errand.whose;
                 return Some(errand);
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -358,9 +452,7 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut state = self.lanes.lock();
         state.workers -= 1;
-        if let Some(id) = self.current.take() {
-            state.done(&id);
-        }
+        self.end(&mut state);
         if let Some(lane) = state.lanes.get_mut(&self.hop) {
             lane.workers -= 1;
             let remote = lane.width.remote;
@@ -390,7 +482,69 @@ mod tests {
                 due: 0,
             },
             claim: None,
+            whose: 0,
         }
+    }
+
+    /// One user's mail, by the first letter of its id: others get on, and his goes on as it did.
+    #[test]
+    fn no_user_has_more_than_his_part_of_a_lane() {
+        let lanes = Lanes::new(Duration::ZERO, 1, Arc::default());
+        let width = Width {
+            most: 4,
+            of_one: 2,
+            worth: 1,
+            remote: false,
+        };
+        let add = |id: &str, whose| {
+            let errand = Errand {
+                whose,
+                ..errand(id)
+            };
+            lanes.add(errand, vec![(Hop::Local, width)]);
+        };
+        for id in ["a1", "a2", "a3", "a4", "a5"] {
+            add(id, 1);
+        }
+        add("b1", 2);
+        let next = |place: &mut Place<'_>| place.next().map(|errand| errand.item.id);
+        let begin = || {
+            let mut place = lanes.join().unwrap();
+            let id = next(&mut place).unwrap_or_default();
+            (place, id)
+        };
+        let ((mut one, first), (two, second), (mut three, third)) = (begin(), begin(), begin());
+        assert_eq!([first, second, third], ["a1", "a2", "b1"]);
+        // The rest is one user's, and nobody is wanted for it; but it waits.
+        assert_eq!((lanes.places(), lanes.waiting()), (0, 3));
+        assert!(lanes.join().is_none() && lanes.has("a5"));
+        add("a6", 1);
+        assert_eq!((lanes.places(), lanes.waiting()), (0, 4));
+        add("c1", 3);
+        add("c2", 3);
+        assert_eq!(lanes.places(), 1);
+        assert_eq!(next(&mut three).unwrap(), "c1");
+        // As his are done, those behind follow, in their order.
+        assert_eq!(next(&mut one).unwrap(), "c2");
+        assert_eq!(next(&mut three).unwrap(), "a3");
+        drop(two);
+        assert_eq!(next(&mut one).unwrap(), "a4");
+        assert_eq!(next(&mut three).unwrap(), "a5");
+        assert_eq!(next(&mut three).unwrap(), "a6");
+        assert_eq!((next(&mut three), next(&mut one)), (None, None));
+        assert_eq!((lanes.open(), lanes.waiting()), (0, 0));
+        // What stands behind is taken away, too.
+        for id in ["a7", "a8", "a9"] {
+            add(id, 1);
+        }
+        let began = [next(&mut one), next(&mut three)];
+        let mut two = lanes.join().unwrap();
+        assert_eq!(next(&mut two), None);
+        let left = lanes.clear();
+        let left: Vec<&str> = left.iter().map(|errand| &*errand.item.id).collect();
+        assert!(began.iter().all(Option::is_some) && left == ["a9"]);
+        drop((one, two, three));
+        assert!(lanes.open() == 0 && lanes.lock().lanes.is_empty());
     }
 
     #[test]
@@ -398,6 +552,7 @@ mod tests {
         let lanes = Lanes::new(Duration::ZERO, 2, Arc::default());
         let width = |most, remote| Width {
             most,
+            of_one: most,
             worth: 1,
             remote,
         };
@@ -440,6 +595,7 @@ mod tests {
         let run = || Lanes::new(Duration::ZERO, 3, Arc::clone(&census));
         let width = Width {
             most: 2,
+            of_one: 2,
             worth: 1,
             remote: true,
         };

@@ -8,6 +8,7 @@ mod attempt;
 mod claims;
 mod tally;
 
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use super::settle::policy;
 use crate::events;
 use crate::host::spool::{Claim, Item};
 use crate::proto::end::Mailboxes;
+use crate::proto::envelope::Envelope;
 use crate::proto::journal::{Progress, Standing};
 use crate::proto::order;
 use crate::proto::route::Hop;
@@ -135,13 +137,10 @@ impl<'a> Pass<'a> {
         }
         let claim = claim.map(|claim| self.adopt(claim));
         let found = match &claim {
-            Some(claim) => Some((
-                hops::of_message(self.context, &claim.envelope()),
-                claim.progress(),
-            )),
+            Some(claim) => Some(self.found(&claim.envelope(), claim.progress())),
             None => self.look(&item),
         };
-        let Some((hops, progress)) = found else {
+        let Some((hops, progress, whose)) = found else {
             return;
         };
         if progress.waiting().is_empty() {
@@ -149,7 +148,8 @@ impl<'a> Pass<'a> {
         }
         let wanted = wanted(&hops, &progress).into_iter();
         let wanted = wanted.map(|hop| (hop.clone(), self.width(&hop))).collect();
-        self.lanes.add(Errand { item, claim }, wanted);
+        let errand = Errand { item, claim, whose };
+        self.lanes.add(errand, wanted);
     }
 
     fn width(&self, hop: &Hop) -> Width {
@@ -158,6 +158,7 @@ impl<'a> Pass<'a> {
             // Another connection is another login: it must be worth one.
             Hop::Smarthost | Hop::Host(..) | Hop::Lmtp(_) | Hop::Mx(..) => Width {
                 most: queue.per_destination,
+                of_one: queue.per_destination,
                 worth: WORTH_A_CONNECTION,
                 remote: true,
             },
@@ -165,13 +166,16 @@ impl<'a> Pass<'a> {
             Hop::Local if matches!(self.context.config.local.mailbox, Mailboxes::Lmtp(_)) => {
                 Width {
                     most: queue.per_destination,
+                    of_one: queue.per_destination,
                     worth: WORTH_A_CONNECTION,
                     remote: false,
                 }
             }
             Hop::Local | Hop::Refuse(_) => Width {
-                // They wait for the disk, which serves several at once as fast as one.
-                most: queue.workers * 2,
+                // They wait for the disk, which serves several at once as fast as one; or for a command of a user's, who
+                // leaves places for others.
+                most: queue.workers * 3,
+                of_one: queue.workers * 2,
                 worth: 1,
                 remote: false,
             },
@@ -229,23 +233,23 @@ impl<'a> Pass<'a> {
 
     /// Where a message goes and what waits. A file that cannot be read is claimed, which says why: another process
     /// has it or had it, or it is set aside.
-    fn look(&self, item: &Item) -> Option<(Vec<Hop>, Progress)> {
-        let of = |claim: &Claim| {
-            (
-                hops::of_message(self.context, &claim.envelope()),
-                claim.progress(),
-            )
-        };
+    fn look(&self, item: &Item) -> Option<(Vec<Hop>, Progress, u64)> {
         if let Some(claim) = self.held.of(&item.id).get(&item.id).and_then(Weak::upgrade) {
-            return Some(of(&claim));
+            return Some(self.found(&claim.envelope(), claim.progress()));
         }
         if let Some((parsed, progress)) = self.context.spool.look(item) {
-            return Some((hops::of_message(self.context, &parsed.envelope), progress));
+            return Some(self.found(&parsed.envelope, progress));
         }
         let claim = self.claim(item)?;
-        let found = of(&claim);
+        let found = self.found(&claim.envelope(), claim.progress());
         self.release(claim);
         Some(found)
+    }
+
+    fn found(&self, envelope: &Envelope, progress: Progress) -> (Vec<Hop>, Progress, u64) {
+        let hops = hops::of_message(self.context, envelope);
+        let whose = whose(self.context, envelope, &hops, &progress);
+        (hops, progress, whose)
     }
 
     /// Lets as many workers as the work is worth do it; a single one needs no thread.
@@ -322,9 +326,29 @@ impl<'a> Pass<'a> {
         let errand = Errand {
             item: item.clone(),
             claim: Some(Arc::clone(claim)),
+            whose: 0,
         };
         self.lanes.more(&errand, new);
     }
+}
+
+/// Whose mail a message is on this system, as far as its envelope shows: the first of those who wait, without the detail
+/// of his address, as a number that is not 0. Nobody is looked up for it.
+fn whose(context: &Context, envelope: &Envelope, hops: &[Hop], progress: &Progress) -> u64 {
+    let waits = progress.standings.iter().map(Standing::is_waiting);
+    let is_here = hops.iter().map(|hop| *hop == Hop::Local);
+    let mut ours = envelope.recipients.iter().zip(waits.zip(is_here));
+    let Some((first, _)) = ours.find(|(_, is_one)| *is_one == (true, true)) else {
+        return 0;
+    };
+    let user = first.origin.as_ref().and_then(|o| o.user.as_deref());
+    let name = user.unwrap_or(first.address.local());
+    let delimiter = context.config.local.delimiter;
+    let name = delimiter.and_then(|d| name.split(d).next()).unwrap_or(name);
+    let mut hasher = DefaultHasher::new();
+    name.bytes()
+        .for_each(|octet| hasher.write_u8(octet.to_ascii_lowercase()));
+    hasher.finish().max(1)
 }
 
 /// Whom a group can do something for: the hops of those who wait.

@@ -190,7 +190,7 @@ pub const QUEUE: &[Key] = &[
         "queue",
         "workers",
         Default("4"),
-        "How many deliveries to other hosts run at once; twice as many write to mailboxes.",
+        "How many deliveries to other hosts run at once; three times as many write to mailboxes.",
         |draft, v| put(&mut draft.config.queue.workers, value::number(v, 1..=100)),
     ),
     key(
