@@ -179,7 +179,8 @@ fn act(program: &str, mut call: Invocation) -> Result<ExitCode> {
     let only_asks =
         asks(&call.mode) || matches!(call.mode, Mode::Status | Mode::List | Mode::Show(_));
     // A file of one who only asks, of root or of a user who was lent the group would be nobody's who works.
-    let make_log = !only_asks && context.servant.is_none() && !privilege::has_group();
+    let is_file = matches!(context.config.log.to, config::LogTo::File(_));
+    let make_log = is_file && !only_asks && context.servant.is_none() && !privilege::has_group();
     if let Err(sentence) = logging::start(&context.config.log, program, make_log)
         && !only_asks
     {

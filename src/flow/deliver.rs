@@ -98,7 +98,7 @@ pub fn may_deliver(context: &Context, recipient: &Recipient) -> bool {
         Some(None) => return false,
         None => expand::account(context, &recipient.address),
     };
-    matches!(account, Ok(Some(a)) if a.uid == accounts::caller_uid())
+    matches!(account, Ok(Some(a)) if a.uid == context.caller_uid())
 }
 
 /// Who owns the spool, when it is there.
@@ -142,7 +142,7 @@ fn to_one(
             None => handover.over(peer, links),
         };
     }
-    if helpers.is_none() && account.uid != accounts::caller_uid() {
+    if helpers.is_none() && account.uid != context.caller_uid() {
         let name = &account.name;
         let text = match privilege::is_root() {
             // All is done as root then, in whose right nothing is delivered to others.

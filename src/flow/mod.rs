@@ -73,6 +73,17 @@ mod text;
 pub mod tlsrpt;
 pub mod verify;
 
+/// Who runs this process.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    /// His numeric id.
+    uid: u32,
+    /// Whether the spool is his.
+    owns: bool,
+    /// Whether he was lent the program's group.
+    has_group: bool,
+}
+
 /// What every part of the story needs.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -96,8 +107,8 @@ pub struct Context {
     pub servant: Option<Account>,
     /// What its threads know of its end.
     pub stopping: Arc<Stopping>,
-    /// Whether whoever runs this process owns the spool, and whether he has the program's group, once somebody has looked.
-    standing: OnceLock<(bool, bool)>,
+    /// Who runs this process, once somebody has looked.
+    standing: OnceLock<Standing>,
 }
 
 impl Context {
@@ -127,20 +138,31 @@ impl Context {
 
     /// Whether the spool is that of whoever runs this process. It stays so as long as this lives.
     pub fn is_private(&self) -> bool {
-        self.standing().0
+        self.standing().owns
     }
 
     /// The same, and he has no right but his own.
     pub fn is_all_his(&self) -> bool {
-        self.standing() == (true, false)
+        let Standing {
+            owns, has_group, ..
+        } = self.standing();
+        owns && !has_group
     }
 
-    fn standing(&self) -> (bool, bool) {
-        let look = || {
-            let owns = deliver::owner(self) == Some(accounts::caller_uid());
-            (owns, privilege::has_group())
-        };
-        *self.standing.get_or_init(look)
+    /// The numeric id of whoever runs this process.
+    pub fn caller_uid(&self) -> u32 {
+        self.standing().uid
+    }
+
+    fn standing(&self) -> Standing {
+        *self.standing.get_or_init(|| {
+            let uid = accounts::caller_uid();
+            Standing {
+                uid,
+                owns: deliver::owner(self) == Some(uid),
+                has_group: privilege::has_group_beside(uid),
+            }
+        })
     }
 }
 
