@@ -189,7 +189,7 @@ fn meet(program: &str, begun: Instant, info: &PanicHookInfo<'_>) {
     // Whatever this thread will wait for, such as a lock that it has itself, this one does not.
     let bounded = thread::Builder::new().spawn(move || {
         thread::sleep(rest + PATIENCE);
-        end(then);
+        end_now();
     });
     let work = WORK.try_with(|work| {
         work.try_borrow_mut()
@@ -219,7 +219,7 @@ fn meet(program: &str, begun: Instant, info: &PanicHookInfo<'_>) {
         // The first thread writes down what it has counted, and ends the process.
         thread::sleep(PATIENCE);
     }
-    end(then);
+    end_now();
 }
 
 fn plan() -> Then {
@@ -273,7 +273,7 @@ fn let_go(work: Work) -> bool {
     }
 }
 
-/// Ends this process as it is to end after a fault.
+/// Ends this process as it is to end after a fault; that may have changed since: somebody has told it to stop.
 pub fn end_now() -> ! {
     end(plan())
 }
