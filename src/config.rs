@@ -172,7 +172,8 @@ impl Config {
 /// The host name when the system's own cannot be one: by old custom, that of a machine without a name.
 const UNKNOWN_HOST: &str = "localhost.localdomain";
 
-/// The system's name as it is, qualified or not, unless it is empty, an address, or has characters that no domain has.
+/// The system's name as it is, qualified or not, unless it is empty, an address or like one, or has characters that no
+/// domain has.
 fn default_hostname(system: &System<'_>) -> Result<Domain> {
     let name = Domain::parse(&(system.hostname)()).ok();
     let name = name.filter(|name| !value::is_bare_address(name));

@@ -10,7 +10,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::{Config, System, Tls};
+use super::{Config, System, Tls, value};
 use crate::error::{Error, Result};
 use crate::proto::address::{Domain, Mailbox};
 
@@ -305,7 +305,8 @@ impl Plan {
 
     /// Takes a name that this machine goes by.
     fn set_hostname(&mut self, text: &str) {
-        if Domain::parse(text).is_ok() && !text.starts_with('[') {
+        let is_name = |name: Domain| !text.starts_with('[') && !value::is_bare_address(&name);
+        if Domain::parse(text).is_ok_and(is_name) {
             self.hostname = Some(text.to_owned());
         } else {
             self.note(format!(

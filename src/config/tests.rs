@@ -202,6 +202,9 @@ fn the_host_name_follows_the_system_where_it_can() {
         ("(none)", UNKNOWN_HOST, &[UNKNOWN_HOST, "localhost"]),
         ("my pi", UNKNOWN_HOST, &[UNKNOWN_HOST, "localhost"]),
         ("192.0.2.1", UNKNOWN_HOST, &[UNKNOWN_HOST, "localhost"]),
+        ("foo.123", UNKNOWN_HOST, &[UNKNOWN_HOST, "localhost"]),
+        ("0x7f000001", UNKNOWN_HOST, &[UNKNOWN_HOST, "localhost"]),
+        ("12345", "12345", &["12345", "localhost"]),
     ];
     for (name, expected, local) in rows {
         let system = System {

@@ -170,19 +170,31 @@ pub fn domain(value: &Value) -> Result<Domain, Wrong> {
 
 /// What this machine calls itself: a domain, or an address literal in its brackets (RFC 5321 4.1.3).
 pub fn host_name(value: &Value) -> Result<Domain, Wrong> {
-    domain(value).and_then(|name| match is_bare_address(&name) {
-        false => Ok(name),
-        true => Err(
-            Wrong::new("a domain such as \"pi.example.org\"", value).because(
-                "it is an address, which is no name; other servers would refuse mail from it",
-            ),
-        ),
-    })
+    let name = domain(value)?;
+    if !is_bare_address(&name) {
+        return Ok(name);
+    }
+    let why = match name.as_str().parse::<IpAddr>() {
+        Ok(_) => "it is an address, which is no name; other servers would refuse mail from it",
+        Err(_) => {
+            "it ends in a number, as addresses do and no name does; other servers would refuse mail from it"
+        }
+    };
+    Err(Wrong::new("a domain such as \"pi.example.org\"", value).because(why))
 }
 
-/// Whether what looks like a domain is an address without brackets, which no server may be told as a name.
+/// Whether what looks like a domain is an address without brackets, or passes for one with lenient readers: its last
+/// label is a number (RFC 1123 2.1, RFC 3696 2). No server may be told it as a name. Digits without a dot are none:
+/// they are a name that is not qualified, as that of a container may be.
 pub fn is_bare_address(name: &Domain) -> bool {
-    name.as_str().parse::<IpAddr>().is_ok()
+    let name = name.ascii();
+    let last = name.rsplit_once('.').map(|(_, last)| last);
+    let is_digits = |label: &str| label.bytes().all(|octet| octet.is_ascii_digit());
+    let hex = last.unwrap_or(name).strip_prefix("0x");
+    last.is_some_and(is_digits)
+        || hex.is_some_and(|hex| {
+            !hex.is_empty() && hex.bytes().all(|octet| octet.is_ascii_hexdigit())
+        })
 }
 
 /// A DKIM selector (RFC 6376 3.1): one or more labels of a name.

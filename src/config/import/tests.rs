@@ -68,6 +68,18 @@ fn a_value_that_minimta_refuses_is_told() {
     assert!(made.contains("# - foo?bar: has no counterpart"), "{made}");
 }
 
+/// Nobody else minds; a configuration that has it would be refused.
+#[test]
+fn a_name_that_is_an_address_is_left_out_and_told() {
+    let read = |_: &Path| Ok(None);
+    for name in ["192.0.2.1", "foo.123", "[192.0.2.1]"] {
+        let text = format!("mailhub=mail.example.org\nhostname={name}\n");
+        let made = convert(Kind::Ssmtp, Path::new("/etc/x"), &text, &read, &system()).unwrap();
+        let told = format!("# - its name for this machine, {name}, is no host name");
+        assert!(made.contains(&told), "{made}");
+    }
+}
+
 #[test]
 fn a_file_is_known_by_its_name_or_by_what_it_says() {
     let rows = [

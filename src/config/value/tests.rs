@@ -31,6 +31,41 @@ fn hosts_are_names_or_addresses() {
 }
 
 #[test]
+fn what_ends_in_a_number_is_no_host_name() {
+    let rows: &[(&str, Option<&str>)] = &[
+        ("192.0.2.1", Some("it is an address")),
+        ("192.0.2.1.", Some("it is an address")),
+        ("127.1", Some("it ends in a number")),
+        ("foo.123", Some("it ends in a number")),
+        ("x.123.", Some("it ends in a number")),
+        ("foo.0x7f", Some("it ends in a number")),
+        ("0x7f000001", Some("it ends in a number")),
+        ("0X7F000001", Some("it ends in a number")),
+        // The id of a container, and names that only look like numbers.
+        ("12345", None),
+        ("0123456789ab", None),
+        ("0x", None),
+        ("0xen", None),
+        ("123.example.org", None),
+        ("0x7f.example.org", None),
+        ("foo.0x7g", None),
+        ("foo.1a", None),
+        ("foo.x", None),
+        // In its brackets an address is in its right.
+        ("[192.0.2.1]", None),
+        ("[IPv6:2001:db8::1]", None),
+    ];
+    for (name, refused) in rows {
+        let why = host_name(&said(name)).err().map(|wrong| wrong.because);
+        match (why, refused) {
+            (None, None) => {}
+            (Some(Some(why)), Some(refused)) => assert!(why.starts_with(refused), "{name}: {why}"),
+            (why, _) => panic!("{name}: {why:?}"),
+        }
+    }
+}
+
+#[test]
 fn fingerprints_are_32_octets() {
     let plain = "ab".repeat(32);
     let colons = vec!["AB"; 32].join(":");
