@@ -6,6 +6,7 @@
 
 mod attempt;
 mod claims;
+mod led;
 mod tally;
 
 use std::hash::{DefaultHasher, Hasher};
@@ -332,8 +333,8 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// Whose mail a message is on this system, as far as its envelope shows: the first of those who wait, without the detail
-/// of his address, as a number that is not 0. Nobody is looked up for it.
+/// Whose mail a message is on this system, as far as its envelope and the aliases show: the first of those who wait,
+/// without the detail of his address, as a number that is not 0. Nobody is looked up for it.
 fn whose(context: &Context, envelope: &Envelope, hops: &[Hop], progress: &Progress) -> u64 {
     let waits = progress.standings.iter().map(Standing::is_waiting);
     let is_here = hops.iter().map(|hop| *hop == Hop::Local);
@@ -341,7 +342,13 @@ fn whose(context: &Context, envelope: &Envelope, hops: &[Hop], progress: &Progre
     let Some((first, _)) = ours.find(|(_, is_one)| *is_one == (true, true)) else {
         return 0;
     };
-    let user = first.origin.as_ref().and_then(|o| o.user.as_deref());
+    let origin = first.origin.as_ref();
+    let led = match origin.is_some_and(|o| o.user.is_some() || o.end.is_some()) {
+        // Aliases were looked at already.
+        true => None,
+        false => led::by_aliases(context, first.address.local()),
+    };
+    let user = origin.and_then(|o| o.user.as_deref()).or(led.as_deref());
     let name = user.unwrap_or(first.address.local());
     let delimiter = context.config.local.delimiter;
     let name = delimiter.and_then(|d| name.split(d).next()).unwrap_or(name);
