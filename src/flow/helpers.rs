@@ -28,8 +28,9 @@ use crate::proto::handover::{
 };
 use crate::proto::reply::Enhanced;
 
-/// Helpers at once; root's process makes some more, for those that are just ending.
-const HELPERS: usize = 16;
+/// Helpers at once in a run, however many places it has: another user's delivery waits until one is free. Root's
+/// process makes more, for other runs and for those that are just ending.
+pub const HELPERS: usize = 16;
 /// How long a helper may take no octet, or say nothing: longer than a command may take, which need not read at once.
 const STILL: Duration = Duration::from_secs(COMMAND.as_secs() + 60);
 /// How long it may take over one message, but for its answer.

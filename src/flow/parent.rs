@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use self::charge::Charge;
 use super::doors::Doors;
 use super::ends::Place;
-use super::{Context, fault, helper};
+use super::{Context, fault, helper, helpers};
 use crate::cli::{Invocation, Mode, complain};
 use crate::config::{Log, LogTo};
 use crate::error::{Error, Result};
@@ -42,8 +42,9 @@ use crate::host::spool::Folder;
 use crate::host::{estate, logging, presence, privilege, words};
 use crate::proto::handover::Whom;
 
-/// Helpers at once. The worker wants fewer; some are just ending.
-const HELPERS: usize = 32;
+/// Helpers at once: those of two runs, for one may linger beside the next (flow/runner.rs), and as many as one has that
+/// are just ending.
+const HELPERS: usize = 3 * helpers::HELPERS;
 /// How long helpers may take to end what they have begun when the worker has ended, which has waited for them itself: with
 /// its time (flow/daemon.rs) that is less than systemd grants (TimeoutStopSec).
 const GRACE: Duration = Duration::from_secs(4);
