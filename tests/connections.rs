@@ -231,3 +231,37 @@ fn connections_come_from_the_given_address() {
     check(&system, &remotes, At(&[0]), "bind");
     assert_eq!(dns.asked(), ["MX example.net", "A one.example"]);
 }
+
+/// RFC 5321 5.1, RFC 1047: who always breaks off after the final dot keeps the mail from no other address of its host, and
+/// from none of another host.
+#[test]
+fn each_address_has_its_turn_where_others_always_break_off() {
+    let hosts = [
+        "both.example A 127.0.0.2\nboth.example A 127.0.0.3\nexample.net MX 10 both.example",
+        "a.example A 127.0.0.2\na.example A 127.0.0.3\nb.example A 127.0.0.4\nb.example A 127.0.0.5\n\
+         example.net MX 10 a.example\nexample.net MX 20 b.example",
+        "a.example A 127.0.0.2\na.example A 127.0.0.3\nb.example A 127.0.0.99\n\
+         example.net MX 10 a.example\nexample.net MX 20 b.example",
+    ];
+    // How many sessions each of them has had after each attempt.
+    let rows: [&[&[usize]]; 3] = [
+        &[&[1, 0], &[1, 1]],
+        &[&[1, 0, 0, 0], &[1, 0, 1, 0], &[1, 1, 1, 0], &[1, 1, 1, 1]],
+        &[&[1, 0], &[2, 0], &[2, 1]],
+    ];
+    for (zone, attempts) in hosts.iter().zip(rows) {
+        let dns = Dns::start(zone);
+        let mut scripts = vec![Script::new().on("DOT", Answer::Drop); attempts[0].len()];
+        *scripts.last_mut().unwrap() = Script::new();
+        let remotes = Remote::several(&scripts);
+        let system = System::direct("turns", &dns, &remotes[0]);
+        one_message(&system, "x@example.net");
+        for expected in attempts {
+            system.accept(&["-q"], "");
+            let sessions: Vec<usize> = remotes.iter().map(|r| r.sessions().len()).collect();
+            assert_eq!(sessions, *expected, "{zone}");
+        }
+        assert!(system.queue().is_empty(), "{zone}: {:?}", system.queue());
+        assert_eq!(remotes.last().unwrap().received().len(), 1, "{zone}");
+    }
+}

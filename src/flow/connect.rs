@@ -63,7 +63,9 @@ pub fn connect<'a>(
     until: Instant,
 ) -> Result<Reached<'a>, Outcome> {
     let (mut why, mut earlier_faults) = (None, Vec::new());
-    let mut addresses = addresses(target)?.into_iter();
+    let mut addresses = addresses(target)?;
+    begin_with(&mut addresses, target.turn);
+    let mut addresses = addresses.into_iter();
     while let Some(address) = addresses.next() {
         if why.is_some() && left_until(until).is_zero() {
             break;
@@ -179,6 +181,14 @@ fn addresses(target: &Target<'_>) -> Result<Vec<Option<SocketAddr>>, Outcome> {
         target.deferred(Enhanced(4, 4, 3), &text)
     })?;
     Ok(found.take(MAX_ADDRESSES).map(Some).collect())
+}
+
+/// Puts those first whose turn it is. After a round with all of them the next one begins one further: name servers that
+/// turn the list, too, would otherwise bring the same one to the front each time.
+fn begin_with<T>(addresses: &mut [T], turn: usize) {
+    let round = turn.checked_div(addresses.len()).unwrap_or_default();
+    let first = turn.wrapping_add(round).checked_rem(addresses.len());
+    addresses.rotate_left(first.unwrap_or_default());
 }
 
 /// Connects to one address, or the socket of this system, and waits for its greeting.
@@ -396,4 +406,34 @@ fn ask(
 fn without_brackets(host: &str) -> &str {
     let inner = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     inner.unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::begin_with;
+
+    /// Wherever the list itself is turned to meanwhile, each address has its turn, and at first each in its order.
+    #[test]
+    fn each_address_has_its_turn() {
+        for count in 0..=super::MAX_ADDRESSES {
+            let list: Vec<usize> = (0..count).collect();
+            for step in 0..=count {
+                let firsts = (0..count * count).filter_map(|turn| {
+                    let mut turned = list.clone();
+                    turned.rotate_left((turn * step).checked_rem(count)?);
+                    begin_with(&mut turned, turn);
+                    turned.first().copied()
+                });
+                let firsts: Vec<usize> = firsts.collect();
+                if step == 0 {
+                    assert_eq!(firsts.get(..count), Some(&list[..]));
+                }
+                let missed = list.iter().find(|address| !firsts.contains(address));
+                assert_eq!(
+                    missed, None,
+                    "{count} addresses, turned by {step}: {firsts:?}"
+                );
+            }
+        }
+    }
 }

@@ -6,8 +6,8 @@
 //! at the next host. A final answer is final. What is told of somebody who waits is what tells most of why.
 //!
 //! A server that had all of a message, and has not said what became of it, may have taken it (RFC 1047): whoever else got
-//! it at once would make a duplicate of it, so nobody does. The next attempt begins behind that server, lest one that
-//! always breaks off there keeps the mail from all others.
+//! it at once would make a duplicate of it, so nobody does. The next attempt begins behind that server, and the addresses
+//! of each host have their turns, lest one that always breaks off there keeps the mail from all others.
 
 mod letters;
 mod shared;
@@ -90,10 +90,13 @@ impl<'a> Links<'a> {
         let is_mx = matches!(hop, Hop::Mx(..));
         let stations = stations.into_iter().enumerate();
         let mut stations: Vec<_> = stations.map(|(n, s)| (is_mx && n == 0, s)).collect();
-        if stations.len() > 1 {
-            let hosts: Vec<&str> = stations.iter().map(|(_, s)| &*s.target.host).collect();
-            let first = begin_at(&hosts, &claim.progress(), indices);
-            stations.rotate_left(first);
+        let progress = claim.progress();
+        let hosts: Vec<&str> = stations.iter().map(|(_, s)| &*s.target.host).collect();
+        let first = begin_at(&hosts, &progress, indices);
+        let turn = turn(hosts.len(), &progress, indices);
+        stations.rotate_left(first);
+        for (_, station) in &mut stations {
+            station.target.turn = turn;
         }
         for (best, station) in stations {
             match self.try_one(station, best, claim, &mut attempt) {
@@ -258,6 +261,12 @@ impl<'a> Links<'a> {
     /// addresses of the host may be tried.
     fn link(&mut self, station: &Station<'a>) -> Result<(Link<'a>, Instant), Outcome> {
         let Station { place, target, .. } = station;
+        // The connection of the last message may lead to an address whose turn it is not.
+        if target.turn > 0
+            && let Some(link) = self.open.remove(place)
+        {
+            link.connection.close();
+        }
         if let Some(link) = self.open.remove(place)
             && link.connection.is_usable()
         {
@@ -406,6 +415,14 @@ fn begin_at(hosts: &[&str], progress: &Progress, indices: &[usize]) -> usize {
     let turn = usize::try_from(attempts.saturating_sub(1)).unwrap_or_default();
     let found = turn.checked_rem(named.len()).and_then(|n| named.get(n));
     found.map_or(0, |at| (at + 1) % hosts.len())
+}
+
+/// Which turn the addresses of so many hosts have: the next one when each of the hosts has had its own.
+fn turn(hosts: usize, progress: &Progress, indices: &[usize]) -> usize {
+    let standings = indices.iter().filter_map(|i| progress.standings.get(*i));
+    let doubts = standings.map(|s| s.doubts).max().unwrap_or_default();
+    let doubts = usize::try_from(doubts).unwrap_or_default();
+    doubts.checked_div(hosts).unwrap_or_default()
 }
 
 /// A server without STARTTLS cannot have mail for which it has to prove its name; a certificate that is not good, or no

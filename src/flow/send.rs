@@ -117,7 +117,7 @@ impl<'a> Connection<'a> {
         until: Instant,
     ) -> Result<Self, Outcome> {
         let mut target = self.target.clone();
-        target.addresses = Some(others);
+        (target.addresses, target.turn) = (Some(others), 0);
         let outgoing = self.outgoing;
         self.close();
         let mut moved = Self::open_by(target, outgoing, until)?;

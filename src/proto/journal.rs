@@ -193,6 +193,8 @@ fn parse_ranges(text: &str) -> Option<Vec<usize>> {
 pub struct Standing {
     /// How many attempts were made.
     pub attempts: u32,
+    /// After how many of them a server may have had the message.
+    pub doubts: u32,
     /// When the last one ended, and how; `None`: not tried yet.
     pub last: Option<(i64, Outcome)>,
 }
@@ -277,6 +279,8 @@ impl Progress {
                 for index in recipients {
                     if let Some(standing) = self.standings.get_mut(*index) {
                         standing.attempts = standing.attempts.saturating_add(1);
+                        let doubts = u32::from(outcome.in_doubt);
+                        standing.doubts = standing.doubts.saturating_add(doubts);
                         standing.last = Some((at, outcome.clone()));
                     }
                 }

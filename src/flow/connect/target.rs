@@ -22,6 +22,8 @@ pub struct Target<'a> {
     pub lmtp: bool,
     /// Its addresses, when they are known.
     pub addresses: Option<Vec<SocketAddr>>,
+    /// At which of them to begin: at the first in turn 0, in the next one at the next.
+    pub turn: usize,
     /// Where the connection comes from, one address a family at most; otherwise the system chooses.
     pub bind: &'a [IpAddr],
     /// How the connection is protected.
@@ -86,6 +88,7 @@ impl<'a> From<&'a Smarthost> for Target<'a> {
             port: smarthost.port,
             lmtp: false,
             addresses: None,
+            turn: 0,
             bind: &[],
             tls: smarthost.tls,
             verify: smarthost.verify,

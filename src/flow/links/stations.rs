@@ -150,6 +150,7 @@ impl Shared<'_> {
                     let of = |ip: &IpAddr| SocketAddr::new(*ip, port);
                     host.addresses.iter().map(of).collect()
                 }),
+                turn: 0,
                 bind: &self.context.config.remote.bind,
                 tls: protection_of(protection),
                 // Nobody has told us whose certificate it should be.

@@ -330,6 +330,7 @@ fn a_host_that_is_not_there_defers() {
             host: host.into(),
             lmtp: false,
             addresses: None,
+            turn: 0,
             bind: &[],
             port,
             tls: Tls::Implicit,

@@ -42,6 +42,7 @@ fn the_journal_is_read_as_it_was_written() {
         progress.standings[0],
         Standing {
             attempts: 2,
+            doubts: 0,
             last: Some((60, done))
         }
     );
@@ -49,6 +50,7 @@ fn the_journal_is_read_as_it_was_written() {
         progress.standings[1],
         Standing {
             attempts: 2,
+            doubts: 0,
             last: Some((60, down))
         }
     );

@@ -145,6 +145,7 @@ impl Case<'_> {
             port,
             lmtp: false,
             addresses: Some(vec![([127, 0, 0, 1], port).into(); self.addresses]),
+            turn: 0,
             bind: &[],
             tls: self.tls,
             verify: true,
