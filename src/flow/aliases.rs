@@ -30,7 +30,8 @@ pub struct Aliases {
 
 #[derive(Debug)]
 struct Held {
-    /// What was read; `None` for what is to be read again once it has settled.
+    /// What was read; `None` for what is to be read again: once it has settled, or, after a first time, at the next look.
+    /// Whoever hands in one message looks once, and needs not know what he has read.
     version: Option<Version>,
     looked: Instant,
     table: Result<Arc<Table>, String>,
@@ -80,7 +81,6 @@ impl Aliases {
             };
             return held.table.clone();
         }
-        let mut version = Some(Version::of(&self.path));
         let mut table = self.read();
         // Its time is looked at after it was read: what is cut off in between is not taken for an old file.
         if table.as_ref().is_ok_and(|table| table.is_cut()) && self.is_being_written() {
@@ -91,10 +91,10 @@ impl Aliases {
                 SETTLED.as_secs()
             );
             events::trouble("-", &text);
-            (version, table) = (None, Err(text));
+            table = Err(text);
         }
         *held = Some(Held {
-            version,
+            version: None,
             looked: Instant::now(),
             table: table.clone(),
         });

@@ -138,7 +138,12 @@ pub fn over_connection(socket: Arc<Socket>) -> InHand {
 
 fn take(work: Work) -> InHand {
     IN_HAND.fetch_add(1, Ordering::AcqRel);
-    WORK.with(|all| all.borrow_mut().push(work));
+    WORK.with(|all| {
+        let mut all = all.borrow_mut();
+        // Most have one thing in hand, and there is a thread for each client.
+        all.reserve_exact(1);
+        all.push(work);
+    });
     InHand(())
 }
 
