@@ -298,7 +298,7 @@ pub fn trouble(id: &str, what: &dyn Display) {
     warn!("{} trouble what={}", one_word(id), quoted(what));
 }
 
-/// A fault of this program: what was in hand stays as it was, and all else goes on.
+/// A fault of this program, over this message or over none; what follows of it stands in `flow/fault.rs`.
 pub fn fault(id: &str, what: &dyn Display) {
     error!("{} trouble what={}", one_word(id), quoted(what));
 }

@@ -117,9 +117,10 @@ pub fn run(context: Context, call: &Invocation) -> Result<()> {
     events::daemon(&"started");
     let ended = daemon.work(&mut watch, handed_over && call.interval.is_none());
     events::settle_repeats(true);
-    events::daemon(match fault::is_ending() {
-        true => &"stopped after a fault, and begins anew",
-        false => &"stopped",
+    events::daemon(match (fault::is_ending(), fault::begins_anew()) {
+        (false, _) => &"stopped",
+        (true, true) => &"stopped after a fault, and begins anew",
+        (true, false) => &"stopped after a fault",
     });
     daemon.service.context.ledger.flush();
     if fault::is_ending() {

@@ -167,6 +167,11 @@ pub fn is_ending() -> bool {
     ENDING.load(Ordering::Acquire)
 }
 
+/// Whether this process is begun anew after one: not by a supervisor, who may do so or not, and not once it was told to stop.
+pub fn begins_anew() -> bool {
+    matches!(plan(), Then::Again(_, By::Itself | By::Parent))
+}
+
 /// Whether there was one, and nobody has anything in hand any more but those whom it has stopped.
 pub fn is_over() -> bool {
     is_ending() && is_quiet()

@@ -144,7 +144,7 @@ impl Policies {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         for thread in refreshing.drain(..) {
-            // A fault there is no fault of the mail.
+            // One that a fault has stopped never ends; this process does then (flow/fault.rs).
             let _ = thread.join();
         }
     }
