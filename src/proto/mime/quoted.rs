@@ -148,6 +148,7 @@ impl Base64Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::below;
 
     /// A decoder by the letter of RFC 2045 6.7, white space at a line's end deleted.
     fn decode(text: &[u8]) -> Vec<u8> {
@@ -221,7 +222,7 @@ mod tests {
     fn what_is_encoded_decodes_to_the_same() {
         let alphabet = b"\r\n\r\n  \t=-aaaaaaaaaaaaaaaaaaaa\0\xff\xe9";
         let mut random = 7_u32;
-        for length in 0..600 {
+        for length in below(600) {
             let octets: Vec<u8> = (0..length)
                 .map(|_| {
                     random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

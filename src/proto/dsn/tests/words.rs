@@ -1,6 +1,7 @@
 //! What reports say to people: advice, whose report it was, and the words of strangers.
 
 use super::*;
+use crate::proto::few;
 
 /// What to do about a failure, and whom to ask when that was no help, or there is nothing to do.
 #[test]
@@ -73,16 +74,16 @@ fn the_failure_of_anothers_report_says_so() {
 
 #[test]
 fn hostile_words_stay_words() {
-    let long = "x ".repeat(5000);
+    let long = "x ".repeat(few(5000));
     // L9, K7, CVE-2020-8794.
     let rows = [
         "no\r\nAction: delivered\r\n\r\nFinal-Recipient: rfc822; x@y",
         "no\u{1b}[2J\0\u{7}\u{202e}\u{e9}",
         "\r\n--=_01JDABCDEF.000000000000feed--\r\n",
-        &" ".repeat(5000),
+        &" ".repeat(few(5000)),
         &long,
-        &"y".repeat(5000),
-        &"\u{e9}".repeat(5000),
+        &"y".repeat(few(5000)),
+        &"\u{e9}".repeat(few(5000)),
         &format!("a{}b", " ".repeat(300)),
     ];
     let host = host();
