@@ -26,6 +26,7 @@ mod deliver;
 mod direct;
 mod dkim;
 mod docs;
+mod ended;
 mod faults;
 mod flood;
 mod forward;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid};
 
 use crate::harness::house::{ALICE, BOB, House, processes};
 use crate::harness::lmtp::Lmtp;
@@ -181,6 +181,34 @@ fn a_command_that_runs_when_the_daemon_stops_is_not_run_again() {
         house.names("new").len() + house.names("cur").len(),
     );
     assert!(log.contains(" delivered to="), "{log}");
+    assert_eq!(left, 0, "{log}");
+}
+
+/// The same of a queue run at a terminal, which asks all that run at it: root's process and its worker, but no helper.
+#[test]
+fn a_command_that_runs_when_a_queue_run_is_interrupted_is_not_run_again() {
+    let Some(house) = House::open("interrupted") else {
+        return;
+    };
+    let begun = house.open_folder("begun");
+    let line = format!("|cat >/dev/null; : >{}/$$; sleep 2", begun.display());
+    let house = house.with_mailbox(&line);
+    house.submit("root", &["-odq", "mt-alice"], MESSAGE);
+    let run = house.start("root", &["-q"]);
+    until("the command runs", || names_in(&begun).len() == 1);
+    let pid = |id: u32| Pid::from_raw(i32::try_from(id).unwrap());
+    let process = |word| pid(*processes(run.id(), word).first().unwrap());
+    let helper = process("--as-helper");
+    assert_eq!(getpgid(Some(helper)), Ok(helper));
+    for asked in [process("--as-worker"), pid(run.id())] {
+        kill(asked, Signal::SIGINT).unwrap();
+    }
+    let ran = finish(run);
+    assert_eq!(ran.code, -(Signal::SIGINT as i32), "{ran:?}");
+    let log = house.log();
+    assert!(log.contains(" delivered to="), "{log}");
+    assert!(!log.contains("the worker was ended"), "{log}");
+    let left = house.names("new").len() + house.names("cur").len();
     assert_eq!(left, 0, "{log}");
 }
 

@@ -24,6 +24,7 @@ use super::connections::{Connections, LEAVING};
 use super::doors::Doors;
 use super::fault::{self, By, Process, Then};
 use super::runner::Runner;
+use super::stopping::{ANSWERS, SAME};
 use crate::cli::Invocation;
 use crate::config::{Config, System};
 use crate::error::{Error, Result};
@@ -43,9 +44,6 @@ const STACK: usize = 128 * 1024;
 const GRACE: Duration = Duration::from_secs(5);
 /// And how long last words may take then.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How long whoever has all of a message may take to answer for it, since the daemon was told to stop. With the last words
-/// after it, and with what root's process waits for (flow/parent.rs), that is less than systemd grants (TimeoutStopSec).
-const ANSWERS: Duration = Duration::from_secs(14);
 /// How many clients wait for a place, and how long.
 const PARKED: usize = LEAVING;
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -393,6 +391,9 @@ impl Daemon<'_> {
         self.connections.stop();
         let nobody_is_here = || self.connections.count() == 0;
         let all_has_ended = || nobody_is_here() && self.runner.has_ended();
+        let wait = |watch: &mut Watch, until, has_come: &dyn Fn() -> bool| {
+            wait(watch, begun, until, has_come)
+        };
         let mut again = wait(watch, begun + GRACE, &all_has_ended)?;
         self.connections.cut();
         again |= wait(watch, Instant::now() + LAST_WORDS, &all_has_ended)?;
@@ -407,8 +408,14 @@ impl Daemon<'_> {
     }
 }
 
-/// Waits for something, until then at most. Returned is whether somebody has asked again: he does not want to wait.
-fn wait(watch: &mut Watch, until: Instant, has_come: &dyn Fn() -> bool) -> std::io::Result<bool> {
+/// Waits for something, until then at most, in a stop that has begun. Returned is whether somebody has asked again: he does
+/// not want to wait.
+fn wait(
+    watch: &mut Watch,
+    begun: Instant,
+    until: Instant,
+    has_come: &dyn Fn() -> bool,
+) -> std::io::Result<bool> {
     let mut again = false;
     while !again && !has_come() && !fault::is_over() {
         let left = until.saturating_duration_since(Instant::now());
@@ -417,7 +424,7 @@ fn wait(watch: &mut Watch, until: Instant, has_come: &dyn Fn() -> bool) -> std::
         }
         let step = left.min(Duration::from_millis(50));
         watch.wait(Some(step), &mut |event| {
-            again |= matches!(event, Event::Stop)
+            again |= matches!(event, Event::Stop) && begun.elapsed() >= SAME;
         })?;
     }
     if again {

@@ -38,6 +38,7 @@ use crate::events;
 use crate::host::accounts::{self, Account};
 use crate::host::channel::Channel;
 use crate::host::children::{self, Ear, Ended, Heard, Worker};
+use crate::host::signals::{self, Signal};
 use crate::host::spool::Folder;
 use crate::host::{estate, logging, presence, privilege, words};
 use crate::proto::handover::Whom;
@@ -145,6 +146,7 @@ pub fn go_on(program: &str) -> Option<Result<ExitCode>> {
             ear,
             line,
             worker: Some(worker),
+            passed_on: None,
             helpers: Vec::new(),
         };
         household.keep()
@@ -176,6 +178,7 @@ pub fn serve(context: &Context) -> Result<ExitCode> {
         ear: Ear::new().map_err(cannot_start)?,
         line,
         worker: None,
+        passed_on: None,
         helpers: Vec::new(),
     };
     // The worker may not have found a place for its log yet; it must not be root's.
@@ -265,6 +268,8 @@ struct Household {
     line: Channel,
     /// `None`: somebody else has started it.
     worker: Option<Worker>,
+    /// The last signal that was passed on to it.
+    passed_on: Option<Signal>,
     helpers: Vec<Child>,
 }
 
@@ -284,6 +289,7 @@ impl Household {
             ear,
             line,
             worker: Some(worker.map_err(cannot_start)?),
+            passed_on: None,
             helpers: Vec::new(),
         };
         // When it has ended already, its exit code says more than the packet that it did not take.
@@ -315,7 +321,10 @@ impl Household {
                             self.turn_over_log();
                         }
                         match &self.worker {
-                            Some(worker) => worker.signal(signal),
+                            Some(worker) => {
+                                worker.signal(signal);
+                                self.passed_on = Some(signal);
+                            }
                             None => trusted &= children::is_hangup(signal),
                         }
                     }
@@ -328,6 +337,12 @@ impl Household {
         self.end_helpers()?;
         if ended == Some(Ended::Code(fault::BEGIN_ANEW)) {
             return Err(self.begin_over());
+        }
+        if let Some(Ended::Signal(number)) = ended
+            && let Some(signal) = self.passed_on.filter(|s| *s as i32 == number)
+        {
+            // It was not its own doing.
+            signals::end_by(signal);
         }
         Ok(ended.map_or(ExitCode::SUCCESS, code))
     }

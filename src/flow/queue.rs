@@ -14,14 +14,17 @@ use std::io::IsTerminal;
 use super::fault::{self, By, Process, Then};
 use super::pass::Pass;
 use super::settle::policy;
-use super::{Context, admin, deliver, parent, tlsrpt};
+use super::stopping::ANSWERS;
+use super::{Context, admin, deliver, hops, parent, tlsrpt};
 use crate::cli::{Invocation, Select, complain};
 use crate::error::{Error, Result};
 use crate::events;
 use crate::host::accounts::Account;
 use crate::host::spool::{Claim, Folder, Item};
 use crate::host::{clock, presence, privilege};
+use crate::proto::end::Mailboxes;
 use crate::proto::envelope::Parsed;
+use crate::proto::route::Hop;
 
 /// A delivery needs little; a thread that has more than it needs takes memory from a small machine.
 pub const STACK: usize = 256 * 1024;
@@ -64,6 +67,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
         items.retain(|item| admin::is_ours(context, item));
     }
     let talk = context.verbose || std::io::stderr().is_terminal();
+    heed_signals(context, talk);
     let run = Pass::new(context, talk);
     let more = || {
         // Who asks for some messages wants no others.
@@ -78,6 +82,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
         items
     };
     run.all_and_more(items, &more);
+    context.stopping.rest_if_ending();
     let tally = run.into_tally();
     tlsrpt::settle(context);
     if talk {
@@ -141,10 +146,15 @@ pub fn first_attempt(
             return;
         }
     }
+    // Nobody answers for what ends in a mailbox, and there are fewer calls then.
+    if !items.is_empty() || held.as_ref().is_some_and(|claim| may_leave(context, claim)) {
+        heed_signals(context, context.verbose);
+    }
     let run = Pass::new(context, context.verbose);
     let held = held.map(|claim| run.adopt(claim));
     items.extend(held.iter().map(|claim| fresh(claim.id.clone())));
     run.all(items);
+    context.stopping.rest_if_ending();
     if let Some(claim) = held {
         run.release_own(claim);
     }
@@ -164,6 +174,32 @@ pub fn first_attempt(
             run.all(items);
         }
     }
+}
+
+/// Signals end this process from now on, but not before whoever has all of a message has answered for it.
+fn heed_signals(context: &Context, talk: bool) {
+    let program = context.program.clone();
+    context.stopping.heed_signals(move || {
+        if talk {
+            let words = format!(
+                "whoever has a message whole has not answered for it yet: minimta waits for that, {} seconds at most; \
+                 ask again to end it at once",
+                ANSWERS.as_secs()
+            );
+            complain(&program, &words);
+        }
+    });
+}
+
+/// Whether a message has recipients with a server, or with a command that has all mailboxes.
+fn may_leave(context: &Context, claim: &Claim) -> bool {
+    let (hops, progress) = (
+        hops::of_message(context, &claim.envelope()),
+        claim.progress(),
+    );
+    let is_far = |i: usize| hops.get(i).is_some_and(|hop| *hop != Hop::Local);
+    !matches!(context.config.local.mailbox, Mailboxes::Files(_))
+        || progress.waiting().into_iter().any(is_far)
 }
 
 /// Leaves a message to those who have more rights than this process.

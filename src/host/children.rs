@@ -216,6 +216,8 @@ pub fn start_helper(whom: &str, config: Option<&Path>, channel: Channel) -> io::
     if let Some(config) = config {
         command.arg("-C").arg(config);
     }
+    // What a terminal asks of all who run at it, root's process tells those whom it concerns.
+    command.process_group(0);
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }
 

@@ -41,6 +41,7 @@ pub mod pool;
 pub mod presence;
 pub mod privilege;
 pub mod secret;
+pub mod signals;
 pub mod spool;
 pub mod state;
 pub mod table;

@@ -152,15 +152,15 @@ pub fn outlive_file_limit() {
     let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
 }
 
-/// Starts a program that is not this one, for which that signal is what it always was: a blocked one is inherited. This
-/// thread may have one waiting for it; a new one has not.
+/// Starts a program that is not this one, for which that signal, and those that end a program, are what they always were:
+/// blocked ones are inherited. This thread may have one of the former waiting for it; a new one has not.
 ///
 /// # Errors
 /// What the system says.
 pub fn start_other(command: &mut Command) -> io::Result<Child> {
     const STACK: usize = 128 * 1024;
     let start = || {
-        let _ = SigSet::from(Signal::SIGXFSZ).thread_unblock();
+        let _ = SigSet::all().thread_unblock();
         command.spawn()
     };
     thread::scope(|scope| {
