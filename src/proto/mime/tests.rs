@@ -28,7 +28,7 @@ fn both(need: Need, message: &[u8]) -> Vec<u8> {
     let single: Vec<&[u8]> = message.chunks(1).collect();
     assert_eq!(survey(need, &single), survey(need, &[message]));
     assert!(whole == convert(survey(need, &[message]), &single));
-    for cut in (0..message.len()).step_by(1 + message.len() / 300) {
+    for cut in (0..message.len()).step_by(1 + message.len() / few(300)) {
         let (a, b) = message.split_at(cut);
         let plan = survey(need, &[a, b]);
         assert!(whole == convert(plan, &[a, b]), "cut at {cut}");
