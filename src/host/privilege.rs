@@ -33,12 +33,17 @@ pub fn is_root() -> bool {
 
 /// Whether this process has a group that its caller has not: that of the program, which is set-group-id. Root has all.
 pub fn has_group() -> bool {
-    has_group_beside(Uid::current().as_raw())
+    // Who it is does not matter to most, and is one call more.
+    is_lent_group() && !Uid::current().is_root()
 }
 
 /// The same of this user, who runs this process.
 pub fn has_group_beside(uid: u32) -> bool {
-    uid != 0 && getresgid().is_ok_and(|own| own.real != own.effective)
+    uid != 0 && is_lent_group()
+}
+
+fn is_lent_group() -> bool {
+    getresgid().is_ok_and(|own| own.real != own.effective)
 }
 
 /// Gives up the program's group for good: a configuration of the caller's choice must not be read, and no file
