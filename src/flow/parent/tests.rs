@@ -15,6 +15,7 @@ fn household(context: &Context) -> (Household, Channel) {
         ear: Ear::new().unwrap(),
         line,
         worker: Worker::parse(&sleeper().id().to_string()),
+        passed_on: None,
         helpers: Vec::new(),
     };
     (household, end)
