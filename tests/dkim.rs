@@ -71,6 +71,12 @@ fn mail_of_the_domain_leaves_with_a_signature_of_each_key() {
     // Before all other fields, and what the spool has is as it was.
     assert!(signed.text().starts_with("DKIM-Signature: v=1;"));
     assert!(received[1].mail().all("DKIM-Signature").is_empty());
+    // The same program may speak SMTP to us.
+    let said = "EHLO x\r\nMAIL FROM:<me@example.org>\r\nRCPT TO:<you@example.net>\r\nDATA\r\n\
+                From: me@example.org\r\n\r\nBody\r\n.\r\nQUIT\r\n";
+    system.accept(&["-bs", "-odi"], said);
+    let spoken = remote.received()[2].mail();
+    assert_eq!(spoken.all("DKIM-Signature").len(), 2, "{}", spoken.text());
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Mail of strangers that is sent on leaves with a sender of ours, and what comes back to that sender goes on to them.
 
 use std::fs;
+use std::net::TcpStream;
 
+use crate::harness::daemon::Client;
 use crate::harness::system::{HOST, until};
 use crate::harness::{Daemon, Remote, Script, System};
 
@@ -129,6 +131,39 @@ fn whoever_is_no_stranger_keeps_his_name() {
         "Subject: x\n\nhello\n",
     );
     assert_eq!(told(&remote, rows.len() + 1).0, "bob@example.org");
+    let said = "EHLO x\r\nMAIL FROM:<bob@example.org>\r\nRCPT TO:<far>\r\nDATA\r\n\r\nhello\r\n.\r\nQUIT\r\n";
+    system.accept(&["-bs", "-odi"], said);
+    assert_eq!(told(&remote, rows.len() + 2).0, "bob@example.org");
+}
+
+/// A server that hands over by LMTP is on this machine or near, and may well be one that could relay: what it brings is
+/// mail of strangers all the same, and is neither signed nor sent on in their name.
+#[test]
+fn what_comes_by_lmtp_is_of_strangers() {
+    let remote = Remote::start(Script::new());
+    let system = forwarding("srs-lmtp", &remote)
+        .with("access", "relay_from = [\"127.0.0.1\", \"::1\"]")
+        .with("listen", "lmtp = [\"127.0.0.1:0\"]");
+    let key = system.path("key.pem");
+    let lines = format!("domain = \"example.org\"\nselector = \"one\"\nkey = {key:?}");
+    let system = system.with("[dkim]", &lines);
+    let made = system.run(&["--dkim-key", "example.org"], "");
+    assert_eq!(made.code, 0, "{made:?}");
+    let daemon = Daemon::start(&system);
+    let mut client = Client::tcp(TcpStream::connect(daemon.address("lmtp")).unwrap());
+    let to = format!("RCPT TO:<far@{HOST}>");
+    assert!(client.reply().starts_with("220 "));
+    client.steps(&[
+        ("LHLO store.example", "250-"),
+        ("MAIL FROM:<bob@other.example>", "250 "),
+        (&to, "250 "),
+        ("DATA", "354 "),
+        ("From: bob@example.org\r\n\r\nhello\r\n.", "250 "),
+    ]);
+    let (sender, _) = told(&remote, 1);
+    assert!(sender.starts_with("SRS0="), "{sender}");
+    let mail = remote.received()[0].mail();
+    assert!(mail.all("DKIM-Signature").is_empty(), "{}", mail.text());
 }
 
 #[test]

@@ -23,7 +23,7 @@ const DAY: i64 = 24 * 3600;
 
 /// Whether this recipient's sender hears of him whatever he has heard of others.
 pub fn is_asked_for(envelope: &Envelope, recipient: &Recipient) -> bool {
-    recipient.notify.is_some() || envelope.protocol != "local"
+    recipient.notify.is_some() || !envelope.is_from_here()
 }
 
 /// Whether one of our smarthosts has said it.

@@ -66,14 +66,16 @@ pub enum Whose {
 pub fn whose(config: &Config, envelope: &Envelope) -> Whose {
     let at_home = |client: IpAddr| config.access.relay_from.iter().any(|n| n.contains(client));
     let access = &config.access;
-    if envelope.protocol == "local"
+    let is_judged = access.spf != Judgement::Off || access.dmarc != Judgement::Off;
+    // First of all LMTP: the servers that use it are in `relay_from` more often than not, and nothing they bring is theirs.
+    if envelope.is_by_lmtp() {
+        Whose::Unknown
+    } else if envelope.is_from_here()
         || envelope.auth.is_some()
         || envelope.client.parse().is_ok_and(at_home)
     {
         Whose::Ours
-    } else if envelope.protocol.contains("LMTP")
-        || access.spf == Judgement::Off && access.dmarc == Judgement::Off
-    {
+    } else if !is_judged {
         Whose::Unknown
     } else {
         Whose::Judged

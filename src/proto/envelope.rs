@@ -33,6 +33,9 @@ pub struct Envelope {
     pub envid: Option<String>,
 }
 
+/// What stands before the number of the user, where a program of this system has handed a message in.
+pub const UID: &str = "uid ";
+
 /// The most recipients that a message can be allowed to come with. With all their parameters their lines are half of what
 /// is read of a queue file's head, and an attempt for each in other words than for the next fits into its journal.
 pub const MAX_RECIPIENTS: u64 = 10_000;
@@ -203,6 +206,17 @@ impl Envelope {
             ret: None,
             envid: None,
         }
+    }
+
+    /// Whether it began on this system: a program of one of its users has handed it in, whether by `sendmail` or by
+    /// SMTP on its standard input (`-bs`), or it is a report of ours.
+    pub fn is_from_here(&self) -> bool {
+        self.protocol == "local" || self.client.starts_with(UID)
+    }
+
+    /// Whether another server has handed it over by LMTP: then it is mail of strangers, wherever that server is.
+    pub fn is_by_lmtp(&self) -> bool {
+        self.protocol.contains("LMTP")
     }
 
     /// Who hears of what becomes of a recipient: the sender, or the owner of the list that it was a member of.

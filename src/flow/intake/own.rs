@@ -8,7 +8,7 @@ use crate::host::accounts::Account;
 use crate::host::clock;
 use crate::proto::address::{Mailbox, ReversePath};
 use crate::proto::date::Stamp;
-use crate::proto::envelope::Envelope;
+use crate::proto::envelope::{Envelope, UID};
 use crate::proto::fields::{self, Trace, received};
 use crate::proto::header::{Header, Made};
 use crate::proto::outcome::one_line;
@@ -84,7 +84,7 @@ impl Intake<'_> {
 
 /// Where a message comes from that a user of this system has handed in, as its envelope has it.
 pub fn client(uid: u32) -> String {
-    format!("uid {uid}")
+    format!("{UID}{uid}")
 }
 
 /// An envelope of a local user, with nobody in it yet.
