@@ -53,7 +53,13 @@ pub(super) fn log_in(
     // However often the server asks, the client has an answer three times at most (K12).
     while reply.class() == 3 {
         let challenge = reply.lines.last().map(String::as_str).unwrap_or_default();
-        let said = client.answer(challenge).map_err(wrong)?;
+        let said = match client.answer(challenge) {
+            Ok(said) => said,
+            Err(refused) => {
+                give_up(dialogue, &secrets);
+                return Err(wrong(refused));
+            }
+        };
         secrets.push(said.clone());
         reply = dialogue
             .ask_secretly(&said, "...", &secrets)
@@ -64,4 +70,10 @@ pub(super) fn log_in(
         return Err(target.refused(&step, &reply.without(&secrets)));
     }
     client.finish().map_err(wrong)
+}
+
+/// Ends an exchange that has no further answer: until it has ended, the server takes QUIT for one (RFC 4954 4).
+fn give_up(dialogue: &mut Dialogue<'_>, secrets: &[String]) {
+    // It has failed already, whatever is said to this.
+    let _ = dialogue.ask_secretly("*", "*", secrets);
 }

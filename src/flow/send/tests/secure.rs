@@ -204,17 +204,24 @@ fn a_login_that_fails_defers() {
         ),
         (
             None,
-            format!("{HELLO}|{plain}|334 x|QUIT|221 bye"),
+            format!("{HELLO}|{plain}|334 x|*|501 5.7.0 sesame|QUIT|221 bye"),
             "~ 4.7.0 AUTH PLAIN: the server goes on asking when everything is said",
         ),
         (
             Some(Mechanism::Login),
-            format!("{HELLO}|AUTH LOGIN|334 x|bWU=|334 x|c2VzYW1l|334 x|QUIT|221 bye"),
+            format!(
+                "{HELLO}|AUTH LOGIN|334 x|bWU=|334 x|c2VzYW1l|334 x|*|501 5.7.0 as you like|QUIT|221 bye"
+            ),
             "~ 4.7.0 AUTH LOGIN: the server goes on asking",
         ),
         (
             Some(Mechanism::CramMd5),
-            format!("{HELLO}|AUTH CRAM-MD5|334 %|QUIT|221 bye"),
+            format!("{HELLO}|AUTH CRAM-MD5|334 %|*|334 x|QUIT|221 bye"),
+            "~ 4.7.0 AUTH CRAM-MD5: the server sent a challenge that is not base64",
+        ),
+        (
+            Some(Mechanism::CramMd5),
+            format!("{HELLO}|AUTH CRAM-MD5|334 %|*"),
             "~ 4.7.0 AUTH CRAM-MD5: the server sent a challenge that is not base64",
         ),
         (
