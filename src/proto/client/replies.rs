@@ -11,8 +11,7 @@ impl Transaction<'_> {
             return self.out_of_step("answered what was not asked");
         };
         if reply.code == 421 {
-            let outcome = self.said(Verdict::Deferred, reply);
-            return self.end(&outcome);
+            return self.closing(command, reply);
         }
         self.answered = true;
         match (command, reply.class()) {
@@ -36,6 +35,19 @@ impl Transaction<'_> {
                 let (word, code) = (command.word(), reply.code);
                 self.out_of_step(&format!("answered {word} with {code} {}", reply.text()));
             }
+        }
+    }
+
+    /// The server closes, and will have no more of us. By LMTP this may be said of one recipient, whose mailbox cannot be
+    /// had: each of the others has his own reply, which comes behind it or is lost with the connection (RFC 2033 4.2).
+    fn closing(&mut self, command: Command, reply: &Reply) {
+        let outcome = self.said(Verdict::Deferred, reply);
+        match command {
+            Command::DotFor(this) if !self.waiting.is_empty() => {
+                self.settle_accepted(&outcome, |index| index == this);
+                self.usable = false;
+            }
+            _ => self.end(&outcome),
         }
     }
 
@@ -78,6 +90,11 @@ impl Transaction<'_> {
         let mut outcome = self.said(verdict, reply);
         outcome.dsn_passed = verdict == Verdict::Delivered && self.capabilities.dsn;
         outcome.kept = verdict == Verdict::Delivered && self.capabilities.lmtp;
+        self.settle_accepted(&outcome, whose);
+    }
+
+    /// Settles those of these indices who were accepted.
+    fn settle_accepted(&mut self, outcome: &Outcome, whose: impl Fn(usize) -> bool) {
         for (index, standing) in self.standings.iter_mut().enumerate() {
             if *standing == Standing::Accepted && whose(index) {
                 *standing = Standing::Settled(Settled::Now(outcome.clone()));
