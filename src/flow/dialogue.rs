@@ -157,15 +157,20 @@ impl<'a> Dialogue<'a> {
         done
     }
 
-    /// Says QUIT, and waits a moment for the reply (RFC 5321 4.1.1.10).
+    /// Says QUIT, waits a moment for the reply (RFC 5321 4.1.1.10), and closes.
     pub fn quit(mut self) {
+        self.part();
+        self.wire.close();
+    }
+
+    /// The same, and leaves it to its owner to drop the connection.
+    pub fn part(&mut self) {
         if !self.broken && !self.is_out_of_step() {
             self.trace_commands(b"QUIT");
             self.say(b"QUIT\r\n");
             // Whatever it says, nothing more is wanted of it.
             let _ = self.hear(self.outgoing.timeouts.quit);
         }
-        self.wire.close();
     }
 }
 

@@ -252,6 +252,7 @@ impl<'a> Connection<'a> {
     }
 
     fn reopen(&mut self) -> Result<(), Outcome> {
+        self.dialogue.part();
         *self = Self::open(self.target.clone(), self.outgoing)?;
         Ok(())
     }

@@ -271,8 +271,8 @@ impl<'a> Transaction<'a> {
         self.open
     }
 
-    /// Whether the connection went before anything was answered. An idle connection that the server has closed
-    /// looks so, and is no reason to defer (K46).
+    /// Whether the connection went, or is of no further use, before anything was answered that is about this transaction.
+    /// An idle connection that the server has closed looks so, and is no reason to defer (K46).
     pub fn is_untouched(&self) -> bool {
         !self.usable && !self.answered
     }

@@ -232,6 +232,14 @@ fn an_idle_connection_found_closed_is_made_anew() {
         case.play(&gone).outcomes,
         ["= 250 2.0.0 as 1", "~ 421 4.3.2 busy (at greeting)"]
     );
+    // Nor is a server that cannot forget an earlier letter a reason to defer this one, whatever it says of it.
+    for refused in [
+        "220 mx|EHLO|250 mx|MAIL|250 ok|RCPT|550 no|RSET|502 what|QUIT",
+        "220 mx|EHLO|250-mx|250 PIPELINING|MAIL|RCPT|DATA|250 ok|550 no|503 none|RSET|MAIL|RCPT|DATA|502 what|503 two|550 no|503 none",
+    ] {
+        let played = case.play(&[refused, &quit]);
+        assert_eq!(played.outcomes, ["! 550 no", "= 250 2.0.0 as 1"]);
+    }
     // A connection that breaks in the middle of a letter is made anew for the next.
     let broken = "220 mx|EHLO|250 mx|MAIL|250 ok|RCPT|250 ok|DATA";
     let played = case.play(&[broken, &quit]);

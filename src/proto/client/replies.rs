@@ -16,6 +16,7 @@ impl Transaction<'_> {
         self.answered = true;
         match (command, reply.class()) {
             (Command::Reset, 2) => self.open = false,
+            (Command::Reset, 4 | 5) => self.reset_refused(reply),
             (Command::Mail, 2) => self.open = true,
             (Command::Mail, 4 | 5) => self.mail_refused(reply),
             (Command::Rcpt(index), 2) => self.move_on(index, Standing::Accepted),
@@ -49,6 +50,13 @@ impl Transaction<'_> {
             }
             _ => self.end(&outcome),
         }
+    }
+
+    /// A server that does not forget the last transaction has said nothing of this one: another connection may have it.
+    fn reset_refused(&mut self, reply: &Reply) {
+        let outcome = self.said(Verdict::Deferred, reply);
+        self.end(&outcome);
+        self.answered = false;
     }
 
     /// MAIL decides for all. The server still answers what was sent behind it; that counts for nothing.

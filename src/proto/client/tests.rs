@@ -485,6 +485,10 @@ fn a_closed_idle_connection_is_known_as_such() {
         closing.next(&mut Vec::new());
         closing.take(&reply("421 idle too long\r\n"));
         assert!(closing.is_untouched()); // K46
+        let mut not_reset = Transaction::new(&letter, &[0], &capabilities, "mx", true);
+        not_reset.next(&mut Vec::new());
+        not_reset.take(&reply("502 what is that\r\n"));
+        assert!(not_reset.is_untouched());
         let mut later = begin();
         later.next(&mut Vec::new());
         later.take(&reply("250 ok\r\n"));
