@@ -272,9 +272,17 @@ impl Report<'_> {
             Action::Relayed => format!(
                 "Your message of {sent} was passed on by minimta at {host} to a server that sends no such reports itself, for:"
             ),
-            Action::Expanded => format!(
-                "Your message of {sent} was sent on by minimta at {host} to those for whom this address stands. You will hear of failures only:"
-            ),
+            Action::Expanded => {
+                let text = format!(
+                    "Your message of {sent} was sent on by minimta at {host} to those for whom this address stands"
+                );
+                let hears =
+                    |(recipient, ..): &(&Recipient, _, _)| wants(recipient.notify, Action::Failed);
+                match self.about.iter().all(hears) {
+                    true => text + ". You will hear of failures only:",
+                    false => text + ":",
+                }
+            }
         }
     }
 

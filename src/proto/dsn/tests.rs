@@ -281,6 +281,26 @@ fn every_action_has_its_words_and_its_fields() {
 }
 
 #[test]
+fn who_did_not_ask_for_failures_is_promised_none() {
+    let (host, mut envelope) = (host(), sample(&["all@example.net"]));
+    let outcomes = [Outcome::new(
+        Verdict::Expanded,
+        None,
+        E(2, 0, 0),
+        "",
+        "it stands for several recipients",
+    )];
+    for (notify, promised) in [("SUCCESS", false), ("SUCCESS,FAILURE", true)] {
+        envelope.recipients[0].notify = Notify::parse(notify);
+        let report = report(Action::Expanded, &host, &envelope, &outcomes);
+        let words = parse(&report, "A: b\r\n").words.replace("\r\n", " ");
+        let found = words.contains("You will hear of failures only");
+        assert_eq!(found, promised, "{notify}: {words}");
+        assert_eq!(words.contains("this address stands:"), !promised, "{words}");
+    }
+}
+
+#[test]
 fn addresses_beyond_ascii_are_written_in_ascii() {
     let mut envelope = sample(&["jos\u{e9}+x@ex\u{e4}mple.example"]);
     envelope.recipients[0].orcpt = Some("utf-8;jos\u{e9}@x.example".to_owned());
