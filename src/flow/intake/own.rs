@@ -48,6 +48,8 @@ impl Intake<'_> {
             recipients: &recipients,
         });
         header.strip_bcc();
+        // Whoever delivers writes it, and only he (RFC 5321 4.4).
+        header.strip("Return-Path");
         if config.rewrite.add_domain {
             header.qualify(&config.hostname);
         }
