@@ -2,9 +2,10 @@
 //! tests/ruins.rs.
 
 use std::fs;
+use std::io::Write;
 use std::time::{Duration, SystemTime};
 
-use crate::harness::system::{age, finish, me, names_in, until};
+use crate::harness::system::{age, finish, iso8601, me, names_in, until};
 use crate::harness::{Queued, Remote, Script, System};
 
 /// Puts a message for this recipient into the queue and returns its id.
@@ -163,6 +164,53 @@ fn odd_times_are_lived_with() {
         file.set_modified(SystemTime::now() + ahead).unwrap();
         system.accept(&["-q", "--due"], "");
         assert_eq!(remote.received().len(), usize::from(tried), "{hours} hours");
+    }
+}
+
+/// A message of which one recipient was tried and the other's server had no connection left: it comes up with each run, but
+/// the former has his own time.
+#[test]
+fn who_was_tried_waits_while_another_was_not() {
+    // The seconds since he was tried, whether he is tried by what is due, and by who wants all tried.
+    for (seconds, by_due) in [(200, false), (400, true), (-3600, true)] {
+        let remote = Remote::start(Script::new());
+        let system = System::relaying("tried-apart", &remote).with(
+            "[route]",
+            "domain = \"lost.example\"\nvia = \"127.0.0.1:1\"",
+        );
+        system.accept(
+            &["-odq", "a@far.example", "b@lost.example"],
+            "Subject: x\n\nhello\n",
+        );
+        let id = system.queued().id;
+        let path = system.path("spool/cur").join(&id);
+        fs::rename(system.path("spool/new").join(&id), &path).unwrap();
+        let mut file = fs::File::options().append(true).open(&path).unwrap();
+        let at = match u64::try_from(seconds) {
+            Ok(seconds) => SystemTime::now() - Duration::from_secs(seconds),
+            Err(_) => SystemTime::now() + Duration::from_secs(3600),
+        };
+        writeln!(file, "{} to 2 deferred - 4.4.1 - away", iso8601(at)).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        system.accept(&["-q", "--due"], "");
+        assert_eq!(remote.received().len(), 1, "{seconds}");
+        let tries = |queued: &Queued| {
+            let of_him = |l: &&String| l.contains(" to 2 deferred");
+            queued.journal.iter().filter(of_him).count()
+        };
+        assert_eq!(
+            tries(&system.queued()),
+            1 + usize::from(by_due),
+            "{seconds}"
+        );
+        let least = if by_due { 400 } else { 60 };
+        assert!((least..=660).contains(&due_in(&system, &id)), "{seconds}");
+        system.accept(&["-q"], "");
+        assert_eq!(
+            tries(&system.queued()),
+            2 + usize::from(by_due),
+            "{seconds}"
+        );
     }
 }
 

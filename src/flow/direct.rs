@@ -122,7 +122,7 @@ impl Straight<'_> {
             self.links.close();
         }
         let claim = self.run.adopt(claim);
-        let reports = self.run.attempt(&hop, &claim, &mut self.links);
+        let reports = self.run.attempt(&hop, &claim, &[], &mut self.links);
         self.used = Instant::now();
         reports.into_iter().for_each(|id| leave(Left::Report(id)));
         let waiting: Vec<Standing> = claim.progress().standings;

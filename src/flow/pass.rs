@@ -52,6 +52,8 @@ pub struct Pass<'a> {
     held: Held,
     tally: Mutex<Tally>,
     shared: Shared<'a>,
+    /// Messages are tried because they are due.
+    by_due: bool,
     /// Those who deliver in the right of others, when root's process makes them.
     helpers: Option<Helpers>,
 }
@@ -73,7 +75,16 @@ impl<'a> Pass<'a> {
             held: Held::default(),
             tally: Mutex::default(),
             shared: Shared::beside(context, slots),
+            by_due: false,
             helpers: context.keeper.clone().map(Helpers::new),
+        }
+    }
+
+    /// The same for messages that are due, and not because somebody wants them tried.
+    pub fn of_what_is_due(self) -> Self {
+        Self {
+            by_due: true,
+            ..self
         }
     }
 
@@ -289,7 +300,8 @@ impl<'a> Pass<'a> {
                 };
                 if let Some(claim) = claim {
                     let known = claim.envelope().recipients.len();
-                    let reports = self.attempt(&place.hop, &claim, &mut links);
+                    let early = self.early(&errand.item, &claim);
+                    let reports = self.attempt(&place.hop, &claim, &early, &mut links);
                     if place.hop == Hop::Local {
                         self.lead_on(&errand.item, &claim, known);
                     }

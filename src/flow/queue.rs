@@ -69,6 +69,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     let talk = context.verbose || std::io::stderr().is_terminal();
     heed_signals(context, talk);
     let run = Pass::new(context, talk);
+    let run = if call.due { run.of_what_is_due() } else { run };
     let more = || {
         // Who asks for some messages wants no others.
         let is_for_all = call.only.is_empty() && call.select.is_empty();

@@ -204,7 +204,7 @@ impl Runner {
 
     /// One run. `relieved` becomes whether another thread feeds by its end.
     fn run(self: &Arc<Self>, service: &Arc<Service>, relieved: &mut bool) {
-        let run = Pass::lingering(&service.context, false, LINGER, &self.bounds);
+        let run = Pass::lingering(&service.context, false, LINGER, &self.bounds).of_what_is_due();
         let threads = AtomicUsize::new(0);
         thread::scope(|scope| {
             self.keep_fed(scope, service, &run, &threads);

@@ -126,7 +126,8 @@ impl Entry {
     }
 }
 
-/// The same in few lines: attempts that differ in nothing but the words that were said share one, without them.
+/// The same in few lines: attempts that differ in nothing but the words that were said share one, without them; but that a
+/// server may have the message stays said.
 pub fn brief(entries: &[Entry]) -> Vec<Entry> {
     let mut brief: Vec<Entry> = Vec::new();
     for entry in entries {
@@ -134,10 +135,7 @@ pub fn brief(entries: &[Entry]) -> Vec<Entry> {
             brief.push(entry.clone());
             continue;
         };
-        let outcome = Outcome {
-            text: String::new(),
-            ..outcome.clone()
-        };
+        let outcome = outcome.clone().without_words();
         let same = brief.iter_mut().find_map(|known| match known {
             Entry::Attempt(to, of) if *of == outcome => Some(to),
             _ => None,

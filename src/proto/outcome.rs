@@ -172,9 +172,20 @@ impl Outcome {
         self
     }
 
+    /// The same without a word but that the server may have the message.
+    #[must_use]
+    pub fn without_words(self) -> Self {
+        let doubt = if self.says_doubt() { DOUBT } else { "" };
+        Self {
+            text: doubt.trim_start_matches("; ").to_owned(),
+            ..self
+        }
+    }
+
     /// Whether the words say so: what is read from a journal is nothing but words.
     pub fn says_doubt(&self) -> bool {
-        self.code.is_none() && self.text.ends_with(DOUBT)
+        let words = self.text.strip_suffix(DOUBT.trim_start_matches("; "));
+        self.code.is_none() && words.is_some_and(|words| words.is_empty() || words.ends_with("; "))
     }
 
     /// Whether the status stands in a server's reply, and is not in its words already.

@@ -258,7 +258,7 @@ impl System {
 }
 
 /// A time as the queue file has it.
-fn iso8601(time: std::time::SystemTime) -> String {
+pub fn iso8601(time: std::time::SystemTime) -> String {
     let t = time::OffsetDateTime::from(time);
     format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",

@@ -15,18 +15,24 @@ use crate::proto::reply::Enhanced;
 use crate::proto::route::{self, Hop};
 
 impl Pass<'_> {
-    /// Tries a message for its recipients of this hop. Returned are the reports made.
-    pub fn attempt(&self, hop: &Hop, claim: &Claim, links: &mut Links<'_>) -> Vec<String> {
+    /// Tries a message for its recipients of this hop, but not for those for whom it is early. Returned are the reports made.
+    pub fn attempt(
+        &self,
+        hop: &Hop,
+        claim: &Claim,
+        early: &[usize],
+        links: &mut Links<'_>,
+    ) -> Vec<String> {
         let (progress, hops) = (
             claim.progress(),
             hops::of_message(self.context, &claim.envelope()),
         );
-        let is_here = |i: &usize| hops.get(*i) == Some(hop);
+        let is_here = |i: &usize| hops.get(*i) == Some(hop) && !early.contains(i);
         let ours = |i: &usize| deliver::is_ours_to_try(self.context, claim, *i);
         let waiting = progress.waiting().into_iter().filter(is_here);
         let (waiting, others): (Vec<usize>, Vec<usize>) = waiting.partition(ours);
         self.leave(claim, &others);
-        let waiting = claim.take(&waiting);
+        let mut waiting = claim.take(&waiting);
         if waiting.is_empty() {
             return Vec::new();
         }
@@ -38,7 +44,7 @@ impl Pass<'_> {
         let told = claim.envelope();
         let outcomes = match (room, hop) {
             (Err(error), _) => Ok(self.unnoted(&waiting, &error)),
-            (_, Hop::Local) => self.at_home(claim, &waiting, links, &mut replaced),
+            (_, Hop::Local) => self.at_home(claim, &mut waiting, links, &mut replaced),
             (_, Hop::Refuse(why)) => Ok(waiting.iter().map(|i| (*i, refused(why))).collect()),
             _ => links.send(hop, claim, &waiting),
         };
@@ -59,11 +65,12 @@ impl Pass<'_> {
         reports
     }
 
-    /// Delivers to recipients of this system, and to those they stand for as far as these end here.
+    /// Delivers to recipients of this system, and to those they stand for as far as these end here, who join those that are
+    /// in hand.
     fn at_home(
         &self,
         claim: &Claim,
-        waiting: &[usize],
+        waiting: &mut Vec<usize>,
         links: &mut Links<'_>,
         replaced: &mut Vec<Replaced>,
     ) -> Result<Outcomes, Damaged> {
@@ -84,8 +91,8 @@ impl Pass<'_> {
             .copied()
             .filter(|i| !waiting.contains(i))
             .collect();
-        let taken = claim.take(&new);
-        ready.retain(|i| waiting.contains(i) || taken.contains(i));
+        waiting.extend(claim.take(&new));
+        ready.retain(|i| waiting.contains(i));
         let all = claim.progress().waiting().len();
         let room = match replaced.is_empty() || all <= 1 {
             true => Ok(()),
@@ -95,7 +102,6 @@ impl Pass<'_> {
             Ok(()) => deliver::deliver(self.context, helpers, links, claim, &ready),
             Err(error) => Ok(self.unnoted(&ready, &error)),
         };
-        claim.give_back(&taken);
         let mut outcomes = expanded.outcomes;
         outcomes.extend(delivered?);
         Ok(outcomes)

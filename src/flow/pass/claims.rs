@@ -11,8 +11,11 @@ use crate::events;
 use crate::flow::settle::policy;
 use crate::host::clock;
 use crate::host::spool::{Change, Claim, Folder, Item, Refusal};
-use crate::proto::journal::Progress;
+use crate::proto::journal::{Progress, Standing};
 use crate::proto::retry::{self, Next};
+
+/// When a message is due in which somebody was not tried yet.
+const NEVER_TRIED: i64 = 0;
 
 /// Who holds which message, in a few parts: a claim is made under the lock of its part, and those of other messages
 /// need not wait for that.
@@ -138,6 +141,35 @@ impl Pass<'_> {
         }
     }
 
+    /// Those whose own time has not come, of a message that is due because somebody in it was never tried: his server has no
+    /// connection left for a while, and a message that comes up so with each run must not try the others' patience.
+    pub fn early(&self, item: &Item, claim: &Claim) -> Vec<usize> {
+        if !self.by_due || item.folder != Folder::Cur || item.due != NEVER_TRIED {
+            return Vec::new();
+        }
+        let standings = claim.progress().standings;
+        if standings.iter().all(|s| s.last.is_some()) {
+            // Somebody has set that time by hand.
+            return Vec::new();
+        }
+        let (now, received_at) = (clock::now(), claim.envelope().received_at);
+        let policy = policy(self.context);
+        let is_early = |standing: &Standing| {
+            let Some((at, last)) = &standing.last else {
+                return false;
+            };
+            let soon = retry::is_greylisted(last);
+            let next = retry::next_attempt(&policy, received_at, standing.attempts, *at, soon, 0);
+            // A clock that was set back since has put it into the future.
+            *at <= now && matches!(next, Next::At(next) if next > now)
+        };
+        let standings = standings.into_iter().enumerate();
+        standings
+            .filter(|(_, standing)| is_early(standing))
+            .map(|(index, _)| index)
+            .collect()
+    }
+
     /// When the next of those who wait is due; `None` when nobody waits, or nobody was tried.
     fn due(&self, claim: &Claim, progress: &Progress) -> Option<i64> {
         let jitter = u32::try_from(clock::random() >> 32).unwrap_or_default();
@@ -159,7 +191,7 @@ impl Pass<'_> {
         // A recipient who was not tried yet (his hop was busy) keeps the message due.
         next.map(|next| {
             if waiting.clone().any(|s| s.last.is_none()) {
-                0
+                NEVER_TRIED
             } else {
                 next
             }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::host::durable;
 use crate::proto::data::Checksum;
 use crate::proto::envelope::{Envelope, Facts, Recipient};
-use crate::proto::journal::{Entry, Progress, brief};
+use crate::proto::journal::{Entry, Progress, Standing, brief};
 use crate::proto::outcome::Verdict;
 
 /// Octets of a journal beyond which nothing is expanded: what is left is for attempts.
@@ -23,7 +23,7 @@ const MAX_EXPANSIONS: u64 = super::MAX_JOURNAL / 2;
 /// in days, and a journal that is too long to be read would keep the message from being tried and from being given up.
 const MAX_WORDS: u64 = super::MAX_JOURNAL / 4 * 3;
 
-/// Octets of a journal beyond which only what is done is written down: a forgotten attempt harms nothing.
+/// Octets of a journal beyond which only what is done is written down, also to the sender: a forgotten attempt harms nothing.
 const MAX_ATTEMPTS: u64 = super::MAX_JOURNAL / 16 * 15;
 
 /// A message that this process alone works on, until the claim is dropped.
@@ -72,11 +72,22 @@ impl Claim {
         self.state().progress.clone()
     }
 
-    /// Takes those of some recipients whom nobody else of this process has in hand, until [`Self::give_back`].
+    /// Takes those of some recipients whom nobody else of this process has in hand, until [`Self::give_back`]: by then
+    /// what became of them is to be recorded. Those who do not wait any more are left out, for somebody else may have had
+    /// them in hand since it was last looked.
     pub fn take(&self, wanted: &[usize]) -> Vec<usize> {
         let mut state = self.state();
+        let State {
+            progress, in_hand, ..
+        } = &mut *state;
+        let waits = |index: usize| {
+            progress
+                .standings
+                .get(index)
+                .is_some_and(Standing::is_waiting)
+        };
         let mut free = wanted.to_vec();
-        free.retain(|index| state.in_hand.insert(*index));
+        free.retain(|index| waits(*index) && in_hand.insert(*index));
         free
     }
 
@@ -214,7 +225,9 @@ impl Claim {
             text = lines(&brief(entries));
         }
         if state.end + text.len() as u64 - journal_at > MAX_ATTEMPTS {
-            let entries: Vec<Entry> = entries.iter().filter(|e| done(e)).cloned().collect();
+            // Whoever forgets that the sender was told tells him again.
+            let is_kept = |e: &&Entry| done(e) || matches!(e, Entry::Warned);
+            let entries: Vec<Entry> = entries.iter().filter(is_kept).cloned().collect();
             text = lines(&brief(&entries));
         }
         let file = match &state.body {

@@ -252,6 +252,28 @@ fn the_most_recipients_have_a_head_that_can_be_read() {
 }
 
 /// What they are answered may differ from each to the next, and may do so for longer than a journal is read.
+/// Whoever looked before another was done with a recipient does not give him the message once more.
+#[test]
+fn who_is_done_is_not_taken_in_hand_again() {
+    let scratch = Scratch::new("spool-taken");
+    let spool = Spool::new(&scratch.path("spool"), 0, 100);
+    spool.create().unwrap();
+    let mut draft = spool.begin(&sample(&["a@b.example"; 4])).unwrap();
+    draft.write(TEXT.as_bytes()).unwrap();
+    let claim = draft.commit().unwrap();
+    assert_eq!(claim.take(&[0, 1]), [0, 1]);
+    assert_eq!(claim.take(&[0, 1, 2]), [2]);
+    let outcome = |verdict| Outcome::new(verdict, Some(250), Enhanced(2, 0, 0), "mx", "");
+    let entries = [
+        Entry::Attempt(vec![0], outcome(Verdict::Delivered)),
+        Entry::Attempt(vec![1], outcome(Verdict::Deferred)),
+        Entry::Attempt(vec![2], outcome(Verdict::Failed)),
+    ];
+    assert!(!claim.record(1_700_000_000, &entries).unwrap());
+    claim.give_back(&[0, 1, 2]);
+    assert_eq!(claim.take(&[0, 1, 2, 3, 4]), [1, 3]);
+}
+
 #[test]
 fn a_journal_that_is_full_has_room_for_what_is_done() {
     let scratch = Scratch::new("spool-full-journal");
@@ -283,9 +305,12 @@ fn a_journal_that_is_full_has_room_for_what_is_done() {
         })
         .collect();
     assert!(!claim.record(1_700_000_999, &done).unwrap());
+    // The sender is not told of the delay once more by the next process.
+    assert!(!claim.record(1_700_000_999, &[Entry::Warned]).unwrap());
     let id = claim.id.clone();
     drop(claim);
     let claim = claimed(&spool, &id).unwrap();
+    assert!(claim.progress().warned);
     assert_eq!(claim.progress().waiting(), [0]);
     assert!(claim.progress().standings[0].attempts > 20);
 }

@@ -162,6 +162,8 @@ fn in_brief_only_the_words_are_missing() {
     let say = |verdict, code, host, text| {
         Outcome::new(verdict, Some(code), Enhanced(4, 2, 1), host, text)
     };
+    let in_doubt =
+        |text| Outcome::new(Verdict::Deferred, None, Enhanced(4, 4, 2), "mx", text).doubted();
     let entries = [
         Entry::Attempt(vec![4], say(Verdict::Deferred, 450, "mx", "four is busy")),
         Entry::Attempt(vec![0, 2], say(Verdict::Deferred, 450, "mx", "busy")),
@@ -170,6 +172,8 @@ fn in_brief_only_the_words_are_missing() {
         Entry::Attempt(vec![3], say(Verdict::Deferred, 450, "mx2", "busy")),
         Entry::Attempt(vec![1], say(Verdict::Deferred, 450, "mx", "")),
         Entry::Attempt(vec![5], say(Verdict::Delivered, 450, "mx", "")),
+        Entry::Attempt(vec![6], in_doubt("no answer")),
+        Entry::Attempt(vec![7], in_doubt("it broke off")),
     ];
     let brief: String = brief(&entries).iter().map(|e| e.line(60)).collect();
     let expected = [
@@ -178,7 +182,13 @@ fn in_brief_only_the_words_are_missing() {
         "to 2 deferred 451 4.2.1 mx",
         "to 4 deferred 450 4.2.1 mx2",
         "to 6 delivered 450 4.2.1 mx",
+        "to 7-8 deferred - 4.4.2 mx it may have the message",
     ];
     let expected = expected.map(|line| format!("1970-01-01T00:01:00Z {line}\n"));
     assert_eq!(brief, expected.concat());
+    // That is read back.
+    let mut eight = sample(&["a@b.example"; 8]);
+    let (progress, _) = Progress::parse(brief.as_bytes(), &mut eight.recipients);
+    let doubts: Vec<u32> = progress.standings.iter().map(|s| s.doubts).collect();
+    assert_eq!(doubts, [0, 0, 0, 0, 0, 0, 1, 1]);
 }
