@@ -196,6 +196,8 @@ pub const SHUTTING_DOWN: Reply = reply(
 
 /// No command of this or any version of SMTP.
 pub const UNKNOWN_COMMAND: Reply = reply(500, Enhanced(5, 5, 1), "no such command");
+/// The greeting of SMTP at an LMTP port (RFC 2033 4.1).
+pub const EHLO_BY_LMTP: Reply = reply(500, Enhanced(5, 5, 1), "this is LMTP; say LHLO instead");
 /// A command line over the limit.
 pub const LINE_TOO_LONG: Reply = reply(500, Enhanced(5, 5, 2), "the line is too long");
 /// A line over the limit in an AUTH exchange (RFC 4954 4).
@@ -236,6 +238,8 @@ pub const NOT_IMPLEMENTED: Reply = reply(502, Enhanced(5, 5, 1), "not implemente
 pub const NO_CHUNKING: Reply = reply(502, Enhanced(5, 5, 1), "CHUNKING is not offered; closing");
 /// MAIL before EHLO.
 pub const HELLO_FIRST: Reply = reply(503, Enhanced(5, 5, 1), "say EHLO first");
+/// The same by LMTP.
+pub const LHLO_FIRST: Reply = reply(503, Enhanced(5, 5, 1), "say LHLO first");
 /// RCPT or DATA before MAIL.
 pub const MAIL_FIRST: Reply = reply(503, Enhanced(5, 5, 1), "say MAIL first");
 /// DATA before an accepted RCPT.

@@ -321,7 +321,7 @@ impl Session {
             (_, C::NotSmtp) => (replies::NOT_SMTP, Then::HangUp),
             (_, C::Bdat) => (replies::NO_CHUNKING, Then::HangUp),
             (_, C::NotImplemented) => say(replies::NOT_IMPLEMENTED),
-            (_, C::Ehlo(_) | C::Helo(_)) if self.settings.lmtp => say(replies::UNKNOWN_COMMAND),
+            (_, C::Ehlo(_) | C::Helo(_)) if self.settings.lmtp => say(replies::EHLO_BY_LMTP),
             (_, C::Lhlo(_)) if !self.settings.lmtp => say(replies::UNKNOWN_COMMAND),
             (_, C::StartTls) if !self.settings.starttls => say(replies::NOT_IMPLEMENTED),
             (_, C::StartTls) if self.tls => self.untimely(replies::ALREADY_DONE),
@@ -329,7 +329,7 @@ impl Session {
             (_, ref c) if self.lacks_tls(c) => say(replies::TLS_REQUIRED),
             (_, C::Auth { .. }) if !self.grammar.offered.auth => say(replies::NOT_IMPLEMENTED),
             (New, C::Mail(..) | C::Rcpt(_) | C::Data | C::Auth { .. }) => {
-                self.untimely(replies::HELLO_FIRST)
+                self.untimely(self.hello_first())
             }
             (_, C::Auth { .. }) if self.user.is_some() => self.untimely(replies::ALREADY_DONE),
             (_, C::Auth { .. }) if !self.auth_possible() => say(replies::AUTH_NEEDS_TLS),
@@ -400,6 +400,13 @@ impl Session {
     fn after_refused_data(&mut self, unknown: bool) -> Option<(Reply, Then)> {
         let behind = self.data_refused.take()?;
         (behind || unknown).then_some((replies::DID_NOT_WAIT, Then::HangUp))
+    }
+
+    fn hello_first(&self) -> Reply {
+        match self.settings.lmtp {
+            true => replies::LHLO_FIRST,
+            false => replies::HELLO_FIRST,
+        }
     }
 
     /// Counts a command that leads to no message, for itself or because of its place.

@@ -15,7 +15,7 @@ impl Session {
         policy: &mut dyn Policy,
     ) -> (Reply, Then) {
         let Some(hello) = self.hello.clone() else {
-            return self.untimely(replies::HELLO_FIRST);
+            return self.untimely(self.hello_first());
         };
         let size = parameters.size.unwrap_or(0);
         if size > self.size_limit() {
