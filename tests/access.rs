@@ -86,6 +86,9 @@ fn users_send_anywhere_and_as_themselves() {
         }
         let sender = format!("MAIL FROM:<alice@{HOST}>");
         let to = format!("RCPT TO:<{}>", me());
+        let as_bob = format!("From: Bob <bob@{HOST}>\r\n\r\ntext\r\n.");
+        let no =
+            format!("550 5.7.1 From names bob@{HOST}, and alice may not send as that address;");
         client.steps(&[
             (&plain("alice", "correct horse"), "235 2.7.0"),
             (&plain("alice", "correct horse"), "503 5.5.1"), // D18
@@ -94,6 +97,14 @@ fn users_send_anywhere_and_as_themselves() {
             ("RCPT TO:<someone@other.example>", "250 "),
             ("RCPT TO:<nobody-of-this-name@localhost>", "550 5.1.1"),
             ("RSET", "250 "),
+            (&sender, "250 "),
+            (&to, "250 "),
+            ("DATA", "354 "),
+            (&as_bob, &no),
+            ("MAIL FROM:<>", "250 "),
+            (&to, "250 "),
+            ("DATA", "354 "),
+            (&as_bob, &no),
             (&sender, "250 "),
             (&to, "250 "),
             ("DATA", "354 "),
@@ -116,6 +127,8 @@ fn users_send_anywhere_and_as_themselves() {
         3
     );
     assert!(!log.contains("horse"), "{log}");
+    let refused = "users file lists as what else its user may send: user alice\"";
+    assert_eq!(log.matches(refused).count(), 9, "{log}");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Who may send what where: what each kind of listener offers, and what is asked of this machine's users, of its
 //! spool and of its configuration while a session runs.
 //!
-//! 1. A sender is refused when the client has logged in and it is none of his addresses.
+//! 1. A sender is refused when the client has logged in and it is none of his addresses; so is a message, when From
+//!    names another (`identity.rs`).
 //! 2. A recipient of this machine must be a user or an alias, unless `[local] unknown_user` takes all names;
 //!    postmaster always is (RFC 5321 4.5.1), and nothing else is asked about mail to him. When the aliases cannot be
 //!    read, the client comes again.
@@ -16,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::defence::{Defence, Quota, Screen};
+use super::identity::Identity;
 use super::judge::Judge;
 use super::milter::Filters;
 use super::{Context, exchange, expand, hops, intake, srs};
@@ -24,8 +26,8 @@ use crate::events;
 use crate::host::accounts;
 use crate::host::clock;
 use crate::host::dns::Dns;
-use crate::host::users::{List, Login, Sender, Users};
-use crate::proto::address::{Domain, Mailbox, ReversePath};
+use crate::host::users::{List, Login, Users};
+use crate::proto::address::{Mailbox, ReversePath};
 use crate::proto::authenticate::{Credentials, Mechanism};
 use crate::proto::command::Step;
 use crate::proto::envelope::Recipient;
@@ -89,6 +91,11 @@ impl Access {
     /// Whether a client is a stranger; users who log in are found out later.
     pub fn is_stranger(&self, config: &Config, kind: Kind, peer: IpAddr) -> bool {
         kind == Kind::Smtp && !may_relay(config, kind, Some(peer))
+    }
+
+    /// The users who may log in.
+    pub fn users(&self) -> &Users {
+        &self.users
     }
 
     /// What all sessions share against strangers.
@@ -305,16 +312,15 @@ impl Policy for Guest<'_> {
             judge.sender(transaction)?;
         }
         if let (Some(user), ReversePath::Mailbox(sender)) = (user, &transaction.sender) {
-            let list = self.list().map_err(|_| {
+            let identity = Identity::new(self.users, user).map_err(|_| {
                 let why = "the users cannot be told now";
                 self.refuse_sender(replies::CANNOT_LOOK_UP, &transaction.sender, &why)
             })?;
-            let domains = &self.context.config.domains;
-            if !may_send_as(user, list.senders(user), sender, domains) {
+            let allowed = identity.may_send(&self.context.config, sender);
+            allowed.map_err(|reply| {
                 let whom = format!("user {user}");
-                let reply = replies::SENDER_REFUSED;
-                return Err(self.refuse_sender(reply, &transaction.sender, &whom));
-            }
+                self.refuse_sender(reply, &transaction.sender, &whom)
+            })?;
         }
         let Some(filters) = self.filters else {
             return Ok(());
@@ -399,21 +405,6 @@ fn delay(failures: u32) -> Duration {
     const MOST: u64 = 8;
     let seconds = 1u64.checked_shl(failures).unwrap_or(MOST);
     Duration::from_secs(seconds.min(MOST))
-}
-
-/// Whether a user may send as an address: his own name at a domain of this machine, the address that his name is,
-/// or what the users file says.
-fn may_send_as(user: &str, more: &[Sender], sender: &Mailbox, domains: &[Domain]) -> bool {
-    let same = |address: &Mailbox| {
-        address.domain() == sender.domain() && address.local().eq_ignore_ascii_case(sender.local())
-    };
-    let own = sender.local().eq_ignore_ascii_case(user) && domains.contains(sender.domain());
-    own || Mailbox::parse(user).is_ok_and(|address| same(&address))
-        || more.iter().any(|entry| match entry {
-            Sender::Anything => true,
-            Sender::Domain(domain) => domain == sender.domain(),
-            Sender::Address(address) => same(address),
-        })
 }
 
 #[cfg(test)]

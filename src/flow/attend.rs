@@ -249,6 +249,7 @@ fn converse(
     sink.judge = judge.as_ref();
     sink.filters = filters.as_ref();
     sink.quota = Some(guest.quota);
+    sink.users = Some(service.access.users());
     loop {
         match serve(door, &mut session, &mut guest, &mut sink)? {
             Ended::StartTls => {

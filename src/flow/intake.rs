@@ -16,6 +16,7 @@ use std::net::IpAddr;
 pub use self::own::{client, envelope, own_address};
 pub use self::refused::Refused;
 use super::collapse::{Collapse, First, Kept};
+use super::identity::Identity;
 use super::judge::{self, Inspection};
 use super::milter::{self, Passage, Verdict};
 use super::{Context, direct};
@@ -95,6 +96,8 @@ pub struct Intake<'a> {
     pub(super) full_name: Option<String>,
     /// What is no address, and the sentence about it.
     pub(super) bad: Vec<(String, String)>,
+    /// The user who has logged in to send it.
+    pub(super) identity: Option<Identity>,
     /// Mail that repeats itself is to be held back.
     pub(super) collapse: bool,
     stage: Stage,
@@ -148,6 +151,7 @@ impl<'a> Intake<'a> {
             notify: None,
             full_name,
             bad: Vec::new(),
+            identity: None,
             collapse: false,
             repeats: None,
             stage: Stage::Header(HeaderReader::new(match is_strangers && is_seen {
@@ -239,6 +243,10 @@ impl<'a> Intake<'a> {
             self.check_recipients(Some(&header))?;
         }
         self.check_hops(header.hops())?;
+        if let Some(identity) = &self.identity {
+            let written = identity.may_write(&self.context.config, &header);
+            written.map_err(|reply| Refused::NotHis(reply, identity.user().to_owned()))?;
+        }
         if matches!(self.origin, Origin::Local(_)) {
             self.keep_bad();
         }

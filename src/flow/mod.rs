@@ -42,6 +42,7 @@ pub mod forward;
 pub mod helper;
 pub mod helpers;
 pub mod hops;
+pub mod identity;
 pub mod import;
 pub mod intake;
 pub mod jail;

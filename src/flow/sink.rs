@@ -5,6 +5,7 @@ use std::fmt::Display;
 
 use super::defence::{Place, Quota};
 use super::direct::Straight;
+use super::identity::Identity;
 use super::intake::{Intake, Origin, Peer, Refused};
 use super::judge::Judge;
 use super::milter::Filters;
@@ -14,6 +15,7 @@ use crate::events;
 use crate::host::accounts::Account;
 use crate::host::clock;
 use crate::host::spool::Claim;
+use crate::host::users::Users;
 use crate::proto::command::Step;
 use crate::proto::replies::{self, Reply};
 use crate::proto::transaction::Transaction;
@@ -53,6 +55,8 @@ pub struct Sink<'a> {
     pub judge: Option<&'a Judge<'a>>,
     /// The filters that see what comes.
     pub filters: Option<&'a Filters<'a>>,
+    /// The users, where clients log in.
+    pub users: Option<&'a Users>,
     /// Of the message that comes, or came last.
     sender: String,
     /// How many messages may come, if there is a bound.
@@ -80,6 +84,7 @@ impl<'a> Sink<'a> {
             speaker,
             judge: None,
             filters: None,
+            users: None,
             sender: String::new(),
             quota: None,
             place: None,
@@ -114,6 +119,16 @@ impl<'a> Sink<'a> {
                 }
             }
         }
+    }
+
+    /// The user who sends, if he has logged in.
+    fn identity(&self, transaction: &Transaction) -> Result<Option<Identity>, Reply> {
+        let user = self.users.zip(transaction.client.user.as_deref());
+        let identity = user.map(|(users, user)| Identity::new(users, user));
+        identity.transpose().map_err(|why| {
+            self.tell(Step::Data, &format!("{}: {why}", replies::CANNOT_LOOK_UP));
+            replies::CANNOT_LOOK_UP
+        })
     }
 
     /// A place for a message among those that may come.
@@ -158,6 +173,7 @@ impl<'a> Sink<'a> {
         let error = match refused {
             Refused::TooBig(sentence) | Refused::Loop(sentence) => sentence.clone(),
             Refused::Other(error) => error.to_string(),
+            Refused::NotHis(_, user) => format!("user {user}"),
             // It was told already, with more.
             Refused::Judged(reply) => {
                 self.context.ledger.count(|r| r.counts.rejected += 1);
@@ -178,6 +194,7 @@ impl<'a> Sink<'a> {
 impl Accept for Sink<'_> {
     fn begin(&mut self, transaction: &Transaction) -> Result<(), Reply> {
         self.sender = transaction.sender.to_string();
+        let identity = self.identity(transaction)?;
         let place = self.place(transaction)?;
         let envelope = transaction.envelope(clock::now(), &self.client());
         let mut origin = self.origin(transaction);
@@ -190,7 +207,8 @@ impl Accept for Sink<'_> {
         };
         let passage = self.filters.map(|filters| filters.take(transaction));
         let intake = Intake::new(self.context, origin, envelope, inspection, passage);
-        let intake = intake.map_err(|refused| self.refuse(Step::Data, &refused))?;
+        let mut intake = intake.map_err(|refused| self.refuse(Step::Data, &refused))?;
+        intake.identity = identity;
         self.intake = Some(Box::new(intake));
         self.place = place;
         Ok(())

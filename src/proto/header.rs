@@ -249,6 +249,13 @@ impl Header {
         self.fields.iter().any(Field::is_resent)
     }
 
+    /// The fields of whoever sent it again last; none, if nobody has.
+    pub fn topmost_resent(&self) -> &[Field] {
+        let block = self.resent_block();
+        let fields = block.and_then(|block| self.fields.get(block));
+        fields.unwrap_or_default()
+    }
+
     /// The topmost block of Resent- fields. A list of recipients that goes on in another field right below is one list
     /// still, though it should be one field: nobody of it is forgotten.
     fn resent_block(&self) -> Option<Range<usize>> {

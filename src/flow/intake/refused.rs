@@ -12,6 +12,8 @@ pub enum Refused {
     Loop(String),
     /// Whoever it claims to be of does not answer for it, or a filter refuses it.
     Judged(Reply),
+    /// It says that it is of somebody as whom this user may not send.
+    NotHis(Reply, String),
     /// It vanishes, and whoever sends it is told that it was taken under this queue id.
     Discarded(String),
     /// All else: recipients, or the spool.
@@ -24,7 +26,7 @@ impl Refused {
         let (reply, sentence) = match self {
             Self::TooBig(sentence) => (replies::TOO_BIG, sentence.clone()),
             Self::Loop(sentence) => (replies::TOO_MANY_HOPS, sentence.clone()),
-            Self::Judged(reply) => return reply.clone(),
+            Self::Judged(reply) | Self::NotHis(reply, _) => return reply.clone(),
             Self::Discarded(_) => return replies::OK,
             Self::Other(error @ Error::NoRoom(_)) => (replies::NO_SPACE, error.to_string()),
             Self::Other(error) => (replies::CANNOT_STORE, error.to_string()),
@@ -47,7 +49,7 @@ impl From<Refused> for Error {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::TooBig(sentence) | Refused::Loop(sentence) => Self::Data(sentence),
-            Refused::Judged(reply) => Self::Data(reply.to_string()),
+            Refused::Judged(reply) | Refused::NotHis(reply, _) => Self::Data(reply.to_string()),
             Refused::Discarded(_) => Self::Data("the message is discarded".to_owned()),
             Refused::Other(error) => error,
         }

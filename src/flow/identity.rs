@@ -1,0 +1,210 @@
+//! As whom a user who has logged in may send: in MAIL, and in the header, which is what readers see and what a signature
+//! of ours answers for.
+//!
+//! 1. His own name at each domain of this machine, the address that his name is, and what the users file says besides.
+//! 2. Every address of From is to be his; or else one of several is, and Sender too (RFC 5322 3.6.2).
+//! 3. Who sends a message again is the one that the topmost Resent-From names. Its From is as it was (RFC 5322 3.6.6), and
+//!    may be anybody's for whom nothing here answers: nobody becomes another of our domains by such fields.
+//! 4. What is not there is made, of the sender of the envelope, and is right.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::host::users::{List, Sender, Users};
+use crate::proto::address::{Domain, Mailbox};
+use crate::proto::addrlist::addresses;
+use crate::proto::dkim::sign::nearest;
+use crate::proto::header::{Field, Header};
+use crate::proto::outcome::one_line;
+use crate::proto::replies::{self, Reply};
+
+/// A user who has logged in.
+#[derive(Debug)]
+pub struct Identity {
+    list: Arc<List>,
+    user: String,
+}
+
+/// An address of a header; `None`: it cannot be read, and so it is nobody's.
+type Named = Option<Mailbox>;
+
+impl Identity {
+    /// The user of this name, as the file has him now.
+    ///
+    /// # Errors
+    /// A sentence: the users cannot be told.
+    pub fn new(users: &Users, user: &str) -> Result<Self, String> {
+        let (list, user) = (users.list()?, user.to_owned());
+        Ok(Self { list, user })
+    }
+
+    /// His name.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Whether he may send as who is named in MAIL.
+    ///
+    /// # Errors
+    /// The reply that says no.
+    pub fn may_send(&self, config: &Config, sender: &Mailbox) -> Result<(), Reply> {
+        match self.is(config, sender) {
+            true => Ok(()),
+            false => Err(self.refusal("MAIL", &Some(sender.clone()))),
+        }
+    }
+
+    /// Whether he may send a message with this header, as it came.
+    ///
+    /// # Errors
+    /// The reply that says no.
+    pub fn may_write(&self, config: &Config, header: &Header) -> Result<(), Reply> {
+        if self.list.senders(&self.user).contains(&Sender::Anything) {
+            return Ok(());
+        }
+        let again = named(config, header.topmost_resent(), "Resent-From");
+        if let Some(other) = again.iter().find(|n| !self.is_named(config, n)) {
+            return Err(self.refusal("Resent-From", other));
+        }
+        let from = named(config, header.fields(), "From");
+        let Some(other) = from.iter().find(|n| !self.is_named(config, n)) else {
+            return Ok(());
+        };
+        let is_free = |named: &Named| {
+            let is_others = |m: &Mailbox| !answers_for(config, m.domain());
+            self.is_named(config, named) || named.as_ref().is_some_and(is_others)
+        };
+        let senders = named(config, header.fields(), "Sender");
+        let is_one_of_them = from.iter().any(|n| self.is_named(config, n))
+            && !senders.is_empty()
+            && senders.iter().all(|n| self.is_named(config, n));
+        match header.is_resent() && from.iter().all(is_free) || is_one_of_them {
+            true => Ok(()),
+            false => Err(self.refusal("From", other)),
+        }
+    }
+
+    fn is_named(&self, config: &Config, named: &Named) -> bool {
+        named.as_ref().is_some_and(|m| self.is(config, m))
+    }
+
+    /// Whether this is his address: his own name at a domain of this machine, the address that his name is, or what
+    /// the users file says.
+    fn is(&self, config: &Config, address: &Mailbox) -> bool {
+        let same = |other: &Mailbox| {
+            other.domain() == address.domain()
+                && other.local().eq_ignore_ascii_case(address.local())
+        };
+        let own = address.local().eq_ignore_ascii_case(&self.user)
+            && config.domains.contains(address.domain());
+        let mut more = self.list.senders(&self.user).iter();
+        own || Mailbox::parse(&self.user).is_ok_and(|name| same(&name))
+            || more.any(|entry| match entry {
+                Sender::Anything => true,
+                Sender::Domain(domain) => domain == address.domain(),
+                Sender::Address(other) => same(other),
+            })
+    }
+
+    fn refusal(&self, place: &str, other: &Named) -> Reply {
+        let user = one_line(&self.user);
+        let what = match other {
+            Some(mailbox) => format!("{mailbox}, and {user} may not send as that address"),
+            None => format!("what is no address, and {user} may not send as everybody"),
+        };
+        replies::SENDER_REFUSED.with_text(format!(
+            "{place} names {what}; the third part of a line of the users file lists as what else its user may send"
+        ))
+    }
+}
+
+/// The addresses in the fields of this name. A bare name is one of this system, as it is where such names are completed.
+fn named(config: &Config, fields: &[Field], name: &str) -> Vec<Named> {
+    let fields = fields.iter().filter(|field| field.is(name));
+    let found = fields.flat_map(|field| addresses(field.body()));
+    let read = |spec: String| Mailbox::qualify(&spec, &config.hostname).ok();
+    found.map(|a| a.spec.ok().and_then(read)).collect()
+}
+
+/// Whether others take the mail of a domain for ours: it is one of this machine, or we sign for it.
+fn answers_for(config: &Config, domain: &Domain) -> bool {
+    let signed = config.dkim.iter().map(|d| &d.domain);
+    config.domains.contains(domain) || nearest(signed, domain).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::System;
+    use crate::proto::header::sample;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// User, header, and whom the refusal names: nobody, if it is taken.
+    #[rustfmt::skip]
+    const HEADERS: &[(&str, &str, &str)] = &[
+        ("alice", "From: Alice <alice@pi.example>", ""),
+        ("alice", "From: alice@pi.example, ALICE@also.example", ""),
+        ("alice", "From: bob@pi.example", "From names bob@pi.example,"),
+        ("alice", "From: alice@pi.example (boss@pi.example)", ""),
+        ("alice", "From: \"alice@pi.example\" <bob@far.example>", "From names bob@far.example,"),
+        ("alice", "from : x\n (y) <bob@pi.example>", "From names bob@pi.example,"),
+        // What is not there is made; a bare name is completed.
+        ("alice", "Subject: x", ""),
+        ("alice", "From:  ", ""),
+        ("alice", "From: alice", ""),
+        ("alice", "From: bob", "From names bob@pi.example,"),
+        // Nobody, and what nobody can read.
+        ("alice", "From: somebody:;", ""),
+        ("alice", "From: us: bob@pi.example;", "From names bob@pi.example,"),
+        ("alice", "From: <bob@>", "From names what is no address,"),
+        // Each field, and each address in it.
+        ("alice", "From: alice@pi.example\nFrom: bob@pi.example", "From names bob@pi.example,"),
+        ("alice", "From: alice@pi.example, bob@pi.example", "From names bob@pi.example,"),
+        ("alice", "From: bob@pi.example, alice@pi.example\nSender: alice@pi.example", ""),
+        ("alice", "From: bob@pi.example, alice@pi.example\nSender: bob@pi.example", "From names bob@pi.example,"),
+        ("alice", "From: bob@pi.example\nSender: alice@pi.example", "From names bob@pi.example,"),
+        ("alice", "From: bob@pi.example, eve@pi.example\nSender: alice@pi.example", "From names bob@pi.example,"),
+        // Sent again: by himself, and as nobody for whom we answer.
+        ("alice", "Resent-From: alice@pi.example\nFrom: bob@far.example", ""),
+        ("alice", "Resent-To: x@far.example\nFrom: bob@far.example", ""),
+        ("alice", "Resent-From: alice@pi.example\nFrom: bob@also.example", "From names bob@also.example,"),
+        ("alice", "Resent-From: alice@pi.example\nFrom: bob@sub.signed.example", "From names bob@sub.signed.example,"),
+        ("alice", "Resent-From: bob@far.example\nFrom: alice@pi.example", "Resent-From names bob@far.example,"),
+        ("alice", "Resent-From: alice@pi.example\nResent-From: bob@far.example\nFrom: bob@far.example", ""),
+        // What the file says.
+        ("shop", "From: info@shop.example", ""),
+        ("shop", "From: any@news.example", ""),
+        ("shop", "From: x@shop.example", "From names x@shop.example,"),
+        ("any", "From: bob@pi.example, <", ""),
+        ("me@far.example", "From: me@far.example", ""),
+    ];
+
+    #[test]
+    fn from_is_one_that_its_user_may_send_as() {
+        let path = std::env::temp_dir().join(format!("minimta-identity-{}", std::process::id()));
+        let lines = "alice:x\nme@far.example:x\nshop:x:info@shop.example,@news.example\nany:x:*\n";
+        std::fs::write(&path, lines).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let system = System {
+            hostname: &|| "pi.example".to_owned(),
+        };
+        let text = "domains = [\"pi.example\", \"also.example\"]\n[[dkim]]\ndomain = \"signed.example\"\nkey = \"/x\"\n";
+        let config = Config::parse(text.as_bytes(), None, &system).unwrap();
+        let users = Users::new(&path);
+        for (user, header, expected) in HEADERS {
+            let identity = Identity::new(&users, user).unwrap();
+            let header = sample(&format!("{}\r\n\r\n", header.replace('\n', "\r\n")));
+            let said = identity.may_write(&config, &header);
+            let said = said.err().map_or(String::new(), |reply| reply.to_string());
+            let expected = match *expected {
+                "" => String::new(),
+                names => format!("550 5.7.1 {names} and {user} may not send as "),
+            };
+            assert!(
+                said.is_empty() == expected.is_empty() && said.starts_with(&expected),
+                "{header:?}: {said}"
+            );
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+}
