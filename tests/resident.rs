@@ -189,6 +189,35 @@ fn a_submission_is_left_to_the_daemon() {
     assert!(name.contains(&format!("P{id}Q")), "{name} not by {id}");
 }
 
+/// A daemon of another queue in the same run folder delivers nothing of ours.
+#[test]
+fn a_daemon_of_another_queue_is_none() {
+    let other = System::listening("run-other");
+    let daemon = Daemon::start(&other);
+    let run = other.path("run");
+    let ours = System::new("run-ours").with("queue", &format!("run = {:?}", run.display()));
+    ours.accept(&[&me()], MESSAGE);
+    until("it is delivered all the same", || ours.mailbox().len() == 1);
+    let checked = ours.run(&["--check"], "");
+    let said = format!(
+        "warning  daemon: the one that runs in {} has another queue, {}: it delivers nothing of this one; give this one a \
+         folder of its own with [queue] run\n",
+        run.display(),
+        other.path("spool").display()
+    );
+    assert!(checked.stdout.contains(&said), "{said}{checked:?}");
+    // The same queue by another name.
+    let link = other.path("link");
+    std::os::unix::fs::symlink(other.path("spool"), &link).unwrap();
+    let other = other.with("queue", &format!("spool = {:?}", link.display()));
+    let checked = other.run(&["--check"], "");
+    assert!(
+        checked.stdout.contains("ok       daemon: one runs\n"),
+        "{checked:?}"
+    );
+    drop(daemon);
+}
+
 #[test]
 fn the_queue_is_worked_off_by_itself() {
     // A daemon that does not listen; what waits when it begins, and what fails once.

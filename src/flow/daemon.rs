@@ -76,7 +76,7 @@ pub fn run(context: Context, call: &Invocation) -> Result<()> {
     if call.detach && !doors.handed_over && !is_worker {
         privilege::detach().map_err(Error::Os)?;
     }
-    presence.announce(is_worker)?;
+    presence.announce(context.spool.root(), is_worker)?;
     doors.tell();
     let Doors {
         listeners,

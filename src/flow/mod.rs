@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::events;
 use crate::host::accounts::{self, Account};
 use crate::host::ledger::Ledger;
+use crate::host::presence::{self, Found};
 use crate::host::privilege;
 use crate::host::spool::Spool;
 use crate::proto::command::Step;
@@ -135,6 +136,11 @@ impl Context {
     pub fn rejected(&self, client: &str, step: Step, sender: &dyn Display, reason: &dyn Display) {
         events::rejected(client, step, sender, reason);
         self.ledger.count(|r| r.counts.rejected += 1);
+    }
+
+    /// The daemon that looks after this queue, if one runs.
+    pub fn daemon(&self) -> Option<Found> {
+        presence::find_for(&self.config.queue.run, self.spool.root())
     }
 
     /// Whether the spool is that of whoever runs this process. It stays so as long as this lives.

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::events;
 use crate::host::accounts::Account;
 use crate::host::spool::{Claim, Folder, Item};
-use crate::host::{clock, presence, privilege};
+use crate::host::{clock, privilege};
 use crate::proto::end::Mailboxes;
 use crate::proto::envelope::Parsed;
 use crate::proto::route::Hop;
@@ -44,7 +44,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     }
     fault::then(Then::Again(Process::Run, By::of(context, false)));
     let is_guest = privilege::has_group();
-    if is_guest && let Some(daemon) = presence::find(&context.config.queue.run) {
+    if is_guest && let Some(daemon) = context.daemon() {
         daemon.wake();
         return Ok(());
     }
@@ -113,7 +113,7 @@ pub fn first_attempt(
     mut items: Vec<Item>,
     background: bool,
 ) {
-    if background && let Some(daemon) = presence::find(&context.config.queue.run) {
+    if background && let Some(daemon) = context.daemon() {
         // It cannot take what is still held here.
         drop(held);
         daemon.wake();
@@ -207,7 +207,7 @@ fn may_leave(context: &Context, claim: &Claim) -> bool {
 fn leave(context: &Context, claim: Claim) {
     let id = claim.id.clone();
     let mut words = format!("{id}: {}", deliver::FOR_ROOT);
-    if let Some(daemon) = presence::find(&context.config.queue.run) {
+    if let Some(daemon) = context.daemon() {
         // It cannot take what is still held here.
         drop(claim);
         daemon.wake();

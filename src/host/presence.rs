@@ -1,8 +1,11 @@
-//! How a running daemon is found: its process number in `pid`, locked as long as it lives, and the FIFO `trigger`,
-//! which wakes it. Both stand in the run folder, which is empty after a restart.
+//! How a running daemon is found: its process number in `pid`, locked as long as it lives, the FIFO `trigger`, which wakes
+//! it, and the path of its queue in `spool`: one that has another queue delivers nothing of ours. They stand in the run
+//! folder, which is empty after a restart.
 
+use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -14,11 +17,14 @@ use crate::error::{Error, Result};
 
 /// How often the file of a daemon that goes may be met.
 const MOST_TRIES: usize = 16;
+/// Octets of the longest path.
+const MAX_PATH: u64 = 4096;
 
 /// The place of the one daemon in a run folder; left when it is dropped.
 #[derive(Debug)]
 pub struct Presence {
     pid: PathBuf,
+    spool: PathBuf,
     lock: File,
     trigger: File,
 }
@@ -38,15 +44,30 @@ impl Presence {
         let pid = folder.join("pid");
         let lock = lock(&pid)?;
         let trigger = make_trigger(&folder.join("trigger"))?;
-        Ok(Self { pid, lock, trigger })
+        let spool = folder.join("spool");
+        Ok(Self {
+            pid,
+            spool,
+            lock,
+            trigger,
+        })
     }
 
-    /// Writes down the number of the process to send signals to, now that it will stay the same: this one, or the one
-    /// it works for.
+    /// Writes down whose queue it is that is worked on, and the number of the process to send signals to, now that it will
+    /// stay the same: this one, or the one it works for.
     ///
     /// # Errors
     /// `CannotCreate`.
-    pub fn announce(&self, works_for_another: bool) -> Result<()> {
+    pub fn announce(&self, queue: &Path, works_for_another: bool) -> Result<()> {
+        let told = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o640)
+            .custom_flags(durable::NO_FOLLOW)
+            .open(&self.spool)
+            .and_then(|file| durable::write(&file, queue.as_os_str().as_bytes()));
+        told.map_err(|e| cannot("write", &self.spool, &e))?;
         let number = if works_for_another {
             std::os::unix::process::parent_id()
         } else {
@@ -72,6 +93,7 @@ impl Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
+        let _ = durable::remove(&self.spool);
         let _ = durable::remove(&self.pid);
     }
 }
@@ -136,6 +158,32 @@ fn taken(lock: &mut File) -> Error {
 #[derive(Debug)]
 pub struct Found {
     trigger: File,
+}
+
+/// The daemon of this folder that works on this queue, if there is one.
+pub fn find_for(folder: &Path, queue: &Path) -> Option<Found> {
+    find(folder).filter(|_| other_queue(folder, queue).is_none())
+}
+
+/// The queue that the daemon of this folder works on, if it is another than this one.
+pub fn other_queue(folder: &Path, queue: &Path) -> Option<PathBuf> {
+    // An older one says nothing, and is taken for ours.
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(durable::NO_FOLLOW)
+        .open(folder.join("spool"));
+    let mut octets = Vec::new();
+    opened
+        .ok()?
+        .take(MAX_PATH)
+        .read_to_end(&mut octets)
+        .ok()
+        .filter(|n| *n > 0)?;
+    let other = PathBuf::from(OsString::from_vec(octets));
+    let place = |path: &Path| fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    // It may have two names.
+    let is_same = other == queue || place(&other).is_some_and(|at| place(queue) == Some(at));
+    (!is_same).then_some(other)
 }
 
 /// The daemon of this folder, if there is one.
@@ -232,14 +280,17 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("minimta-presence-{}", std::process::id()));
         assert!(find(&folder).is_none());
         let presence = Presence::take(&folder).unwrap();
-        presence.announce(false).unwrap();
+        presence.announce(&folder, false).unwrap();
         let other = Presence::take(&folder).unwrap_err().to_string();
         let number = std::process::id();
         assert!(
             other.starts_with(&format!("minimta runs already, as process {number};")),
             "{other}"
         );
-        let found = find(&folder).unwrap();
+        let found = find_for(&folder, &folder.join(".")).unwrap();
+        let another = std::env::temp_dir();
+        assert!(find_for(&folder, &another).is_none());
+        assert_eq!(other_queue(&folder, &another), Some(folder.clone()));
         for _ in 0..100_000 {
             assert!(found.wake()); // more than a FIFO holds
         }

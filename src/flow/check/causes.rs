@@ -84,8 +84,18 @@ pub fn idle_queue(context: &Context, now: i64, findings: &mut Vec<Finding>) {
 
 /// The places to listen at: they are ours, or free.
 pub fn ports(context: &Context, findings: &mut Vec<Finding>) {
-    if presence::find(&context.config.queue.run).is_some() {
-        return add(findings, Grade::Ok, "daemon", "one runs");
+    let run = &context.config.queue.run;
+    if presence::find(run).is_some() {
+        let Some(other) = presence::other_queue(run, context.spool.root()) else {
+            return add(findings, Grade::Ok, "daemon", "one runs");
+        };
+        let text = format!(
+            "the one that runs in {} has another queue, {}: it delivers nothing of this one; give this one a folder of its own \
+             with [queue] run",
+            run.display(),
+            other.display()
+        );
+        return add(findings, Grade::Warning, "daemon", text);
     }
     for place in context.config.listen.places().into_iter().flatten() {
         let Endpoint::Tcp(address) = place else {
