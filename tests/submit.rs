@@ -166,6 +166,12 @@ fn what_cannot_be_sent_is_refused() {
             &[64, 65],
             "address",
         ),
+        (
+            &["-f", "Two <a@x.example>, b@x.example", "c@example.net"],
+            "\nx\n",
+            &[64],
+            "the sender Two <a@x.example>, b@x.example of -f is not a valid address",
+        ),
         (&["-N", "sometimes", "c@example.net"], "\nx\n", &[64], "-N"),
         (&["-R", "some", "c@example.net"], "\nx\n", &[64], "-R"),
         (&["-B", "9BIT", "c@example.net"], "\nx\n", &[64], "-B"),
@@ -256,13 +262,64 @@ fn a_thousand_recipients_are_one_message() {
     assert_eq!(system.queued().recipients(), addresses);
 }
 
+/// As some programs give it: with a name, a comment, without a domain.
+#[test]
+fn the_sender_may_have_a_name() {
+    let rows = [
+        ("Foo <foo@e.example>", "<foo@e.example>"),
+        ("\"Foo, Bar\" <foo@e.example>", "<foo@e.example>"),
+        ("foo@e.example (Foo)", "<foo@e.example>"),
+        (" <foo@e.example> ", "<foo@e.example>"),
+        ("Foo <foo>", "<foo@pi.test.example>"),
+        ("<>", "<>"),
+    ];
+    for (typed, expected) in rows {
+        let system = System::offline("named-sender");
+        system.accept(&["-odq", "-f", typed, "c@example.net"], "Subject: x\n\nx\n");
+        assert_eq!(
+            system.queued().field("from"),
+            Some(expected.to_owned()),
+            "{typed}"
+        );
+    }
+}
+
+/// Lines may end with LF alone; and whoever ends before his message does is told that it was not taken.
+#[test]
+fn a_session_of_a_user_has_lines_of_any_kind_and_its_end() {
+    let dialogue =
+        "HELO a\nMAIL FROM:<a@e.example>\nRCPT TO:<x@e.example>\nDATA\nSubject: s\n\n..b\n";
+    let told = "standard input ended before the message did, which ends with a line of a dot alone; nothing of it was kept";
+    for (end, code, kept) in [
+        (".\n", 0, 1),
+        (".\nQUIT\n", 0, 1),
+        ("", 65, 0),
+        (".", 65, 0),
+    ] {
+        let system = System::offline("session-lines");
+        let ran = system.run(&["-bs", "-odq"], format!("{dialogue}{end}"));
+        assert_eq!(ran.code, code, "{end:?} {ran:?}");
+        assert_eq!(ran.stderr.contains(told), code == 65, "{end:?} {ran:?}");
+        assert_eq!(system.queue().len(), kept, "{end:?} {ran:?}");
+        if kept == 1 {
+            assert!(ran.stdout.contains("\n250 2.0.0 "), "{end:?} {ran:?}");
+            let message = system.queued().message;
+            let message = String::from_utf8_lossy(&message);
+            assert!(
+                message.contains("Subject: s\r\n") && message.ends_with("\r\n\r\n.b\r\n"),
+                "{message}"
+            );
+        }
+    }
+}
+
 /// The client of a session on standard input is the user, in each line of the log: with what is wrong with his commands, as
 /// with his messages.
 #[test]
 fn a_session_of_a_user_has_one_client() {
     let system = System::offline("one-client");
     let said = "EHLO x\r\nMAIL FROM:<a@b.test> FOO=1\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<x@example.net>\r\n\
-                DATA\r\na\nb\r\n.\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\nQUIT\r\n";
+                DATA\r\na\rb\r\n.\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\nQUIT\r\n";
     system.run(&["-bs", "-odq"], said);
     let log = system.log();
     let clients: Vec<&str> = log

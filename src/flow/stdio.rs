@@ -2,10 +2,13 @@
 //! Symfony, Laravel). The client is the user who runs this process, no more and no less: he may send anywhere, and
 //! his messages are completed as those of `sendmail` are.
 //!
+//! He may end his lines with LF alone: what is smuggled in behind one (tests/KNOWN.md) he could as well have sent openly.
+//!
 //! When standard input is a connection, as inetd and systemd make it, the client is whoever is at its other end, who
 //! is nobody in particular; all is then as with the daemon.
 
 use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -14,7 +17,7 @@ use super::access::{Access, Kind};
 use super::attend::{self, Service};
 use super::connections::Connections;
 use super::direct::{self, Resting};
-use super::receive::{Duplex, serve};
+use super::receive::{Duplex, Ended, serve};
 use super::sink::{Left, Sink, Speaker};
 use super::{Context, fault, queue};
 use crate::cli::{Delivery, Invocation};
@@ -67,9 +70,60 @@ fn own(context: &Context, straight: bool, keep: &mut dyn FnMut(Left)) -> Result<
     let straight = ways.map(|(passage, outgoing)| passage.way(outgoing));
     let mut sink = Sink::new(context, speaker, straight, keep);
     let mut guest = access.guest(context, Kind::Stdio, None, None);
+    let input = Lines::of(input);
     let mut stream = Duplex { input, output };
     let ended = serve(&mut stream, &mut session, &mut guest, &mut sink);
-    ended.map(drop).map_err(|e| unusable(&e))
+    match ended.map_err(|e| unusable(&e))? {
+        // Whoever wrote it may believe that it was taken.
+        Ended::Gone if session.transaction().is_some() => Err(Error::Data(
+            "standard input ended before the message did, which ends with a line of a dot alone; nothing of it was kept"
+                .to_owned(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The lines of a program of this machine, each of which ends with CRLF for whoever reads them here.
+struct Lines<R> {
+    inner: R,
+    block: Vec<u8>,
+    ready: Vec<u8>,
+    at: usize,
+    after_cr: bool,
+}
+
+impl<R> Lines<R> {
+    fn of(inner: R) -> Self {
+        Self {
+            inner,
+            block: Vec::new(),
+            ready: Vec::new(),
+            at: 0,
+            after_cr: false,
+        }
+    }
+}
+
+impl<R: Read> Read for Lines<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.ready.len() {
+            self.block.resize(out.len(), 0);
+            let read = self.inner.read(&mut self.block)?;
+            self.ready.clear();
+            self.at = 0;
+            // read is at most the block's length.
+            for &octet in self.block.get(..read).unwrap_or_default() {
+                if octet == b'\n' && !self.after_cr {
+                    self.ready.push(b'\r');
+                }
+                self.after_cr = octet == b'\r';
+                self.ready.push(octet);
+            }
+        }
+        let read = self.ready.get(self.at..).unwrap_or_default().read(out)?;
+        self.at += read;
+        Ok(read)
+    }
 }
 
 /// A session of a client of the network, the only one of this process.
@@ -88,4 +142,32 @@ fn unusable(error: &std::io::Error) -> Error {
         "the SMTP session on standard input and output broke off: {}",
         words(error)
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_end_with_crlf_however_they_are_cut() {
+        let rows: &[(&[u8], &[u8])] = &[
+            (b"", b""),
+            (b"a\nb\r\n\n.\n", b"a\r\nb\r\n\r\n.\r\n"),
+            (b"\r\r\n\r", b"\r\r\n\r"),
+            (b"\n\n\r\n\n", b"\r\n\r\n\r\n\r\n"),
+        ];
+        for (text, expected) in rows {
+            for cut in 0..=text.len() {
+                let (before, after) = text.split_at(cut);
+                for room in 1..5 {
+                    let mut lines = Lines::of(before.chain(after));
+                    let (mut out, mut block) = (Vec::new(), vec![0; room]);
+                    while let Ok(n @ 1..) = lines.read(&mut block) {
+                        out.extend_from_slice(&block[..n]);
+                    }
+                    assert_eq!(out, *expected, "{text:?} cut at {cut}, {room} at once");
+                }
+            }
+        }
+    }
 }

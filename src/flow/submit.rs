@@ -20,6 +20,7 @@ use crate::host::accounts::{self, Account};
 use crate::host::spool::{Folder, Item};
 use crate::host::words;
 use crate::proto::address::{Mailbox, ReversePath};
+use crate::proto::addrlist::addresses;
 use crate::proto::data::LocalText;
 use crate::proto::header::{Field, Found, Header};
 use crate::proto::outcome::{Outcome, Verdict, one_line};
@@ -254,7 +255,15 @@ pub fn sender(context: &Context, typed: Option<&str>, caller: &Account) -> Resul
     if bare.is_empty() {
         return Ok(ReversePath::Null);
     }
-    let mailbox = Mailbox::qualify(bare, &context.config.hostname);
+    let qualify = |spec: &str| Mailbox::qualify(spec, &context.config.hostname);
+    // Some programs give what stands in From, with a name or a comment.
+    let named = || {
+        let mut list = addresses(typed.as_bytes());
+        let (one, other) = (list.next()?.spec.ok()?, list.next());
+        let is_plain = other.is_none() && !typed.contains(char::is_control);
+        is_plain.then(|| qualify(&one).ok())?
+    };
+    let mailbox = qualify(bare).or_else(|why| named().ok_or(why));
     mailbox.map(ReversePath::Mailbox).map_err(|why| {
         Error::Usage(format!(
             "the sender {} of -f is not a valid address: {why}",

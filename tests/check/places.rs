@@ -121,6 +121,36 @@ fn places_that_cannot_be_are_findings() {
     assert!(!ran.stdout.contains("log file"), "{ran:?}");
 }
 
+/// A users file that is closed to whoever asks is that of others, and is not to be given to him.
+#[test]
+fn who_may_not_see_the_users_is_not_told_to_open_them() {
+    let Some(house) = House::open("closed-users") else {
+        return;
+    };
+    let users = house.path("users");
+    fs::write(&users, "").unwrap();
+    fs::set_permissions(&users, PermissionsExt::from_mode(0o640)).unwrap();
+    let file = house.path("minimta.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let text = format!("{text}[access]\nusers_file = {:?}\n", users.display());
+    fs::write(&file, &text).unwrap();
+    let told = |user: &str| {
+        let ran = house.call(user, &["--check"], "");
+        ran.stdout.contains("users_file")
+    };
+    assert!(!told(ALICE));
+    // Who is to read them is told.
+    assert!(!told(SPOOL));
+    let listens = "[listen]\nsubmission = [\"127.0.0.1:0\"]";
+    fs::write(&file, text.replace("[listen]", listens)).unwrap();
+    let ran = house.call(SPOOL, &["--check"], "");
+    let said = format!(
+        "error    users_file {0}: cannot read users_file {0}: permission denied",
+        users.display()
+    );
+    assert!(ran.stdout.contains(&said), "{ran:?}");
+}
+
 /// The log of many a machine is a link to a disk that can be worn out.
 #[test]
 fn a_log_that_is_a_link_stops_nothing() {

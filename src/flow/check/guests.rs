@@ -1,10 +1,13 @@
 //! What `--check` looks at for those who come in: the users who may log in, and the certificate they are shown.
 
+use std::fs::File;
+use std::io;
+
 use super::{Finding, Grade, add};
 use crate::flow::Context;
-use crate::host::clock;
 use crate::host::tls::Server;
 use crate::host::users::Users;
+use crate::host::{clock, privilege};
 
 /// Adds what it finds.
 pub fn look(context: &Context, findings: &mut Vec<Finding>) {
@@ -16,6 +19,13 @@ fn users(context: &Context, findings: &mut Vec<Finding>) {
     let config = &context.config;
     let path = &config.access.users_file;
     let thing = format!("users_file {}", path.display());
+    let is_closed =
+        matches!(File::open(path), Err(e) if e.kind() == io::ErrorKind::PermissionDenied);
+    let service = !config.listen.submission.is_empty() || !config.listen.submissions.is_empty();
+    if is_closed && !(service && context.is_private()) && !privilege::is_root() {
+        // It is that of another configuration, or of those who listen; and closed to others, as it should be.
+        return;
+    }
     let list = match Users::new(path).list() {
         Ok(list) => list,
         Err(sentence) => return add(findings, Grade::Error, thing, sentence),
@@ -23,7 +33,6 @@ fn users(context: &Context, findings: &mut Vec<Finding>) {
     for flaw in list.flaws() {
         add(findings, Grade::Warning, &thing, flaw);
     }
-    let service = !config.listen.submission.is_empty() || !config.listen.submissions.is_empty();
     match list.len() {
         0 if service => {
             let text = "nobody can log in, and no mail is taken for submission; add a line made by \
