@@ -9,7 +9,8 @@
 //! What changes, and only where it must: a part without a transfer encoding becomes quoted-printable (RFC 2045
 //! 6.7); over-long lines of a part that is already encoded are broken where its encoding allows it; a
 //! multipart or message/rfc822 that declared 8bit or binary declares what is left in it; header lines are
-//! folded at white space. Every body decodes to the octets it had.
+//! folded at white space. Every body decodes to the octets it had. Before the first and after the last part of a
+//! multipart, where no reader looks, an octet beyond ASCII becomes a question mark.
 //!
 //! What passes as it came: multipart/signed with all in it, because any change would break the signature, and
 //! a server that refuses it says so to the sender, who alone can sign again; a header that is none; a transfer
@@ -21,11 +22,13 @@ mod header;
 mod lines;
 pub mod quoted;
 mod structure;
+mod survey;
 
 pub use lines::MAX_LINE;
+pub use survey::Survey;
 
-use header::{Encoding, Field, Head, Kind};
-use lines::{Folder, Line, Utf8};
+use header::{Encoding, Field, Head};
+use lines::Folder;
 use quoted::{Base64Lines, QuotedPrintable};
 use structure::{Sink, Walker};
 
@@ -58,40 +61,6 @@ impl Found {
             (false, true) => Encoding::EightBit,
             (false, false) => Encoding::SevenBit,
         }
-    }
-}
-
-/// The first pass.
-#[derive(Debug)]
-pub struct Survey {
-    walker: Walker,
-    notes: Notes,
-}
-
-impl Survey {
-    /// Before the message's first octet.
-    pub fn new(need: Need) -> Self {
-        let notes = Notes {
-            need,
-            parts: Vec::new(),
-            folds: false,
-            line: Line::default(),
-        };
-        Self {
-            walker: Walker::new(),
-            notes,
-        }
-    }
-
-    /// Takes in the next octets.
-    pub fn feed(&mut self, chunk: &[u8]) {
-        self.walker.feed(chunk, &mut self.notes);
-    }
-
-    /// After the message's last octet: what is to be done.
-    pub fn finish(mut self) -> Plan {
-        self.walker.finish(&mut self.notes);
-        self.notes.plan()
     }
 }
 
@@ -130,156 +99,12 @@ enum Change {
     Requote,
     /// Its base64 is broken into shorter lines.
     Rewrap,
-    /// A container: it declares this transfer encoding instead of its own.
-    Declare(Encoding),
-}
-
-/// What the first pass keeps of each part.
-#[derive(Debug, Clone, Copy)]
-struct Note {
-    parent: Option<usize>,
-    kind: Kind,
-    encoding: Encoding,
-    has_type: bool,
-    has_mime_version: bool,
-    header: Found,
-    body: Found,
-    utf8: Utf8,
-}
-
-#[derive(Debug)]
-struct Notes {
-    need: Need,
-    parts: Vec<Note>,
-    folds: bool,
-    line: Line,
-}
-
-impl Sink for Notes {
-    fn begin(&mut self, parent: Option<usize>) {
-        self.line = Line::default();
-        self.parts.push(Note {
-            parent,
-            kind: Kind::Sealed,
-            encoding: Encoding::SevenBit,
-            has_type: false,
-            has_mime_version: false,
-            header: Found::default(),
-            body: Found::default(),
-            utf8: Utf8::default(),
-        });
-    }
-
-    fn header(&mut self, part: usize, _field: Field, octets: &[u8]) {
-        let found = self.line.look(octets);
-        self.folds |= found.long_line;
-        if let Some(note) = self.parts.get_mut(part) {
-            note.header.eight_bit |= found.eight_bit;
-        }
-    }
-
-    fn head_ends(&mut self, part: usize, head: &Head, blank: &[u8]) {
-        self.line.look(blank);
-        if let Some(note) = self.parts.get_mut(part) {
-            note.kind = head.kind();
-            note.encoding = head.encoding();
-            note.has_type = head.has_type();
-            note.has_mime_version = head.has_mime_version();
-        }
-    }
-
-    fn body(&mut self, part: usize, octets: &[u8]) {
-        let found = self.line.look(octets);
-        if let Some(note) = self.parts.get_mut(part) {
-            note.body.add(found);
-            note.utf8.look(octets);
-        }
-    }
-
-    fn around(&mut self, part: usize, octets: &[u8]) {
-        self.body(part, octets);
-    }
-}
-
-impl Notes {
-    /// Decides from the last part to the first, so that a container comes after all that is in it.
-    fn plan(self) -> Plan {
-        let mut changes = vec![Change::Nothing; self.parts.len()];
-        let mut below = vec![(Found::default(), false); self.parts.len()];
-        let mut whole = Found::default();
-        for (index, note) in self.parts.iter().enumerate().rev() {
-            let (mut left, changed_below) = below.get(index).copied().unwrap_or_default();
-            let change = match note.kind {
-                Kind::Sealed => Change::Nothing,
-                Kind::Leaf => self.leaf(note),
-                Kind::Multipart | Kind::Message => {
-                    left.add(note.body);
-                    let declared = left.encoding();
-                    match changed_below && declared < note.encoding {
-                        true => Change::Declare(declared),
-                        false => Change::Nothing,
-                    }
-                }
-            };
-            if matches!(note.kind, Kind::Leaf | Kind::Sealed) {
-                left.add(after(change, note.body));
-            }
-            left.add(note.header);
-            let changed = changed_below || change != Change::Nothing;
-            match note.parent.and_then(|parent| below.get_mut(parent)) {
-                Some((found, changes)) => {
-                    found.add(left);
-                    *changes |= changed;
-                }
-                None => whole = left,
-            }
-            // Both vectors are as long as the parts.
-            if let Some(slot) = changes.get_mut(index) {
-                *slot = change;
-            }
-        }
-        let versioned = self.parts.first().is_none_or(|top| top.has_mime_version);
-        Plan {
-            mime_version: !versioned && changes.iter().any(|c| *c != Change::Nothing),
-            folds: self.folds,
-            left: whole,
-            changes,
-        }
-    }
-
-    fn leaf(&self, note: &Note) -> Change {
-        let eight_bit = note.body.eight_bit && !self.need.eight_bit_ok;
-        if !eight_bit && !note.body.long_line {
-            return Change::Nothing;
-        }
-        match note.encoding {
-            Encoding::SevenBit | Encoding::EightBit | Encoding::Binary => {
-                // Without a Content-Type the octets would be read as US-ASCII (RFC 2045 5.2), which they are
-                // not; what is not UTF-8 gets the name of RFC 1428.
-                let charset = match (note.has_type, note.body.eight_bit, note.utf8.is_valid()) {
-                    (false, true, true) => Some("utf-8"),
-                    (false, true, false) => Some("unknown-8bit"),
-                    _ => None,
-                };
-                Change::Quote(charset)
-            }
-            Encoding::QuotedPrintable => Change::Requote,
-            Encoding::Base64 if note.body.long_line => Change::Rewrap,
-            Encoding::Base64 | Encoding::Unknown => Change::Nothing,
-        }
-    }
-}
-
-/// What is left of `found` after a change.
-fn after(change: Change, found: Found) -> Found {
-    match change {
-        Change::Quote(_) | Change::Requote => Found::default(),
-        Change::Rewrap => Found {
-            long_line: false,
-            ..found
-        },
-        Change::Nothing | Change::Declare(_) => found,
-    }
+    /// A container: it may declare another transfer encoding instead of its own, and what is beyond ASCII around its
+    /// parts may be masked.
+    Contain {
+        declares: Option<Encoding>,
+        masks: bool,
+    },
 }
 
 /// The second pass.
@@ -357,7 +182,11 @@ impl Sink for Writer<'_> {
     }
 
     fn header(&mut self, part: usize, field: Field, octets: &[u8]) {
-        let replaced = matches!(self.change(part), Change::Quote(_) | Change::Declare(_));
+        let replaced = match self.change(part) {
+            Change::Quote(_) => true,
+            Change::Contain { declares, .. } => declares.is_some(),
+            Change::Nothing | Change::Requote | Change::Rewrap => false,
+        };
         if !(replaced && field == Field::Encoding) {
             self.folder.feed(octets, self.out);
         }
@@ -384,7 +213,11 @@ impl Sink for Writer<'_> {
             }
             Change::Requote => *self.coder = Coder::Quoted(QuotedPrintable::of_quoted()),
             Change::Rewrap => *self.coder = Coder::Base64(Base64Lines::new()),
-            Change::Declare(encoding) => field(ENCODING, encoding.name()),
+            Change::Contain { declares, .. } => {
+                if let Some(encoding) = declares {
+                    field(ENCODING, encoding.name());
+                }
+            }
             Change::Nothing => {}
         }
         self.out.extend_from_slice(blank);
@@ -398,7 +231,16 @@ impl Sink for Writer<'_> {
         }
     }
 
-    fn around(&mut self, _part: usize, octets: &[u8]) {
+    fn around(&mut self, part: usize, octets: &[u8]) {
+        if !matches!(self.change(part), Change::Contain { masks: true, .. }) {
+            return self.keep(part, octets);
+        }
+        self.folder.finish(self.out);
+        let masked = octets.iter().map(|b| if b.is_ascii() { *b } else { b'?' });
+        self.out.extend(masked);
+    }
+
+    fn keep(&mut self, _part: usize, octets: &[u8]) {
         // A header that ended without a blank line has nothing held back, unless its last line had no CRLF.
         self.folder.finish(self.out);
         self.out.extend_from_slice(octets);

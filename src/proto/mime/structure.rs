@@ -1,8 +1,8 @@
 //! The parts of a message (RFC 2045, 2046), told to a [`Sink`] while the octets pass by.
 //!
 //! Every octet is told exactly once, in order, however the chunks are cut: as header, as the blank line that
-//! ends it, as body of a part that has no parts, or as what stands around parts. So whoever writes down all he
-//! is told has the message again. What cannot be made sense of is told as one body that is left alone
+//! ends it, as body of a part that has no parts, as what stands around parts, or as what is to be kept. So whoever
+//! writes down all he is told has the message again. What cannot be made sense of is told as one body that is left alone
 //! ([`Kind::Sealed`]). Memory is bounded by [`MAX_HEADER_LINE`], [`MAX_DEPTH`] and `header::MAX_VALUE`.
 
 use super::header::{Field, Head, Kind, MAX_BOUNDARY};
@@ -27,8 +27,10 @@ pub trait Sink {
     fn head_ends(&mut self, part: usize, head: &Head, blank: &[u8]);
     /// Octets of a leaf.
     fn body(&mut self, part: usize, octets: &[u8]);
-    /// Octets before, between and after the parts of `part`, delimiters included; all octets of a sealed one.
+    /// Octets before the first and after the last of the parts of `part`, which no reader shows (RFC 2046 5.1.1).
     fn around(&mut self, part: usize, octets: &[u8]);
+    /// Octets that stay as they are: delimiters, all of a sealed part, parts beyond [`MAX_PARTS`].
+    fn keep(&mut self, part: usize, octets: &[u8]);
 }
 
 /// Where the present line stands.
@@ -37,6 +39,7 @@ enum Place {
     Header,
     Body,
     Around,
+    Kept,
 }
 
 /// A multipart whose closing delimiter is still to come.
@@ -198,10 +201,11 @@ impl Walker {
         };
         let (part, depth, is_digest) = (open.part, open.depth, open.is_digest);
         self.part = part;
-        self.place = Place::Around;
+        self.place = Place::Kept;
         self.tell(line, sink);
         if closes {
             self.open.truncate(level);
+            self.place = Place::Around;
         } else {
             self.begin_part(part, depth + 1, is_digest, sink);
         }
@@ -209,7 +213,7 @@ impl Walker {
 
     fn begin_part(&mut self, parent: usize, depth: usize, in_digest: bool, sink: &mut dyn Sink) {
         if self.parts >= MAX_PARTS {
-            return; // it counts as what stands around the others
+            return; // it is kept, like the delimiter before it
         }
         self.part = self.parts;
         self.parts += 1;
@@ -237,7 +241,7 @@ impl Walker {
             false => self.head.line(held, held.len() == line.len()),
         };
         if field.is_none() {
-            self.place = Place::Around;
+            self.place = Place::Kept;
         }
         self.tell(line, sink);
     }
@@ -248,7 +252,7 @@ impl Walker {
         sink.head_ends(self.part, &self.head, blank);
         match self.head.kind() {
             Kind::Leaf => self.place = Place::Body,
-            Kind::Sealed => self.place = Place::Around,
+            Kind::Sealed => self.place = Place::Kept,
             Kind::Message => self.begin_part(self.part, self.depth + 1, false, sink),
             Kind::Multipart => {
                 self.place = Place::Around;
@@ -270,6 +274,7 @@ impl Walker {
             }
             Place::Body => sink.body(self.part, octets),
             Place::Around => sink.around(self.part, octets),
+            Place::Kept => sink.keep(self.part, octets),
         }
     }
 }

@@ -86,12 +86,58 @@ const MESSAGES: &[(&str, Need, &str, &str)] = &[
              Content-Transfer-Encoding: quoted-printable\n\n=C3=A9\n--a b--\nepi\n",
     ),
     (
-        "a container keeps its 8bit when something of it stays 8-bit",
+        "what no reader shows is masked, before and after the parts of each multipart",
         TO_SEVEN_BIT,
         "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: 8bit\n\n\
-             pr\u{e9}\n--b\nContent-Type: text/plain\n\n\u{e9}\n--b--\n",
+             pr\u{e9}\n--b\nContent-Type: text/plain\n\n\u{e9}\n--b\nContent-Type: multipart/mixed; boundary=c\n\n\
+             \u{e9}\n--c\n\nx\n--c--\n\u{e9}\n--b--\n\u{e9}",
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: 7bit\n\n\
+             pr??\n--b\nContent-Type: text/plain\nContent-Transfer-Encoding: quoted-printable\n\n=C3=A9\n--b\n\
+             Content-Type: multipart/mixed; boundary=c\n\n??\n--c\n\nx\n--c--\n??\n--b--\n??",
+    ),
+    (
+        "and so it is where nothing else must change; not for a server that takes it, however long a line there is",
+        TO_SEVEN_BIT,
         "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: 8bit\n\n\
-             pr\u{e9}\n--b\nContent-Type: text/plain\nContent-Transfer-Encoding: quoted-printable\n\n=C3=A9\n--b--\n",
+             pr\u{e9}\n--b\n\nx\n--b--\n",
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: 7bit\n\n\
+             pr??\n--b\n\nx\n--b--\n",
+    ),
+    (
+        "",
+        TO_EIGHT_BIT,
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\npr\u{e9}\n--b\n\n@\n--b--\n",
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\npr\u{e9}\n--b\n\
+             Content-Transfer-Encoding: quoted-printable\n\n#\n--b--\n",
+    ),
+    (
+        "where no part is found, it may be the text",
+        TO_SEVEN_BIT,
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n\u{e9}\n--other\n\u{e9}\n--b--\n",
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n\u{e9}\n--other\n\u{e9}\n--b--\n",
+    ),
+    (
+        "a boundary beyond ASCII stays what it is",
+        TO_SEVEN_BIT,
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\u{e9}\n\n\u{e9}\n--\u{e9}\n\nx\n--\u{e9}--\n",
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\u{e9}\n\n??\n--\u{e9}\n\nx\n--\u{e9}--\n",
+    ),
+    (
+        "a container keeps its 8bit when something of it stays 8-bit: the header of a forwarded message, a signed part",
+        TO_SEVEN_BIT,
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: 8bit\n\n\
+             pr\u{e9}\n--b\nContent-Type: message/rfc822\nContent-Transfer-Encoding: 8bit\n\nSubject: \u{e9}\n\n\u{e9}\n--b--\n",
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: 8bit\n\n\
+             pr??\n--b\nContent-Type: message/rfc822\nContent-Transfer-Encoding: 8bit\n\nSubject: \u{e9}\n\
+             Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\n=C3=A9\n--b--\n",
+    ),
+    (
+        "",
+        TO_SEVEN_BIT,
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: 8bit\n\n\
+             \u{e9}\n--b\nContent-Type: multipart/signed; boundary=c\n\n\u{e9}\n--c\n\n\u{e9}\n--c--\n\u{e9}\n--b--\n",
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: 8bit\n\n\
+             ??\n--b\nContent-Type: multipart/signed; boundary=c\n\n\u{e9}\n--c\n\n\u{e9}\n--c--\n\u{e9}\n--b--\n",
     ),
     (
         "a forwarded message is looked into, and its container may not be quoted (RFC 2046 5.2.1)",
@@ -323,6 +369,19 @@ fn no_octet_is_lost() {
             text(&out)
         );
     }
+}
+
+#[test]
+fn parts_beyond_the_last_that_is_looked_at_are_kept() {
+    let part = "--b\r\n\r\n\u{e9}\r\n";
+    let parts = part.repeat(structure::MAX_PARTS + 1);
+    let message = format!(
+        "Content-Type: multipart/mixed; boundary=b\r\n\r\n\u{e9}\r\n{parts}--b--\r\n\u{e9}"
+    );
+    let plan = survey(TO_SEVEN_BIT, &[message.as_bytes()]);
+    let out = text(&convert(plan, &[message.as_bytes()]));
+    // The message itself is one of those that count.
+    assert!(out.ends_with("=C3=A9\n--b\n\n\u{e9}\n--b\n\n\u{e9}\n--b--\n??"));
 }
 
 #[test]
