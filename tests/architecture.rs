@@ -50,6 +50,7 @@ const FENCES: &[(&str, &[&str])] = &[
         &[
             "host/channel.rs",
             "host/durable/folder.rs",
+            "host/link.rs",
             "host/logging.rs",
             "host/spool/room.rs",
         ],

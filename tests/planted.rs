@@ -2,7 +2,7 @@
 //! beside them. Needs root, as tests/root.rs does.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -251,12 +251,16 @@ fn what_is_planted_before_the_start_stops_it() {
         let (place, aside) = (house.path(name), house.path("aside"));
         fs::rename(&place, &aside).unwrap();
         symlink(&elsewhere, &place).unwrap();
+        let (uid, shown) = (house.id(SPOOL).0, place.display().to_string());
+        lchown(&place, Some(uid), None).unwrap();
+        let said = format!("the link {shown} belongs to the user with the id {uid}, ");
         for words in [&["-q"][..], &["-bD"]] {
             let ran = house.call("root", words, "");
             assert_eq!(ran.code, 73, "{name} {words:?} {ran:?}");
-            let said = format!("cannot make the folder {}: ", place.display());
             assert!(ran.stderr.contains(&said), "{ran:?}");
         }
+        let checked = house.call("root", &["--check"], "");
+        assert!(checked.stdout.contains(&said), "{checked:?}");
         fs::remove_file(&place).unwrap();
         fs::rename(&aside, &place).unwrap();
     }

@@ -2,7 +2,7 @@
 //! them away again; for anybody else each test says that it was skipped.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
@@ -266,6 +266,51 @@ fn a_machine_that_is_not_ready_is_told_so() {
             .contains(&format!("run: chown -R {SPOOL}: {spool}, or ")),
         "{ran:?}"
     );
+}
+
+/// A queue that was moved to another disk, with a link of root's in its place, as the run folder: all go on there.
+#[test]
+fn folders_that_were_moved_are_found_by_their_links() {
+    let Some(house) = House::open("moved") else {
+        return;
+    };
+    let disk = house.path("disk");
+    fs::create_dir(&disk).unwrap();
+    for name in ["spool", "run"] {
+        fs::rename(house.path(name), disk.join(name)).unwrap();
+        symlink(disk.join(name), house.path(name)).unwrap();
+    }
+    house.submit("root", &["-odq", "mt-bob"], MESSAGE);
+    house.submit(ALICE, &["-odq", "mt-bob"], MESSAGE);
+    let ran = house.call("root", &["-q", "--due"], "");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(house.mail_of(BOB).len(), 2, "{}", house.log());
+    let daemon = house.daemon();
+    house.submit(ALICE, &["mt-bob"], MESSAGE);
+    until("the daemon has it", || house.mail_of(BOB).len() == 3);
+    drop(daemon);
+    let (spool, check) = (house.path("spool"), || house.call("root", &["--check"], ""));
+    let shown = spool.display();
+    let usable = format!("ok       spool {shown}: usable");
+    assert!(check().stdout.contains(&usable), "{:?}", check());
+    // Where others can put a link, and one that leads to nothing: its disk may not be there.
+    let place = "is not followed, for others than root can put one into ";
+    let nothing = format!(
+        "leads to {}, where no folder is; mount",
+        disk.join("spool").display()
+    );
+    for (mode, gone, why) in [(0o777, false, place), (0o755, true, nothing.as_str())] {
+        fs::set_permissions(house.path(""), PermissionsExt::from_mode(mode)).unwrap();
+        if gone {
+            fs::rename(disk.join("spool"), disk.join("other")).unwrap();
+        }
+        let said = format!("the link {shown} {why}");
+        let ran = house.call("root", &["-q"], "");
+        assert!(ran.code == 73 && ran.stderr.contains(&said), "{ran:?}");
+        assert!(check().stdout.contains(&said), "{:?}", check());
+    }
+    assert_eq!(house.call("root", &["mt-bob"], MESSAGE).code, 73);
+    assert!(!disk.join("spool").exists());
 }
 
 /// The log is turned over as logrotate does it: root's process makes the new file, and is heard in it.

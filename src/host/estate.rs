@@ -8,12 +8,13 @@
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::libc::O_DIRECTORY;
 use nix::unistd::{Gid, Uid, fchown};
 
 use super::accounts::Account;
+use super::link::{self, Barred, Trust};
 use super::{durable, words};
 use crate::error::{Error, Result};
 
@@ -23,6 +24,7 @@ use crate::error::{Error, Result};
 /// `Config` when it is somebody else's, with the remedy; `CannotCreate`.
 pub fn folder(path: &Path, account: &Account, mode: u32) -> Result<bool> {
     let failed = |e: io::Error| cannot("make the folder", path, &e);
+    let path = &end_of(path)?;
     let made = match durable::create_folder(path, mode) {
         Ok(()) => true,
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
@@ -48,6 +50,43 @@ pub fn folder(path: &Path, account: &Account, mode: u32) -> Result<bool> {
             .map_err(failed)?;
     }
     Ok(false)
+}
+
+/// Where the way of a folder ends that may be a link: only links of root's are followed, where nobody else can put one,
+/// for what is there is given away. One that leads to nothing is none to make a folder with: its disk may be missing.
+///
+/// # Errors
+/// `CannotCreate`, with the remedy.
+pub fn end_of(path: &Path) -> Result<PathBuf> {
+    const NAME: &str = "name the folder itself ([queue] spool or run)";
+    let path: &Path = &link::bare(path);
+    let barred = |barred: Barred| match barred {
+        Barred::Link(link, user) => {
+            let link = link.display();
+            format!(
+                "the link {link} belongs to the user with the id {user}, and only one of root's is followed; run: chown -h root: \
+                 {link}, or {NAME}"
+            )
+        }
+        Barred::Place(link) => {
+            let above = link.parent().unwrap_or(Path::new("/")).display();
+            format!(
+                "the link {} is not followed, for others than root can put one into {above}; {NAME}",
+                link.display()
+            )
+        }
+        Barred::Endless => format!("the link {} leads nowhere; {NAME}", path.display()),
+        Barred::System(e) => format!("cannot follow the link {}: {}", path.display(), words(&e)),
+    };
+    let end = link::end_of(path, Trust::Root).map_err(|why| Error::CannotCreate(barred(why)))?;
+    if end == path || end.is_dir() {
+        return Ok(end);
+    }
+    Err(Error::CannotCreate(format!(
+        "the link {} leads to {}, where no folder is; mount its disk, or make the folder",
+        path.display(),
+        end.display()
+    )))
 }
 
 /// Whether a folder belongs to this user.
@@ -148,5 +187,75 @@ fn cannot(what: &str, path: &Path, error: &io::Error) -> Error {
             Error::CannotCreate(format!("{sentence}; the folder above it must be there"))
         }
         _ => Error::CannotCreate(sentence),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{lchown, symlink};
+
+    use super::*;
+    use crate::host::mailbox::scratch::Scratch;
+
+    /// Where, whose link, the mode of the folder that it is in; where it ends, or why not.
+    #[test]
+    fn links_of_root_are_followed_to_folders_that_are_there() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let scratch = Scratch::new("estate-links");
+        let path = |name: &str| scratch.path(name);
+        fs::create_dir(path("there")).unwrap();
+        symlink(path("there"), path("strangers")).unwrap();
+        lchown(path("strangers"), Some(4711), None).unwrap();
+        let rows = [
+            ("there", 0, 0o755, Ok("there")),
+            (
+                "there",
+                0,
+                0o775,
+                Err("/link is not followed, for others than root can put one into "),
+            ),
+            (
+                "there/",
+                4711,
+                0o755,
+                Err("/link belongs to the user with the id 4711, "),
+            ),
+            (
+                "nowhere",
+                0,
+                0o755,
+                Err("/nowhere, where no folder is; mount its disk"),
+            ),
+            ("link", 0, 0o755, Err("/link leads nowhere; ")),
+            (
+                "strangers",
+                0,
+                0o755,
+                Err("/strangers belongs to the user with the id 4711"),
+            ),
+            (
+                "strangers/",
+                0,
+                0o755,
+                Err("/strangers belongs to the user with the id 4711"),
+            ),
+        ];
+        for (to, owner, mode, expected) in rows {
+            symlink(path(to), path("link")).unwrap();
+            lchown(path("link"), Some(owner), None).unwrap();
+            fs::set_permissions(path(""), PermissionsExt::from_mode(mode)).unwrap();
+            for name in ["link", "link/"] {
+                match (end_of(&path(name)).map_err(|e| e.to_string()), expected) {
+                    (Ok(end), Ok(expected)) => assert_eq!(end, path(expected)),
+                    (Err(why), Err(part)) => assert!(why.contains(part), "{name}: {why}"),
+                    (found, _) => panic!("{name} to {to}: {found:?}"),
+                }
+            }
+            fs::remove_file(path("link")).unwrap();
+        }
+        assert_eq!(end_of(&path("new")).unwrap(), path("new"));
     }
 }

@@ -2,11 +2,9 @@
 //!
 //! The system's log is not opened before the first line is logged, and no line that cannot be written stops any mail.
 
-use std::ffi::OsStr;
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, LineWriter, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, PoisonError, RwLock};
@@ -15,6 +13,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, FormatItem, WriteLogger, format_description};
 
 use super::durable::NO_FOLLOW;
+use super::link::{self, Barred, Trust};
 use super::words;
 use crate::config::{Log as Target, LogTo};
 
@@ -130,53 +129,16 @@ pub fn is_missing(target: &Target) -> bool {
 /// # Errors
 /// The sentence to show.
 pub fn end_of(path: &Path) -> Result<PathBuf, String> {
-    /// As many links on one way as the kernel follows.
-    const LINKS: usize = 40;
-    let mut end = path.to_owned();
-    for _ in 0..LINKS {
-        if !fs::symlink_metadata(&end).is_ok_and(|m| m.is_symlink()) {
-            return Ok(end);
+    link::end_of(path, Trust::Own).map_err(|barred| match barred {
+        Barred::Link(link, user) => format!(
+            "the log file {} is a link of the user {user}, who must not choose where the log goes: remove it, or see [log] to",
+            link.display()
+        ),
+        Barred::System(e) => cannot_write(path, &words(&e)),
+        Barred::Endless | Barred::Place(_) => {
+            cannot_write(path, "it is a link that leads to no file")
         }
-        match step(&end).map_err(|e| cannot_write(path, &words(&e)))? {
-            Step::To(next) => end = next,
-            Step::Here => return Ok(end),
-            Step::Barred(user) => {
-                return Err(format!(
-                    "the log file {} is a link of the user {user}, who must not choose where the log goes: remove it, or see [log] to",
-                    end.display()
-                ));
-            }
-        }
-    }
-    Err(cannot_write(path, "it is a link that leads to no file"))
-}
-
-enum Step {
-    To(PathBuf),
-    /// What is behind this link is no path: an open file (`/dev/stderr`).
-    Here,
-    /// It belongs to this user.
-    Barred(u32),
-}
-
-/// Looks at a link and reads the same one, whatever stands under its name by then.
-fn step(path: &Path) -> io::Result<Step> {
-    use rustix::fs::{Mode, OFlags, open, readlinkat};
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let link = fs::File::from(open(path, flags, Mode::empty())?);
-    let about = link.metadata()?;
-    if !about.is_symlink() {
-        return Ok(Step::To(path.to_owned()));
-    }
-    if ![0, nix::unistd::geteuid().as_raw()].contains(&about.uid()) {
-        return Ok(Step::Barred(about.uid()));
-    }
-    if fs::metadata("/proc").is_ok_and(|proc| proc.dev() == about.dev()) {
-        return Ok(Step::Here);
-    }
-    let to = readlinkat(&link, "", Vec::new())?;
-    let to = Path::new(OsStr::from_bytes(to.as_bytes()));
-    Ok(Step::To(path.parent().unwrap_or(path).join(to)))
+    })
 }
 
 fn cannot_write(path: &Path, why: &str) -> String {
@@ -189,7 +151,7 @@ fn cannot_write(path: &Path, why: &str) -> String {
 fn to_file(level: LevelFilter, path: &Path, make: bool) -> Result<Box<dyn Log>, String> {
     let end = end_of(path)?;
     // Nor can a link be put there in between; what is one still is an open file.
-    let is_link = end != path && fs::symlink_metadata(&end).is_ok_and(|m| m.is_symlink());
+    let is_link = end != path && link::is_link(&end);
     let flags = if is_link { 0 } else { NO_FOLLOW };
     let file = OpenOptions::new()
         .append(true)
@@ -277,6 +239,7 @@ fn unbound() -> io::Result<UnixDatagram> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;

@@ -27,6 +27,7 @@ pub mod holder;
 pub mod https;
 pub mod jail;
 pub mod ledger;
+pub mod link;
 pub mod listed;
 #[cfg_attr(not(feature = "server"), path = "listen/absent.rs")]
 pub mod listen;

@@ -4,16 +4,19 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::{fs, io};
 
-use super::{Finding, Grade, add, as_worker};
+use super::{Finding, Grade, add, as_worker, spool};
 use crate::config::LogTo;
 use crate::flow::{Context, parent};
 use crate::host::accounts::Account;
-use crate::host::{logging, privilege, words};
+use crate::host::{link, logging, privilege, words};
 
 /// Whether the folder of a running daemon is there, or can be made.
 pub fn run(context: &Context, findings: &mut Vec<Finding>) {
     let run = &context.config.queue.run;
     let thing = format!("run folder {}", run.display());
+    if let Some(why) = spool::barred(context, run) {
+        return add(findings, Grade::Error, thing, why);
+    }
     match fs::metadata(run) {
         Ok(about) if about.is_dir() => {}
         Ok(_) => add(findings, Grade::Error, thing, "it is no folder"),
@@ -47,7 +50,7 @@ pub fn log(context: &Context, findings: &mut Vec<Finding>) {
     let thing = format!("log file {}", path.display());
     let unfit = match logging::end_of(path) {
         // What is open already (/dev/stderr) is whoever's has opened it.
-        Ok(end) if fs::symlink_metadata(&end).is_ok_and(|m| m.is_symlink()) => return,
+        Ok(end) if link::is_link(&end) => return,
         Ok(end) => unfit(&end, servant.as_ref()),
         Err(sentence) => Some(sentence),
     };

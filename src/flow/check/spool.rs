@@ -8,7 +8,7 @@ use super::{Finding, Grade, add};
 use crate::flow::{Context, parent};
 use crate::host::accounts::Account;
 use crate::host::spool::Folder;
-use crate::host::{accounts, estate, privilege, words};
+use crate::host::{accounts, estate, link, privilege, words};
 
 /// Octets that a message takes, with its journal, and the folder that gets its name.
 const SMALL: u64 = 32 * 1024;
@@ -17,6 +17,9 @@ const SMALL: u64 = 32 * 1024;
 pub fn look(context: &Context, findings: &mut Vec<Finding>) {
     let root = context.spool.root();
     let thing = format!("spool {}", root.display());
+    if let Some(why) = barred(context, root) {
+        return add(findings, Grade::Error, thing, why);
+    }
     match fs::metadata(root) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let parent = root.parent().unwrap_or(Path::new("/"));
@@ -81,6 +84,17 @@ pub fn look(context: &Context, findings: &mut Vec<Finding>) {
             add(findings, Grade::Warning, thing, text);
         }
     }
+}
+
+/// What is against a folder that is a link. Only root's process is choosy whose it is.
+pub fn barred(context: &Context, folder: &Path) -> Option<String> {
+    if parent::servant(context).is_ok_and(|servant| servant.is_some()) {
+        return estate::end_of(folder).err().map(|error| error.to_string());
+    }
+    let is_broken = link::is_link(folder) && !folder.exists();
+    is_broken.then(|| {
+        "it is a link to a folder that is not there; mount its disk, or make the folder".to_owned()
+    })
 }
 
 /// The first folder in which the group of the program, by which others than root hand in mail, has not the rights that it
