@@ -178,6 +178,53 @@ fn a_new_configuration_is_for_new_sessions() {
     assert!(old.deliver(&me(), MESSAGE).starts_with("250 "));
 }
 
+/// What a daemon stands in does not change under it, and what is gone is not taken for a wish.
+#[test]
+fn a_daemon_keeps_its_place_and_its_configuration() {
+    let system = System::listening("listen-places");
+    let file = system.path("minimta.toml");
+    // Not by -C: one that is named must be there.
+    let mut call = std::process::Command::new(system.path("bin/sendmail"));
+    call.arg("-bD").env("MINIMTA_CONFIG", &file);
+    call.stdin(std::process::Stdio::null());
+    let daemon = Daemon::of(&system, || call.spawn().unwrap());
+    let text = std::fs::read_to_string(&file).unwrap();
+    let named = format!("spool = \"{}\"", system.path("spool").display());
+    assert!(text.contains(&named), "{text}");
+    let elsewhere = format!("spool = \"{}\"", system.path("elsewhere").display());
+    let limits = "[limits]\nmessage_size = \"2M\"\n";
+    let other = format!(
+        "user = \"mt-nobody\"\n{}{limits}",
+        text.replace(&named, &elsewhere).replace("user = ", "# ")
+    );
+    std::fs::write(&file, other).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    for told in [
+        "[queue] spool and run name other places now: they need a new start",
+        "the key user names another user now: that needs a new start",
+        "daemon has read its configuration again",
+    ] {
+        logged(&system, told);
+    }
+    let is_as_it_was = || {
+        let mut client = daemon.client();
+        let hello = client.say("EHLO x");
+        assert!(hello.contains("SIZE 2097152"), "{hello}");
+        assert!(hello.contains("STARTTLS"), "{hello}");
+        assert!(client.deliver(&me(), MESSAGE).starts_with("250 "));
+    };
+    is_as_it_was();
+    std::fs::remove_file(&file).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    let told = format!(
+        "the configuration stays as it was: there is no {} any more",
+        file.display()
+    );
+    logged(&system, &told);
+    is_as_it_was();
+    assert!(!system.path("elsewhere").exists());
+}
+
 #[test]
 fn a_submission_is_left_to_the_daemon() {
     let system = System::listening("listen-trigger");

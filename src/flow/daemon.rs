@@ -148,6 +148,32 @@ struct Arrival {
     peer: Option<SocketAddr>,
 }
 
+/// What a daemon has begun with stays: it holds its place in the folders, may have shut itself up with them, and cannot
+/// become another user.
+fn keep_places(config: &mut Config, old: &Config) {
+    let other = |name: &str| {
+        events::trouble(
+            "-",
+            &format!("{name} other places now: they need a new start"),
+        );
+    };
+    if config.listen.places() != old.listen.places() {
+        other("[listen] names");
+    }
+    let (queue, was) = (&mut config.queue, &old.queue);
+    if queue.spool != was.spool || queue.run != was.run {
+        (queue.spool, queue.run) = (was.spool.clone(), was.run.clone());
+        other("[queue] spool and run name");
+    }
+    if config.user != old.user {
+        config.user.clone_from(&old.user);
+        events::trouble(
+            "-",
+            &"the key user names another user now: that needs a new start",
+        );
+    }
+}
+
 struct Daemon<'a> {
     call: &'a Invocation,
     kinds: Vec<Kind>,
@@ -331,19 +357,19 @@ impl Daemon<'_> {
         let system = System {
             hostname: &accounts::system_name,
         };
-        let config = match Config::load(self.call.config.as_deref(), &system) {
-            Ok(config) => config,
-            Err(error) => {
-                let sentence = format!("the configuration stays as it was: {error}");
-                return events::trouble("-", &sentence);
-            }
+        let stays = |why: &dyn std::fmt::Display| {
+            events::trouble("-", &format!("the configuration stays as it was: {why}"));
         };
-        if config.listen.places() != self.service.context.config.listen.places() {
-            events::trouble(
-                "-",
-                &"[listen] names other places now: they need a new start",
-            );
+        let was = &self.service.context.config;
+        let mut config = match Config::load(self.call.config.as_deref(), &system) {
+            Ok(config) => config,
+            Err(error) => return stays(&error),
+        };
+        // An editor may be about to put another one in its place; that it is to be gone is told by a new start.
+        if let (Some(file), None) = (&was.file, &config.file) {
+            return stays(&format!("there is no {} any more", file.display()));
         }
+        keep_places(&mut config, was);
         let queue = &config.queue;
         let spool = Spool::new(&queue.spool, queue.min_free, queue.max_messages);
         let ledger = Arc::new(Ledger::new(&queue.spool));
