@@ -129,7 +129,7 @@ fn whole(path: &Path, file: File, about: &Metadata, most: u64) -> Result<Vec<u8>
     let octets = super::read_open(file, length + 1, most + 1).map_err(|e| cannot(path, &e))?;
     match octets.len() as u64 > most {
         true => Err(too_large()),
-        false => Ok(octets),
+        false => Ok(super::without_mark(octets)),
     }
 }
 
@@ -175,6 +175,9 @@ mod tests {
         mode(&home, 0o755);
         fs::write(&file, "bob\n").unwrap();
         mode(&file, 0o600);
+        assert_eq!(read(uid), Ok(Some("bob\n".to_owned())));
+        // As some editors write it.
+        fs::write(&file, "\u{feff}bob\n").unwrap();
         assert_eq!(read(uid), Ok(Some("bob\n".to_owned())));
         // J15, J16, J18: what is wrong with the file or its folder.
         let wrong = |says: &str| {
@@ -226,6 +229,10 @@ mod tests {
         fs::write(&file, "root: alice\n").unwrap();
         mode(&file, 0o644);
         assert_eq!(read(&file), Ok(Some(b"root: alice\n".to_vec())));
+        fs::write(&file, "\u{feff}root: \u{feff}alice\n").unwrap();
+        for read in [read(&file), read_included(&file)] {
+            assert_eq!(read, Ok(Some("root: \u{feff}alice\n".into())));
+        }
         mode(&file, 0o646);
         assert!(read(&file).unwrap_err().contains("chmod o-w"));
         assert!(

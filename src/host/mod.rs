@@ -66,6 +66,15 @@ pub fn interfaces() -> Vec<IpAddr> {
         .collect()
 }
 
+/// A text without the byte order mark that some editors put before UTF-8, and of which its first word would be another.
+pub fn without_mark(mut text: Vec<u8>) -> Vec<u8> {
+    const MARK: &[u8] = "\u{feff}".as_bytes();
+    if text.starts_with(MARK) {
+        text.drain(..MARK.len());
+    }
+    text
+}
+
 /// Reads a file of at most `most` octets; a longer one is cut there. A read of a file that brings less than was
 /// asked for has met its end, so a small file costs one. Not so those of /proc that are longer than a page.
 pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {

@@ -38,7 +38,7 @@ pub fn from_file(path: &Path) -> Result<Vec<u8>, String> {
     file.take(MAX)
         .read_to_end(&mut bytes)
         .map_err(|e| secret::unreadable("password_file", path, &e))?;
-    first_line(&bytes)
+    first_line(&super::without_mark(bytes))
         .ok_or_else(|| format!("password_file {shown} has no password in its first line"))
 }
 
@@ -164,6 +164,12 @@ mod tests {
             (b"secret\n", 0o600, Ok(b"secret")),
             (b"secret", 0o640, Ok(b"secret")),
             (b" s\xff\0# e \r\nmore\n", 0o600, Ok(b" s\xff\0# e ")),
+            (b"\xef\xbb\xbfsecret\r\n", 0o600, Ok(b"secret")),
+            (
+                b"\xef\xbb\xbf\n",
+                0o600,
+                Err("no password in its first line"),
+            ),
             (b"secret\n", 0o644, Err("mode 0644); run: chmod 0640 ")),
             (b"secret\n", 0o602, Err("can be read by everybody")),
             (b"\nsecret\n", 0o600, Err("no password in its first line")),

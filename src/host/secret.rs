@@ -51,7 +51,7 @@ pub fn read(what: &str, path: &Path, most: u64) -> Result<Vec<u8>, String> {
             most / 1024
         ));
     }
-    Ok(octets)
+    Ok(super::without_mark(octets))
 }
 
 /// Why such a file cannot be read, and what to do about it.

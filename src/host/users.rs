@@ -431,6 +431,8 @@ mod tests {
                 .unwrap_err()
                 .ends_with(&format!("run: chmod 0640 {}", path.display()))
         );
+        write(&format!("\u{feff}a:{CHEAP}"), 0o600);
+        assert!(users.list().unwrap().users.contains_key("a"));
         write("a:\u{fffd}", 0o600);
         assert_eq!(count(), Ok(0));
         std::fs::remove_file(&path).unwrap();
