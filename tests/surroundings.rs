@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::harness::system::{age, finish, is_ignored, until};
-use crate::harness::{Answer, Remote, Script, System};
+use crate::harness::system::{HOST, age, finish, is_ignored, until, user};
+use crate::harness::{Answer, Daemon, Remote, Script, System};
 
 /// design.md 2: the folders of the spool, and files others cannot read, whatever the caller's umask is (I14).
 #[test]
@@ -256,6 +256,49 @@ fn a_bad_configuration_stands_in_the_systems_log() {
         line.contains(" to=\"one@example.net\" reason=\"") && !line.contains("secret"),
         "{line}"
     );
+}
+
+/// A full disk or a torn edit has emptied the file of users: nobody is told that he is not here.
+#[test]
+fn nobody_is_unknown_where_there_are_no_users_at_all() {
+    let system = System::listening("no-users");
+    let (passwd, whole) = (system.path("passwd"), std::fs::read("/etc/passwd").unwrap());
+    let set = |text: &[u8]| std::fs::write(&passwd, text).unwrap();
+    set(&whole);
+    let script = "mount --bind \"$1/passwd\" /etc/passwd && exec \"$1/bin/sendmail\" -C \"$1/minimta.toml\" $2";
+    let call = |words: &str| {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh"]);
+        command.arg(system.path("")).arg(words);
+        command.stdin(std::process::Stdio::null());
+        command
+    };
+    if !call("--version")
+        .output()
+        .is_ok_and(|ran| ran.status.success())
+    {
+        return println!("no namespace can be made here: left out");
+    }
+    let daemon = Daemon::of(&system, || call("-bD").spawn().unwrap());
+    let asked = |reply: &str| {
+        let mut client = daemon.client();
+        client.steps(&[("HELO x", "250 "), ("MAIL FROM:<>", "250 ")]);
+        let to = format!("RCPT TO:<no-such-user@{HOST}>");
+        client.say(&to).starts_with(reply)
+    };
+    assert!(asked("550 5.1.1 "));
+    set(b"root:x");
+    until("nobody can be told from nobody", || asked("451 4.3.0 "));
+    let to = format!("no-such-user@{HOST}");
+    let words = ["-odq", "-f", "x@example.net", &user(), &to];
+    assert_eq!(system.run(&words, "Subject: x\n\nx\n").code, 0);
+    assert!(call("-q").status().unwrap().success());
+    let why = "4.3.0 - there is no user at all, not even root: /etc/passwd is empty or damaged";
+    let journal = system.queued().journal.concat();
+    assert!(journal.contains(why), "{journal} {}", system.log());
+    set(&whole);
+    until("they are back", || asked("550 5.1.1 "));
+    drop(daemon);
 }
 
 /// A log that cannot be written keeps no mail away, and is named in words.

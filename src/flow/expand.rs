@@ -41,8 +41,12 @@ fn rules(context: &Context) -> Rules<'_> {
 
 /// The user of a name. A uid without an entry, as containers have them, still hears of what became of its mail.
 pub fn named(name: &str) -> Result<Option<Account>, String> {
-    let found = accounts::find(name)?;
-    Ok(found.or_else(|| Some(accounts::caller()).filter(|caller| caller.name == name)))
+    let found = accounts::entry(name)?;
+    let found = found.or_else(|| Some(accounts::caller()).filter(|caller| caller.name == name));
+    match found {
+        None => accounts::see_that_there_are_users().map(|()| None),
+        found => Ok(found),
+    }
 }
 
 /// Whether an account has nobody who reads its mail.

@@ -182,6 +182,33 @@ pub fn caller_uid() -> u32 {
 /// The user of that name, also when it was written with other capitals; an error means the user database did
 /// not answer, which says nothing about the user.
 pub fn find(name: &str) -> Result<Option<Account>, String> {
+    let found = entry(name)?;
+    match found {
+        None => see_that_there_are_users().map(|()| None),
+        found => Ok(found),
+    }
+}
+
+/// Sees that the user database has anybody at all: of one that a full disk or a torn edit has emptied, that somebody is
+/// not in it says nothing. Where there is no file, root is asked for; where there is one, some systems make him up.
+///
+/// # Errors
+/// A sentence that names the cause.
+pub fn see_that_there_are_users() -> Result<(), String> {
+    let is_elsewhere = || {
+        let root = User::from_uid(Uid::from_raw(0));
+        !Path::new(PASSWD).exists() && matches!(root, Ok(Some(_)))
+    };
+    if in_passwd(&own_passwd(), &|_, _| true).is_some() || is_elsewhere() {
+        return Ok(());
+    }
+    Err(format!(
+        "there is no user at all, not even root: {PASSWD} is empty or damaged"
+    ))
+}
+
+/// The same where nothing follows from it that there is none.
+pub fn entry(name: &str) -> Result<Option<Account>, String> {
     let passwd = own_passwd();
     let look_up = |name: &str| match in_passwd(&passwd, &|n, _| n == name) {
         Some(account) => Ok(Some(account)),
