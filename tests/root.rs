@@ -313,6 +313,29 @@ fn folders_that_were_moved_are_found_by_their_links() {
     assert!(!disk.join("spool").exists());
 }
 
+/// A queue that root has copied is root's: it waits aside until it is given to the user of the spool.
+#[test]
+fn a_queue_that_was_copied_is_given_to_the_user_of_the_spool() {
+    let Some(house) = House::open("copied") else {
+        return;
+    };
+    house.submit(ALICE, &["-odq", "mt-bob"], MESSAGE);
+    house.submit(ALICE, &["-odq", "mt-bob"], MESSAGE);
+    let copied = house.names("new").remove(0);
+    let path = house.path("spool/new").join(&copied);
+    std::os::unix::fs::chown(&path, Some(0), Some(0)).unwrap();
+    house.call("root", &["-q"], "");
+    assert_eq!(house.mail_of(BOB).len(), 1, "{}", house.log());
+    assert_eq!(house.names("hold"), [copied.as_str()]);
+    let why =
+        "it cannot be read: permission denied; chown it to the user of the spool, then release it";
+    assert!(house.log().contains(why), "{}", house.log());
+    house.give(&house.path("spool/hold").join(&copied), SPOOL);
+    assert_eq!(house.call("root", &["--release", "ALL"], "").code, 0);
+    house.call("root", &["-q"], "");
+    assert_eq!(house.mail_of(BOB).len(), 2, "{}", house.log());
+}
+
 /// The log is turned over as logrotate does it: root's process makes the new file, and is heard in it.
 #[test]
 fn the_log_of_the_parent_is_turned_over() {

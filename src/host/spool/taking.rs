@@ -189,9 +189,12 @@ fn open_locked(path: &Path) -> Result<File, Refusal> {
         Err(e) if matches!(e.raw_os_error(), Some(ELOOP | EISDIR | ENXIO)) => {
             return Err(Refusal::Bad(NO_FILE.to_owned()));
         }
-        // Whoever may write here has given it to somebody else: no later run can do more.
+        // Whoever may write here has given it to somebody else: no later run can do more. Or root has copied a queue.
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            return Err(Refusal::Bad(format!("it cannot be read: {}", words(&e))));
+            return Err(Refusal::Bad(format!(
+                "it cannot be read: {}; chown it to the user of the spool, then release it",
+                words(&e)
+            )));
         }
         other => other.map_err(|e| Refusal::Trouble(cannot("open the queue file", path, &e)))?,
     };
