@@ -36,6 +36,7 @@ pub mod lookup;
 pub mod mailbox;
 pub mod maildir;
 pub mod mbox;
+pub mod mounts;
 pub mod password;
 pub mod pipe;
 pub mod pool;
