@@ -265,6 +265,21 @@ fn a_daemon_of_another_queue_is_none() {
     drop(daemon);
 }
 
+/// The daemon has looked at what waits, and would not again for five minutes.
+#[test]
+fn what_is_released_goes_at_once() {
+    let remote = Remote::start(Script::new());
+    let system = System::relaying("listen-release", &remote).listens();
+    system.accept(&["-odq", "one@example.net"], MESSAGE);
+    system.accept(&["--hold", "ALL"], "");
+    let daemon = Daemon::start(&system);
+    system.accept(&[&me()], MESSAGE);
+    until("it has looked", || system.mailbox().len() == 1);
+    system.accept(&["--release", "ALL"], "");
+    until("it is delivered", || remote.received().len() == 1);
+    drop(daemon);
+}
+
 #[test]
 fn the_queue_is_worked_off_by_itself() {
     // A daemon that does not listen; what waits when it begins, and what fails once.

@@ -240,8 +240,7 @@ impl Daemon<'_> {
                         &format!("cannot take in clients for a moment: {}", words(&error)),
                     ),
                     Event::Trigger => {
-                        self.presence.release_trigger();
-                        self.runner.wake();
+                        self.runner.wake(self.presence.release_trigger());
                     }
                     Event::Reload => self.reload(),
                     Event::Woken => {}

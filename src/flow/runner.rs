@@ -157,9 +157,13 @@ impl Runner {
         self.bell.notify_all();
     }
 
-    /// There may be new messages in the folder.
-    pub fn wake(&self) {
-        self.lock().look_new = true;
+    /// There may be new messages in the folder; and with `all` others that were put off may be due.
+    pub fn wake(&self, all: bool) {
+        let mut state = self.lock();
+        state.look_new = true;
+        if all {
+            state.look_at = Instant::now();
+        }
         self.bell.notify_all();
     }
 

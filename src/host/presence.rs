@@ -20,6 +20,11 @@ const MOST_TRIES: usize = 16;
 /// Octets of the longest path.
 const MAX_PATH: u64 = 4096;
 
+/// A pull for what is new,
+const FOR_NEW: u8 = b'!';
+/// and one for all that waits.
+const FOR_ALL: u8 = b'*';
+
 /// The place of the one daemon in a run folder; left when it is dropped.
 #[derive(Debug)]
 pub struct Presence {
@@ -84,10 +89,16 @@ impl Presence {
         &self.trigger
     }
 
-    /// Takes all pulls so far.
-    pub fn release_trigger(&self) {
+    /// Takes all pulls so far. Returned is whether one of them was for all that waits.
+    pub fn release_trigger(&self) -> bool {
         let mut block = [0; 512];
-        while matches!((&self.trigger).read(&mut block), Ok(n) if n > 0) {}
+        let mut is_for_all = false;
+        while let Ok(n) = (&self.trigger).read(&mut block)
+            && n > 0
+        {
+            is_for_all |= block.iter().take(n).any(|pull| *pull == FOR_ALL);
+        }
+        is_for_all
     }
 }
 
@@ -199,9 +210,18 @@ pub fn find(folder: &Path) -> Option<Found> {
 }
 
 impl Found {
-    /// Wakes it; false: it has gone.
+    /// Wakes it for what is new; false: it has gone.
     pub fn wake(&self) -> bool {
-        match (&self.trigger).write_all(b"!") {
+        self.pull(FOR_NEW)
+    }
+
+    /// The same for what was put off, and is due now.
+    pub fn wake_for_all(&self) -> bool {
+        self.pull(FOR_ALL)
+    }
+
+    fn pull(&self, how: u8) -> bool {
+        match (&self.trigger).write_all(&[how]) {
             Ok(()) => true,
             // Full: it has been told often enough.
             Err(e) => e.kind() == io::ErrorKind::WouldBlock,
@@ -294,8 +314,11 @@ mod tests {
         for _ in 0..100_000 {
             assert!(found.wake()); // more than a FIFO holds
         }
-        presence.release_trigger();
+        assert!(!presence.release_trigger());
         assert!(presence.trigger().read(&mut [0]).is_err());
+        assert!(found.wake_for_all() && found.wake());
+        assert!(presence.release_trigger());
+        assert!(!presence.release_trigger());
         drop(presence);
         // What another test starts just now has our descriptors until it is a program of its own.
         let is_gone = || find(&folder).is_none() && !found.wake() && !folder.join("pid").exists();

@@ -2,6 +2,7 @@
 //! since it was listed is looked for where it stands now. Of ALL, those that are being delivered are tried again for some
 //! seconds before it is said of them; of those that are delivered meanwhile there is nothing to say.
 
+use std::cell::Cell;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -52,19 +53,26 @@ pub fn hold(context: &Context, ids: &[String]) -> Result<()> {
     deed.to_each(ids)
 }
 
-/// `--release ID...`: back into the queue, due at once.
+/// `--release ID...`: back into the queue, due at once, of which a daemon is told.
 ///
 /// # Errors
 /// As for [`remove`].
 pub fn release(context: &Context, ids: &[String]) -> Result<()> {
+    let is_any = Cell::new(false);
     let deed = Deed {
         context,
         from: &[Folder::Hold],
         done: "released",
         act: &|item| context.spool.shift(item, Folder::Cur),
-        log: &|_| {},
+        log: &|_| is_any.set(true),
     };
-    deed.to_each(ids)
+    let result = deed.to_each(ids);
+    if is_any.get()
+        && let Some(daemon) = context.daemon()
+    {
+        daemon.wake_for_all();
+    }
+    result
 }
 
 /// Something that is done to messages.
