@@ -7,7 +7,7 @@
 mod options;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -355,6 +355,39 @@ Manual: minimta(8), minimta.toml(5), minimta-aliases(5), minimta-queue(5)
 pub fn say(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     printed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// Prints to standard output what comes bit by bit, without a call for each bit. After one that could not be printed
+/// there is no other.
+pub struct Printer {
+    out: BufWriter<StdoutLock<'static>>,
+    done: io::Result<()>,
+}
+
+impl Printer {
+    /// Nothing printed yet.
+    pub fn new() -> Self {
+        let out = io::stdout().lock();
+        Self {
+            out: BufWriter::with_capacity(32 * 1024, out),
+            done: Ok(()),
+        }
+    }
+
+    /// Prints some more.
+    pub fn put(&mut self, text: &str) {
+        if self.done.is_ok() {
+            self.done = self.out.write_all(text.as_bytes());
+        }
+    }
+
+    /// What came of it.
+    ///
+    /// # Errors
+    /// As for [`printed`].
+    pub fn end(mut self) -> Result<()> {
+        printed(self.done.and_then(|()| self.out.flush()))
+    }
 }
 
 /// What came of printing to standard output. A reader who has gone away is no error of ours.

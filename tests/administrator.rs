@@ -68,6 +68,40 @@ fn mailq_shows_what_waits_and_why() {
     assert_eq!(due(&held).1, "null");
 }
 
+/// 150 messages for a thousand recipients each are fifty megabytes when they are all kept at once. Of what is longer than
+/// the list in JSON makes in one go, each message stands there once.
+#[test]
+fn a_long_queue_is_listed_with_little_memory() {
+    const COPIES: usize = 150;
+    let system = System::offline("long");
+    let to: Vec<String> = (0..1000).map(|i| format!("user{i}@example.net")).collect();
+    let mut args = vec!["-i", "-odq"];
+    args.extend(to.iter().map(String::as_str));
+    system.accept(&args, "Subject: x\n\nhello\n");
+    let id = system.queued().id;
+    let new = system.path("spool/new");
+    for copy in 1..COPIES {
+        fs::copy(new.join(&id), new.join(format!("{copy:0>17}"))).unwrap();
+    }
+    fs::write(system.path("spool/hold").join(format!("{:0>17}", 0)), "").unwrap();
+    let rows: &[(&[&str], &str)] = &[
+        (&["-bp"], " in 151 Requests.\n"),
+        (&["-bp", "--json"], "],\"unreadable\":[\"00000000000000000\"]}\n"),
+        (&["--status"], "queue       150 waiting, 1 on hold;"),
+    ];
+    for (args, part) in rows {
+        let ran = system.call_after("ulimit -d 24576").args(args).run();
+        assert_eq!(ran.code, 0, "{args:?} {}", ran.stderr);
+        assert!(ran.stdout.contains(part), "{args:?}");
+        if args.contains(&"--json") {
+            assert!(ran.stdout.starts_with("{\"count\":151,\"bytes\":"));
+            assert_eq!(ran.stdout.matches("{\"id\":").count(), COPIES);
+            assert_eq!(ran.stdout.matches("]},{\"id\":").count(), COPIES - 1);
+            balanced(&ran.stdout);
+        }
+    }
+}
+
 /// JSON without a parser: brackets and quotes close as they opened, and no control character stands bare.
 fn balanced(text: &str) {
     let (mut open, mut quoted, mut escaped) = (Vec::new(), false, false);

@@ -23,7 +23,7 @@ use crate::host::accounts::Account;
 use crate::host::spool::{Claim, Folder, Item};
 use crate::host::{clock, privilege};
 use crate::proto::end::Mailboxes;
-use crate::proto::envelope::Parsed;
+use crate::proto::envelope::{Envelope, Parsed};
 use crate::proto::route::Hop;
 
 /// A delivery needs little; a thread that has more than it needs takes memory from a small machine.
@@ -256,22 +256,32 @@ fn attempt_by_worker(context: &Context, servant: &Account, ids: &[String], backg
     }
 }
 
-pub fn is_selected(context: &Context, item: &Item, select: &[Select]) -> bool {
+fn is_selected(context: &Context, item: &Item, select: &[Select]) -> bool {
+    let is_of_those = |(parsed, _): (Parsed, _)| is_of(&parsed.envelope, select);
+    is_named(item, select)
+        && (asks_for_nobody(select) || context.spool.look(item).is_some_and(is_of_those))
+}
+
+/// Whether a queue id is one of those that are asked for.
+pub fn is_named(item: &Item, select: &[Select]) -> bool {
+    let other = |s: &Select| matches!(s, Select::Id(part) if !item.id.contains(part.as_str()));
+    !select.iter().any(other)
+}
+
+/// Whether senders and recipients are all the same to whoever asks.
+pub fn asks_for_nobody(select: &[Select]) -> bool {
+    select.iter().all(|s| matches!(s, Select::Id(_)))
+}
+
+/// Whether a message is from, and for, those who are asked for.
+pub fn is_of(envelope: &Envelope, select: &[Select]) -> bool {
     let contains = |text: &dyn std::fmt::Display, part: &str| {
         text.to_string()
             .to_lowercase()
             .contains(&part.to_lowercase())
     };
-    if select.iter().all(|s| matches!(s, Select::Id(_))) {
-        return select
-            .iter()
-            .all(|s| matches!(s, Select::Id(part) if item.id.contains(part.as_str())));
-    }
-    let Some((Parsed { envelope, .. }, _)) = context.spool.look(item) else {
-        return false;
-    };
     select.iter().all(|s| match s {
-        Select::Id(part) => item.id.contains(part.as_str()),
+        Select::Id(_) => true,
         Select::Sender(part) => contains(&envelope.sender, part),
         Select::Recipient(part) => envelope
             .recipients

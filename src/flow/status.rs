@@ -7,7 +7,6 @@ use super::{Context, deliver, tlsrpt};
 use crate::cli::{Invocation, say};
 use crate::error::{Error, Result};
 use crate::host::clock;
-use crate::host::spool::Folder;
 use crate::json::Json;
 use crate::proto::date::Stamp;
 use crate::proto::day::Day;
@@ -50,12 +49,7 @@ pub fn run(context: &Context, call: &Invocation) -> Result<bool> {
 
 fn look(context: &Context) -> Result<Status> {
     let now = clock::now();
-    let waiting = admin::waiting(context, &[])?;
-    let held = waiting.listed.iter().map(|l| &l.item);
-    let held = held.chain(&waiting.unreadable);
-    let held = held.filter(|item| item.folder == Folder::Hold).count();
-    let all = waiting.listed.len() + waiting.unreadable.len();
-    let oldest = admin::oldest(&waiting.listed, now);
+    let sum = admin::sum(context)?;
     let day = context.ledger.day();
     let mut hosts: Vec<(String, Option<i64>)> = Vec::new();
     for smarthost in &context.config.smarthosts {
@@ -67,10 +61,10 @@ fn look(context: &Context) -> Result<Status> {
     Ok(Status {
         now,
         day,
-        waiting: all.saturating_sub(held),
-        held,
-        oldest,
-        late: admin::is_late(context, oldest),
+        waiting: sum.count.saturating_sub(sum.held),
+        held: sum.held,
+        oldest: sum.oldest,
+        late: sum.is_late(context),
         hosts,
         tls: tlsrpt::today(&context.config),
     })

@@ -367,6 +367,11 @@ impl Spool {
             .map_err(|e| cannot("move the queue file", &from, &e))
     }
 
+    /// Whether it stands where it was listed.
+    pub fn stands(&self, item: &Item) -> bool {
+        self.is_there(item.folder, &item.id)
+    }
+
     fn is_there(&self, folder: Folder, id: &str) -> bool {
         fs::symlink_metadata(self.path(folder, id)).is_ok()
     }
