@@ -86,7 +86,10 @@ fn a_long_queue_is_listed_with_little_memory() {
     fs::write(system.path("spool/hold").join(format!("{:0>17}", 0)), "").unwrap();
     let rows: &[(&[&str], &str)] = &[
         (&["-bp"], " in 151 Requests.\n"),
-        (&["-bp", "--json"], "],\"unreadable\":[\"00000000000000000\"]}\n"),
+        (
+            &["-bp", "--json"],
+            "],\"unreadable\":[\"00000000000000000\"]}\n",
+        ),
         (&["--status"], "queue       150 waiting, 1 on hold;"),
     ];
     for (args, part) in rows {

@@ -162,6 +162,12 @@ fn odd_times_are_lived_with() {
         let file = fs::File::options().append(true).open(&path).unwrap();
         let ahead = std::time::Duration::from_secs(hours * 3600);
         file.set_modified(SystemTime::now() + ahead).unwrap();
+        let list = system.run(&["-bp"], "").stdout;
+        assert_eq!(list.contains("; next try now"), tried, "{list}");
+        let json = system.run(&["-bp", "--json"], "").stdout;
+        let since = json.split("\"received\":").nth(1).unwrap();
+        let (received, since) = since.split_once(",\"due\":").unwrap();
+        assert_eq!(since.starts_with(received), tried, "{json}");
         system.accept(&["-q", "--due"], "");
         assert_eq!(remote.received().len(), usize::from(tried), "{hours} hours");
     }

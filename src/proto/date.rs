@@ -75,7 +75,8 @@ impl Stamp {
         )
     }
 
-    /// `14:05`, or `24 Nov 14:05` on another day than `now`, in this stamp's zone: for people.
+    /// `14:05`, or `24 Nov 14:05` on another day than `now`, or `24 Nov 2027 14:05` in another year, in this stamp's zone:
+    /// for people.
     pub fn short(self, now: i64) -> String {
         let t = self.civil();
         let today = Self {
@@ -84,15 +85,14 @@ impl Stamp {
         }
         .civil()
         .date();
-        match t.date() == today {
-            true => format!("{:02}:{:02}", t.hour(), t.minute()),
-            false => format!(
-                "{} {} {:02}:{:02}",
-                t.day(),
-                month(t.month()),
-                t.hour(),
-                t.minute()
-            ),
+        let clock = format!("{:02}:{:02}", t.hour(), t.minute());
+        if t.date() == today {
+            return clock;
+        }
+        let (day, month, year) = (t.day(), month(t.month()), t.year());
+        match year == today.year() {
+            true => format!("{day} {month} {clock}"),
+            false => format!("{day} {month} {year} {clock}"),
         }
     }
 
@@ -182,7 +182,9 @@ mod tests {
             assert_eq!(parse_iso8601(iso), Some(unix));
         }
         assert_eq!(Stamp::utc(1_795_454_400).short(1_795_454_400), "17:20");
-        assert_eq!(Stamp::utc(1_795_454_400).short(0), "23 Nov 17:20");
+        let short = |now| Stamp::utc(1_795_454_400).short(now);
+        assert_eq!(short(1_795_454_400 - 86_400), "23 Nov 17:20");
+        assert_eq!(short(0), "23 Nov 2026 17:20");
     }
 
     #[test]

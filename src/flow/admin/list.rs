@@ -99,9 +99,8 @@ impl Sum {
 /// # Errors
 /// Those of reading the spool.
 pub fn sum(context: &Context) -> Result<Sum> {
-    let (look, now) = (Look::new(context, &[]), clock::now());
-    let mut sum = Sum::default();
-    look.at_each(&look.names()?, &mut |_, seen| sum.add(&seen, now));
+    let (look, mut sum) = (Look::new(context, &[]), Sum::default());
+    look.at_each(&look.names()?, &mut |_, seen| sum.add(&seen, look.now));
     Ok(sum)
 }
 
@@ -124,6 +123,7 @@ struct Look<'a> {
     select: &'a [Select],
     /// Whose messages are looked at; `None`: those of all.
     whose: Option<String>,
+    now: i64,
 }
 
 impl<'a> Look<'a> {
@@ -133,6 +133,7 @@ impl<'a> Look<'a> {
             context,
             select,
             whose: (!sees_all(context)).then(own),
+            now: clock::now(),
         }
     }
 
@@ -171,6 +172,10 @@ impl<'a> Look<'a> {
             item = spool.find(&item.id)?;
             found = spool.look(&item);
         }
+        if queue::is_due(self.context, &item, self.now) && item.due > self.now {
+            // A clock that was wrong has put it off, which no queue run heeds.
+            item.due = 0;
+        }
         let Some((parsed, progress)) = found else {
             let is_wanted = self.whose.is_none() && queue::asks_for_nobody(self.select);
             return is_wanted.then_some(Seen::Unreadable(item));
@@ -197,12 +202,11 @@ fn is_same(a: &Item, b: &Item) -> bool {
 
 /// In the form people know, with the closing line that monitors of Postfix read.
 fn print_text(look: &Look<'_>) -> Result<Sum> {
-    let (now, mut sum) = (clock::now(), Sum::default());
-    let mut out = Printer::new();
+    let (mut sum, mut out) = (Sum::default(), Printer::new());
     look.at_each(&look.names()?, &mut |_, seen| {
-        sum.add(&seen, now);
+        sum.add(&seen, look.now);
         if let Seen::Message(listed) = seen {
-            out.put(&message_as_text(&listed, now));
+            out.put(&message_as_text(&listed, look.now));
         }
     });
     for item in &sum.unreadable {
@@ -244,11 +248,10 @@ fn message_as_text(listed: &Listed, now: i64) -> String {
 
 /// The same for programs. Of a queue that is long and changes meanwhile the count may not be that of the messages.
 fn print_json(look: &Look<'_>) -> Result<Sum> {
-    let (now, mut sum) = (clock::now(), Sum::default());
-    let items = look.names()?;
+    let (mut sum, items) = (Sum::default(), look.names()?);
     let (mut kept, mut others) = (String::new(), None);
     look.at_each(&items, &mut |place, seen| {
-        sum.add(&seen, now);
+        sum.add(&seen, look.now);
         match seen {
             Seen::Message(listed) if others.is_none() && kept.len() < MOST_KEPT => {
                 let comma = if kept.is_empty() { "" } else { "," };
@@ -291,7 +294,7 @@ fn message_as_json(listed: &Listed) -> Json {
     });
     let due = match item.folder {
         Folder::Hold => Json::Null,
-        // It is due since it came: it was not put off, or was released.
+        // It is due since it came: it was not put off, or for no reason, or was released.
         _ if item.due == 0 => time(envelope.received_at),
         _ => time(item.due),
     };
