@@ -83,12 +83,13 @@ fn a_long_queue_is_listed_with_little_memory() {
     for copy in 1..COPIES {
         fs::copy(new.join(&id), new.join(format!("{copy:0>17}"))).unwrap();
     }
-    fs::write(system.path("spool/hold").join(format!("{:0>17}", 0)), "").unwrap();
+    let bad = format!("{}0", &id[..16]);
+    fs::write(system.path("spool/hold").join(&bad), "").unwrap();
     let rows: &[(&[&str], &str)] = &[
         (&["-bp"], " in 151 Requests.\n"),
         (
             &["-bp", "--json"],
-            "],\"unreadable\":[\"00000000000000000\"]}\n",
+            &format!("],\"unreadable\":[\"{bad}\"]}}\n"),
         ),
         (&["--status"], "queue       150 waiting, 1 on hold;"),
     ];

@@ -94,3 +94,44 @@ fn a_monitor_hears_of_mail_that_waits_for_too_long() {
         "{ran:?}"
     );
 }
+
+/// What was set aside for its own sake is a monitor's business, unlike what an admin holds.
+#[test]
+fn a_monitor_hears_of_mail_that_a_queue_run_has_set_aside() {
+    let remote = Remote::start(Script::new().once("RCPT TO:<bad@", "550 5.1.1 no such user"));
+    for damage in ["", "jello", "none"] {
+        // No domain is ours, so there is no postmaster either who could be told.
+        let system = System::relaying("aside-late", &remote).with("", "domains = []");
+        let to = if damage.is_empty() { "bad@" } else { "a@" };
+        let to = format!("{to}example.net");
+        system.accept(&["-odq", "-f", "<>", &to], MESSAGE);
+        system.backdate(5);
+        let file = system.path("spool/new").join(&system.names("new")[0]);
+        match damage {
+            "none" => {
+                // Of it only the name says when it came.
+                let old = "1k0ysgq5kccddek00";
+                let long_ago = system.path("spool/new").join(old);
+                std::fs::rename(&file, &long_ago).unwrap();
+                std::fs::write(long_ago, "").unwrap();
+                // It could be one that is being written.
+                system.accept(&["--hold", old], "");
+            }
+            "jello" => {
+                let text = std::fs::read_to_string(&file).unwrap();
+                std::fs::write(&file, text.replace("hello", damage)).unwrap();
+            }
+            _ => {}
+        }
+        system.accept(&["-q"], "");
+        assert_eq!(system.names("hold").len(), 1, "{}", system.log());
+        let ran = system.run(&["--status"], "");
+        assert_eq!(ran.code, 75, "{damage} {ran:?}");
+        let said = "queue       0 waiting, 1 on hold; the oldest has waited for ";
+        assert!(ran.stdout.contains(said), "{damage} {ran:?}");
+        assert!(ran.stdout.contains(", too long\n"), "{damage} {ran:?}");
+        let text = system.run(&["--status", "--prometheus"], "").stdout;
+        assert!(text.contains("\nminimta_queue_late 1\n"), "{text}");
+        assert_eq!(system.run(&["-bp"], "").code, 75, "{damage}");
+    }
+}

@@ -59,7 +59,7 @@ mod taking;
 pub use asking::Asked;
 pub use claim::Claim;
 pub use draft::Draft;
-pub use id::is_id;
+pub use id::{arrival, is_id};
 pub use taking::Refusal;
 
 use id::fresh_id;

@@ -22,6 +22,8 @@ pub enum Entry {
     Asked(usize, Recipient),
     /// The sender was told of the delay.
     Warned,
+    /// A queue run has set the message aside: it is damaged, or nobody is left to tell of its failure.
+    Held,
 }
 
 impl Entry {
@@ -29,7 +31,8 @@ impl Entry {
     pub fn line(&self, at: i64) -> String {
         let at = Stamp::utc(at).iso8601();
         match self {
-            Self::Warned => format!("{at} warned\n"),
+            Self::Warned => format!("{at} {WARNED}\n"),
+            Self::Held => format!("{at} {HELD}\n"),
             Self::Asked(of, recipient) => {
                 let wishes = Recipient {
                     origin: None,
@@ -66,8 +69,10 @@ impl Entry {
     fn parse(line: &str) -> Option<(i64, Self)> {
         let (at, rest) = line.split_once(' ')?;
         let at = parse_iso8601(at)?;
-        if rest == "warned" {
-            return Some((at, Self::Warned));
+        match rest {
+            WARNED => return Some((at, Self::Warned)),
+            HELD => return Some((at, Self::Held)),
+            _ => {}
         }
         let mut words = rest.splitn(7, ' ');
         let ("to", to) = (words.next()?, words.next()?) else {
@@ -213,6 +218,8 @@ pub struct Progress {
     pub standings: Vec<Standing>,
     /// Whether the sender was told of the delay.
     pub warned: bool,
+    /// Whether a queue run has set it aside, and has not tried it since.
+    pub held: bool,
 }
 
 impl Progress {
@@ -221,6 +228,7 @@ impl Progress {
         Self {
             standings: vec![Standing::default(); recipients],
             warned: false,
+            held: false,
         }
     }
 
@@ -258,6 +266,7 @@ impl Progress {
     pub fn apply(&mut self, at: i64, entry: &Entry) {
         match entry {
             Entry::Warned => self.warned = true,
+            Entry::Held => self.held = true,
             Entry::Asked(..) => {}
             Entry::Expanded(of, first, children) => {
                 let count = self.standings.len();
@@ -274,6 +283,7 @@ impl Progress {
                 }
             }
             Entry::Attempt(recipients, outcome) => {
+                self.held = false;
                 for index in recipients {
                     if let Some(standing) = self.standings.get_mut(*index) {
                         standing.attempts = standing.attempts.saturating_add(1);
@@ -295,8 +305,10 @@ impl Progress {
     }
 }
 
-/// The word of [`Entry::Asked`].
+/// The words of [`Entry::Asked`], [`Entry::Warned`] and [`Entry::Held`].
 const ASKED: &str = "asked";
+const WARNED: &str = "warned";
+const HELD: &str = "held";
 
 /// Takes in an [`Entry::Asked`]. One that speaks of somebody else is damaged.
 pub fn ask(recipients: &mut [Recipient], of: usize, wishes: Recipient) {

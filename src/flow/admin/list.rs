@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::flow::pass::said;
 use crate::flow::settle::policy;
 use crate::flow::{Context, intake, queue};
-use crate::host::spool::{Folder, Item};
+use crate::host::spool::{Folder, Item, arrival};
 use crate::host::{accounts, clock};
 use crate::json::Json;
 use crate::proto::date::Stamp;
@@ -62,7 +62,7 @@ pub struct Sum {
     pub count: usize,
     /// How many of them are on hold.
     pub held: usize,
-    /// For how many seconds the oldest has waited, those on hold aside.
+    /// For how many seconds the oldest has waited, those aside that an admin holds.
     pub oldest: Option<i64>,
     /// Octets of all.
     bytes: u64,
@@ -71,20 +71,23 @@ pub struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, seen: &Seen, now: i64) {
+    fn add(&mut self, seen: Seen, now: i64) {
         let is_held = seen.item().folder == Folder::Hold;
         self.count += 1;
         self.held += usize::from(is_held);
-        match seen {
+        let waits_since = match seen {
             Seen::Message(listed) => {
                 self.bytes = self.bytes.saturating_add(listed.size);
-                if !is_held {
-                    let age = now.saturating_sub(listed.envelope.received_at);
-                    self.oldest = self.oldest.max(Some(age));
-                }
+                (!is_held || listed.progress.held).then_some(listed.envelope.received_at)
             }
-            Seen::Unreadable(item) => self.unreadable.push(item.clone()),
-        }
+            Seen::Unreadable(item) => {
+                let since = arrival(&item.id);
+                self.unreadable.push(item);
+                Some(since)
+            }
+        };
+        let age = waits_since.map(|since| now.saturating_sub(since));
+        self.oldest = self.oldest.max(age);
     }
 
     /// Whether the oldest has waited for longer than `[queue] warn_after`: a monitor's question.
@@ -100,7 +103,7 @@ impl Sum {
 /// Those of reading the spool.
 pub fn sum(context: &Context) -> Result<Sum> {
     let (look, mut sum) = (Look::new(context, &[]), Sum::default());
-    look.at_each(&look.names()?, &mut |_, seen| sum.add(&seen, look.now));
+    look.at_each(&look.names()?, &mut |_, seen| sum.add(seen, look.now));
     Ok(sum)
 }
 
@@ -204,10 +207,10 @@ fn is_same(a: &Item, b: &Item) -> bool {
 fn print_text(look: &Look<'_>) -> Result<Sum> {
     let (mut sum, mut out) = (Sum::default(), Printer::new());
     look.at_each(&look.names()?, &mut |_, seen| {
-        sum.add(&seen, look.now);
-        if let Seen::Message(listed) = seen {
-            out.put(&message_as_text(&listed, look.now));
+        if let Seen::Message(listed) = &seen {
+            out.put(&message_as_text(listed, look.now));
         }
+        sum.add(seen, look.now);
     });
     for item in &sum.unreadable {
         let folder = item.folder.name();
@@ -251,15 +254,15 @@ fn print_json(look: &Look<'_>) -> Result<Sum> {
     let (mut sum, items) = (Sum::default(), look.names()?);
     let (mut kept, mut others) = (String::new(), None);
     look.at_each(&items, &mut |place, seen| {
-        sum.add(&seen, look.now);
-        match seen {
+        match &seen {
             Seen::Message(listed) if others.is_none() && kept.len() < MOST_KEPT => {
                 let comma = if kept.is_empty() { "" } else { "," };
-                let _ = write!(kept, "{comma}{}", message_as_json(&listed));
+                let _ = write!(kept, "{comma}{}", message_as_json(listed));
             }
             Seen::Message(_) => drop(others.get_or_insert(place)),
             Seen::Unreadable(_) => {}
         }
+        sum.add(seen, look.now);
     });
     let mut out = Printer::new();
     let (count, bytes) = (sum.count, sum.bytes);

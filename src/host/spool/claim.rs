@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::head::read_at;
 use super::{Folder, Spool, cannot};
 use crate::error::{Error, Result};
-use crate::host::durable;
+use crate::host::{clock, durable};
 use crate::proto::data::Checksum;
 use crate::proto::envelope::{Envelope, Facts, Recipient};
 use crate::proto::journal::{Entry, Progress, Standing, brief};
@@ -384,6 +384,11 @@ impl Claim {
         }
         let (from, to) = (self.path(&state), self.spool.place_in_hold(&self.id));
         self.spool.create()?;
+        if let Body::File(file) = &state.body {
+            let file = Arc::clone(file);
+            // By this it is told from what an admin has set aside. It goes without, too, where there is no room.
+            let _ = append(&file, &Entry::Held.line(clock::now()), &mut state.end);
+        }
         durable::relocate(&from, &to).map_err(|e| cannot("set aside the queue file", &from, &e))?;
         state.folder = Folder::Hold;
         Ok(())

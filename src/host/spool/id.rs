@@ -32,7 +32,35 @@ pub(super) fn fresh_id() -> String {
     id
 }
 
+/// When a message of this id came, seconds since 1970.
+pub fn arrival(id: &str) -> i64 {
+    let digits = id.bytes().take(ID[0]);
+    let value = |b: u8| DIGITS.iter().position(|d| *d == b).unwrap_or(0);
+    // Eleven digits of five bits are less than 64 bits.
+    let micros = digits.fold(0, |n: i64, b| n << 5 | i64::try_from(value(b)).unwrap_or(0));
+    micros / 1_000_000
+}
+
 /// Whether a name is a queue id; a name that is none never becomes a path.
 pub fn is_id(name: &str) -> bool {
     name.len() == ID.iter().sum::<usize>() && name.bytes().all(|b| DIGITS.contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_says_when_it_came() {
+        let age = clock::now() - arrival(&fresh_id());
+        assert!((0..=60).contains(&age), "{age}");
+        for (id, at) in [
+            ("1k0ysgq5kccddek00", 1_795_461_173),
+            ("00000000000000000", 0),
+            ("zzzzzzzzzzzzzzzzz", 36_028_797_018),
+            ("", 0),
+        ] {
+            assert_eq!(arrival(id), at, "{id}");
+        }
+    }
 }

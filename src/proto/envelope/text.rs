@@ -16,6 +16,7 @@
 //! 2026-11-23T12:00:02Z to 4 expanded 6-7 <alice@pi.example> USER=alice END=mailbox <bob@example.net>
 //! 2026-11-23T12:00:02Z to 1 asked <one@example.net> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;all@pi.example
 //! 2026-11-23T16:00:00Z warned
+//! 2026-11-28T12:00:00Z held
 //! ```
 //!
 //! An expansion (an alias, a ~/.forward) adds recipients, which are counted on from the last one: from that line on

@@ -26,6 +26,7 @@ fn the_journal_is_read_as_it_was_written() {
         Entry::Attempt(vec![0, 1, 2, 4], greylisted.clone()),
         Entry::Attempt(vec![1], down.clone()),
         Entry::Warned,
+        Entry::Held,
         Entry::Attempt(vec![0], done.clone()),
     ];
     let mut journal: String = entries.iter().map(|e| e.line(60)).collect();
@@ -37,7 +38,7 @@ fn the_journal_is_read_as_it_was_written() {
     journal.push_str("1970-01-01T00:01:00Z to 3 delivered 250 2.0.0 mx"); // torn by a power cut
     let (progress, kept) = Progress::parse(journal.as_bytes(), &mut five.recipients);
     assert_eq!(kept, whole);
-    assert!(progress.warned);
+    assert!(progress.warned && !progress.held);
     assert_eq!(
         progress.standings[0],
         Standing {
@@ -155,6 +156,23 @@ fn what_is_asked_for_later_takes_the_place_of_what_was() {
     let (progress, _) = Progress::parse(line.as_bytes(), &mut recipients);
     assert_eq!(progress, Progress::new(2));
     assert_eq!(recipients[0], wishes);
+}
+
+#[test]
+fn what_was_set_aside_is_told_from_what_was_tried_since() {
+    let down = Outcome::new(Verdict::Deferred, None, Enhanced(4, 4, 1), "", "");
+    let rows: &[(&[Entry], bool)] = &[
+        (&[], false),
+        (&[Entry::Held], true),
+        (&[Entry::Attempt(vec![0], down.clone()), Entry::Held], true),
+        (&[Entry::Held, Entry::Attempt(vec![0], down)], false),
+    ];
+    for (entries, held) in rows {
+        let journal: String = entries.iter().map(|e| e.line(60)).collect();
+        let mut one = sample(&["a@b.example"]);
+        let (progress, _) = Progress::parse(journal.as_bytes(), &mut one.recipients);
+        assert_eq!(progress.held, *held, "{journal}");
+    }
 }
 
 #[test]
