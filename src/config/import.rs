@@ -99,7 +99,7 @@ pub fn convert(
     let plan = match kind {
         Kind::Dma => dma::plan(path, text, read),
         Kind::Msmtp => msmtp::plan(path, text),
-        Kind::Nullmailer => nullmailer::plan(path, text, read),
+        Kind::Nullmailer => nullmailer::plan(path, text, read, &own_name),
         Kind::Ssmtp => ssmtp::plan(path, text, read, &own_name),
     };
     let made = plan.to_toml(kind, path, &own_name);
@@ -133,6 +133,8 @@ struct Plan {
 #[derive(Debug)]
 struct Host {
     notes: Vec<String>,
+    /// Whether minimta can send there; if not, it stands in a comment.
+    is_usable: bool,
     host: String,
     port: Option<u16>,
     tls: Tls,
@@ -161,6 +163,7 @@ impl Host {
     fn new(host: &str) -> Self {
         Self {
             notes: Vec::new(),
+            is_usable: true,
             host: host.to_owned(),
             port: None,
             tls: Tls::None,
@@ -346,7 +349,12 @@ impl Plan {
             key(&mut out, "domains", "[]");
         }
         for (number, host) in self.hosts.iter().enumerate() {
-            host.write(number, self.hosts.len() > 1, &mut out);
+            let mut table = String::new();
+            host.write(number, self.hosts.len() > 1, &mut table);
+            if !host.is_usable {
+                table = table.trim_end().replace('\n', "\n# ") + "\n";
+            }
+            out.push_str(&table);
         }
         let own = self.hostname.as_deref().unwrap_or(own_name);
         let seen = self.masquerade.as_deref().filter(|seen| *seen != own);

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Host, Plan, Reader, Secret, Tls, at, beside, is_of_system, quote, settings};
 
 /// Reads `remotes`, and the file of each other setting beside it.
-pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
+pub fn plan(path: &Path, text: &str, read: Reader<'_>, own_name: &str) -> Plan {
     let mut plan = Plan {
         nothing_local: true,
         ..Plan::default()
@@ -15,9 +15,17 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
         let Some((name, rest)) = words.split_first() else {
             continue;
         };
-        plan.hosts.push(remote(name, rest, &at(number, path)));
+        let host = remote(name, rest, &at(number, path));
+        if !host.is_usable {
+            plan.no_counterpart(
+                name,
+                "it takes mail by QMQP, which minimta does not speak; without another smarthost mail goes straight to the \
+                 servers of its recipients",
+            );
+        }
+        plan.hosts.push(host);
     }
-    let mut file = |name: &str| match read(&beside(path, name)) {
+    let mut first_line = |path: &Path| match read(path) {
         Ok(text) => text
             .and_then(|t| t.lines().next().map(|l| l.trim().to_owned()))
             .filter(|line| !line.is_empty()),
@@ -26,8 +34,13 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
             None
         }
     };
-    let (me, admin, from) = (file("me"), file("adminaddr"), file("allmailfrom"));
-    let default = file("defaulthost").or_else(|| file("defaultdomain"));
+    // That of Debian reads this, and passes over `me`.
+    let is_installed = path.parent() == Some(Path::new("/etc/nullmailer"));
+    let mailname = is_installed.then(|| first_line(Path::new("/etc/mailname")));
+    let mut file = |name: &str| first_line(&beside(path, name));
+    let me = mailname.flatten().or_else(|| file("me"));
+    let (admin, from) = (file("adminaddr"), file("allmailfrom"));
+    let (default, domain) = (file("defaulthost"), file("defaultdomain"));
     let helo = file("helohost");
     let times = [
         ("pausetime", "retry_first"),
@@ -70,8 +83,11 @@ pub fn plan(path: &Path, text: &str, read: Reader<'_>) -> Plan {
             );
         }
     }
-    if let Some(default) = default {
-        plan.set_masquerade(&default);
+    let seen = default.as_deref().or(me.as_deref()).unwrap_or(own_name);
+    match domain {
+        Some(domain) if !seen.contains('.') => plan.set_masquerade(&format!("{seen}.{domain}")),
+        _ if default.is_some() => plan.set_masquerade(seen),
+        _ => {}
     }
     for (key, value) in times {
         if let Some(value) = value {
@@ -112,6 +128,7 @@ fn remote(name: &str, options: &[String], place: &str) -> Host {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
         match key {
             "smtp" => {}
+            "qmqp" => host.is_usable = false,
             "port" => host.set_port(value),
             "ssl" | "tls" => host.tls = Tls::Implicit,
             "starttls" => host.tls = Tls::Starttls,

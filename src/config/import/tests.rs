@@ -96,3 +96,49 @@ fn a_file_is_known_by_its_name_or_by_what_it_says() {
         assert_eq!(Kind::of(Path::new(path), text), kind, "{path} {text}");
     }
 }
+
+/// nullmailer of Debian has its name from /etc/mailname; a folder that was copied from elsewhere has nothing to do with the
+/// one of this machine.
+#[test]
+fn the_name_that_debian_gives_is_that_of_an_installed_nullmailer() {
+    let read = |path: &Path| {
+        Ok(match path.to_str().unwrap() {
+            "/etc/mailname" => Some("mail.example.com\n".to_owned()),
+            path if path.ends_with("/me") => Some("box.lan\n".to_owned()),
+            _ => None,
+        })
+    };
+    for (folder, name) in [("/etc/nullmailer", "mail.example.com"), ("/srv", "box.lan")] {
+        let path = Path::new(folder).join("remotes");
+        let made = convert(Kind::Nullmailer, &path, "mail.lan\n", &read, &system()).unwrap();
+        assert!(
+            made.contains(&format!("\nhostname = \"{name}\"\n")),
+            "{made}"
+        );
+    }
+}
+
+/// `defaultdomain` is for a name without a dot; a row has `me`, `defaulthost`, `defaultdomain`, and what senders are at.
+#[test]
+fn nullmailer_completes_a_name_without_a_dot() {
+    let rows = [
+        ("box.lan", "", "lan.example", None),
+        ("box", "", "lan.example", Some("box.lan.example")),
+        ("box.lan", "hub", "lan.example", Some("hub.lan.example")),
+        ("box.lan", "example.org", "lan.example", Some("example.org")),
+        ("box.lan", "example.org", "", Some("example.org")),
+        ("box.lan", "", "", None),
+    ];
+    for (me, host, domain, seen) in rows {
+        let read = |path: &Path| {
+            let files = [("me", me), ("defaulthost", host), ("defaultdomain", domain)];
+            let found = files.into_iter().find(|(name, _)| path.ends_with(name));
+            Ok(found.map(|(_, text)| text.to_owned()))
+        };
+        let path = Path::new("/etc/x/remotes");
+        let made = convert(Kind::Nullmailer, path, "mail.lan\n", &read, &system()).unwrap();
+        let line = seen.map(|seen| format!("masquerade = {{ \"{me}\" = \"{seen}\" }}"));
+        let masquerade = made.lines().find(|line| line.starts_with("masquerade"));
+        assert_eq!(masquerade, line.as_deref(), "{made}");
+    }
+}
