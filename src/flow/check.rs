@@ -1,6 +1,7 @@
 //! `--check`: why mail would not flow, found before it does not. Nothing is changed, nothing is sent.
 
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::links::Shared;
@@ -161,7 +162,12 @@ fn servant(context: &Context, findings: &mut Vec<Finding>) {
 }
 
 fn configuration(context: &Context, findings: &mut Vec<Finding>) {
-    match &context.config.file {
+    let found = context.config.file.as_deref();
+    let file = found.unwrap_or(Path::new(crate::config::DEFAULT_FILE));
+    if let Some(closed) = places::closed(context, file) {
+        return add(findings, Grade::Error, file.display().to_string(), closed);
+    }
+    match found {
         Some(file) => add(
             findings,
             Grade::Ok,

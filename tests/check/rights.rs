@@ -223,3 +223,53 @@ fn root_alone_says_why_mail_for_others_waits() {
     let why = "mail for nobody waits until user in the configuration names somebody else than root";
     assert!(said.contains(why), "{said}");
 }
+
+/// What root alone can read makes everybody else's sendmail end with 78, and root's own queue run.
+#[test]
+fn a_configuration_that_is_closed_to_those_who_work_is_told() {
+    let Some(house) = House::open("closed") else {
+        return;
+    };
+    let file = house.path("minimta.toml");
+    let owner = house.id(SPOOL).0;
+    let shown = file.display();
+    let rows = [
+        (0, 0o600, "the user mt-spool, as whom root's minimta works"),
+        (
+            owner,
+            0o600,
+            "the group mt-spool, with which users hand in mail",
+        ),
+    ];
+    for (owner, mode, whom) in rows {
+        std::os::unix::fs::chown(&file, Some(owner), Some(0)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let ran = house.call("root", &["--check"], "");
+        let said = format!(
+            "error    {shown}: {shown} is closed to {whom}; chgrp {SPOOL} {shown}; chmod g+r {shown}\n"
+        );
+        assert_eq!(ran.code, 78, "{ran:?}");
+        assert!(ran.stdout.contains(&said), "{said}{ran:?}");
+        assert!(!ran.stdout.contains("all users can hand in"), "{ran:?}");
+    }
+    let done = house.shell("root", &format!("chgrp {SPOOL} {shown}; chmod g+r {shown}"));
+    assert_eq!(done.code, 0, "{done:?}");
+    let ran = house.call("root", &["--check"], "");
+    assert!(ran.stdout.contains("read without an error"), "{ran:?}");
+    // A folder on the way, and a spool of which only the folder is there.
+    let folder = file.parent().unwrap();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
+    let ran = house.call("root", &["--check"], "");
+    let folder = folder.display();
+    let said = format!("chgrp {SPOOL} {folder}; chmod g+x {folder}\n");
+    assert!(ran.stdout.contains(&said), "{said}{ran:?}");
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(file.parent().unwrap(), mode).unwrap();
+    fs::remove_dir(house.path("spool/tmp")).unwrap();
+    let ran = house.call("root", &["--check"], "");
+    assert!(
+        ran.stdout.contains("its folders are not there yet"),
+        "{ran:?}"
+    );
+    assert!(!ran.stdout.contains("all users can hand in"), "{ran:?}");
+}

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 
 use super::sts::is_public;
-use super::{Finding, Grade, add, spool};
+use super::{Finding, Grade, add, places, spool};
 use crate::config::{Endpoint, Smarthost, Tls};
 use crate::flow::probe::leaving;
 use crate::flow::send::Connection;
@@ -49,7 +49,13 @@ pub fn program(context: &Context, findings: &mut Vec<Finding>) {
             "its group {name} has not the rights in {shown} that it needs there, so only root can hand in mail; chgrp {name} {shown}; chmod {remedy} {shown}"
         );
         add(findings, Grade::Warning, thing, text);
-    } else if !context.spool.root().exists() {
+    } else if !spool::is_made(context)
+        || context
+            .config
+            .file
+            .as_deref()
+            .is_some_and(|file| places::closed(context, file).is_some())
+    {
         let text = format!("it is set-group-id {}, as it has to be", servant.name);
         add(findings, Grade::Ok, thing, text);
     } else {

@@ -1,7 +1,7 @@
 //! Where the others of a machine meet, as `--check` looks it over: the folder of a running daemon, and the log file.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::{Finding, Grade, add, as_worker, spool};
@@ -9,6 +9,58 @@ use crate::config::LogTo;
 use crate::flow::{Context, parent};
 use crate::host::accounts::Account;
 use crate::host::{link, logging, privilege, words};
+
+/// What is against it that others than root read the configuration: who works for root, as the user of the spool, and who
+/// hands in mail, in his own right and with the group of the program.
+pub fn closed(context: &Context, file: &Path) -> Option<String> {
+    /// Nobody in particular.
+    const SOMEBODY: u32 = 65_534;
+    let servant = parent::servant(context).ok().flatten()?;
+    let name = &servant.name;
+    let user = Account {
+        uid: SOMEBODY,
+        ..servant.clone()
+    };
+    let rows = [
+        (
+            &servant,
+            format!("the user {name}, as whom root's minimta works"),
+        ),
+        (
+            &user,
+            format!("the group {name}, with which users hand in mail"),
+        ),
+    ];
+    rows.into_iter().find_map(|(account, whom)| {
+        // Who cannot be played here cannot be asked for.
+        let (place, right) = privilege::act_as(account)
+            .is_ok()
+            .then(|| barrier(file))
+            .flatten()?;
+        let shown = place.display();
+        Some(format!(
+            "{shown} is closed to {whom}; chgrp {name} {shown}; chmod {right} {shown}"
+        ))
+    })
+}
+
+/// The first place on the way to a file, or the file, that is closed to whom this process acts as, and the right that its
+/// group needs; root again after that.
+fn barrier(file: &Path) -> Option<(PathBuf, &'static str)> {
+    let is_closed = |e: &io::Error| e.kind() == io::ErrorKind::PermissionDenied;
+    let mut above: Vec<&Path> = file.ancestors().skip(1).collect();
+    above.reverse();
+    let folder = above
+        .into_iter()
+        .find(|folder| fs::metadata(folder.join(".")).is_err_and(|e| is_closed(&e)));
+    let found = match folder {
+        Some(folder) => Some((folder.to_owned(), "g+x")),
+        None => fs::File::open(file)
+            .is_err_and(|e| is_closed(&e))
+            .then(|| (file.to_owned(), "g+r")),
+    };
+    privilege::be_root().is_ok().then_some(found)?
+}
 
 /// Whether the folder of a running daemon is there, or can be made.
 pub fn run(context: &Context, findings: &mut Vec<Finding>) {

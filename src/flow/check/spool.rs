@@ -65,6 +65,11 @@ pub fn look(context: &Context, findings: &mut Vec<Finding>) {
         return add(findings, Grade::Ok, thing, text);
     }
     let before = findings.len();
+    let is_for_root = parent::servant(context).is_ok_and(|servant| servant.is_some());
+    if is_for_root && !is_made(context) {
+        let text = "its folders are not there yet, and others than root cannot hand in mail until minimta -q has made them";
+        add(findings, Grade::Warning, &thing, text);
+    }
     if let Some(why) = unfit(context) {
         add(findings, Grade::Error, &thing, why);
     }
@@ -98,6 +103,12 @@ pub fn barred(context: &Context, folder: &Path) -> Option<String> {
     is_broken.then(|| {
         "it is a link to a folder that is not there; mount its disk, or make the folder".to_owned()
     })
+}
+
+/// Whether all of it is there that whoever hands in mail needs.
+pub fn is_made(context: &Context) -> bool {
+    let root = context.spool.root();
+    root.join("tmp").exists() && root.join("new").exists()
 }
 
 /// The first folder in which the group of the program, by which others than root hand in mail, has not the rights that it
