@@ -170,7 +170,7 @@ impl Config {
 }
 
 /// The host name when the system's own cannot be one: by old custom, that of a machine without a name.
-const UNKNOWN_HOST: &str = "localhost.localdomain";
+pub const UNKNOWN_HOST: &str = "localhost.localdomain";
 
 /// The system's name as it is, qualified or not, unless it is empty, an address or like one, or has characters that no
 /// domain has.

@@ -341,3 +341,41 @@ fn nothing_is_to_be_published_for_a_bare_name() {
         assert_eq!(said.contains(" SPF of "), is_asked, "{said}");
     }
 }
+
+/// What is wrong is told once, and nothing that cannot be is called well.
+#[test]
+fn a_name_that_is_none_and_a_log_that_goes_nowhere_are_told() {
+    let rows = [
+        (
+            "localhost.localdomain",
+            "warning  configuration: hostname is ",
+        ),
+        (
+            "a_b.example.org",
+            "warning  hostname: a_b.example.org is not made of ",
+        ),
+        ("a-b.example.org", "ok       hostname: a-b.example.org\n"),
+    ];
+    for (name, begins) in rows {
+        let system = System::new("odd-name").with("", &format!("hostname = {name:?}"));
+        let said = system.run(&["--check"], "").stdout;
+        assert!(said.contains(begins), "{said}");
+        let is_well = said.contains("ok       hostname: ");
+        assert_eq!(is_well, begins.starts_with("ok"), "{said}");
+    }
+    let system = System::new("log-fifo");
+    std::fs::remove_file(system.path("log")).unwrap_or_default();
+    let mode = nix::sys::stat::Mode::S_IRWXU;
+    nix::unistd::mkfifo(&system.path("log"), mode).unwrap();
+    let said = system.run(&["--check"], "").stdout;
+    let line = format!("log file {}: it is no file", system.path("log").display());
+    assert!(said.contains(&line), "{said}");
+    let system = System::new("log-syslog").with("log", "to = \"syslog\"");
+    let said = system.run(&["--check"], "").stdout;
+    let is_there = std::path::Path::new("/dev/log").exists();
+    assert_eq!(
+        said.contains("warning  log: there is no /dev/log"),
+        !is_there,
+        "{said}"
+    );
+}

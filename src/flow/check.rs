@@ -8,7 +8,7 @@ use super::links::Shared;
 use super::send::Connection;
 use super::{Context, exchange, expand, hops, newaliases, parent};
 use crate::cli::{Invocation, say};
-use crate::config::{Config, Password, Smarthost};
+use crate::config::{self, Config, Password, Smarthost};
 use crate::error::Result;
 use crate::host::{accounts, clock, password, privilege, words};
 use crate::json::Json;
@@ -46,6 +46,7 @@ impl Grade {
     }
 }
 
+#[derive(PartialEq, Eq)]
 struct Finding {
     grade: Grade,
     /// What was looked at.
@@ -115,11 +116,15 @@ fn add(
     thing: impl Into<String>,
     text: impl Into<String>,
 ) {
-    findings.push(Finding {
+    let finding = Finding {
         grade,
         thing: thing.into(),
         text: text.into(),
-    });
+    };
+    // Several looks may come to the same.
+    if !findings.contains(&finding) {
+        findings.push(finding);
+    }
 }
 
 /// Looks at what the worker reads and does, in its right: root reads a password that the worker cannot, and all would seem
@@ -163,7 +168,7 @@ fn servant(context: &Context, findings: &mut Vec<Finding>) {
 
 fn configuration(context: &Context, findings: &mut Vec<Finding>) {
     let found = context.config.file.as_deref();
-    let file = found.unwrap_or(Path::new(crate::config::DEFAULT_FILE));
+    let file = found.unwrap_or(Path::new(config::DEFAULT_FILE));
     if let Some(closed) = places::closed(context, file) {
         return add(findings, Grade::Error, file.display().to_string(), closed);
     }
@@ -177,7 +182,7 @@ fn configuration(context: &Context, findings: &mut Vec<Finding>) {
         None => add(
             findings,
             Grade::Warning,
-            crate::config::DEFAULT_FILE,
+            config::DEFAULT_FILE,
             "there is no such file; see minimta.toml(5)",
         ),
     }
@@ -188,7 +193,16 @@ fn configuration(context: &Context, findings: &mut Vec<Finding>) {
 
 fn host_name(context: &Context, findings: &mut Vec<Finding>) {
     let name = context.config.hostname.as_str();
-    if name.contains('.') {
+    let is_odd = |c: char| c.is_ascii() && !c.is_ascii_alphanumeric() && !matches!(c, '-' | '.');
+    if name == config::UNKNOWN_HOST {
+        // It was said with the configuration.
+    } else if name.contains(is_odd) {
+        let text = format!(
+            "{name} is not made of letters, digits and hyphens alone, and other servers may refuse mail from it; set hostname \
+             to a name that is"
+        );
+        add(findings, Grade::Warning, "hostname", text);
+    } else if name.contains('.') {
         add(findings, Grade::Ok, "hostname", name);
     } else {
         let text = format!(

@@ -21,7 +21,7 @@ use crate::config::{Log as Target, LogTo};
 const SECONDS: &[FormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
 /// The socket of the system's log.
-const SYSLOG: &str = "/dev/log";
+pub const SYSLOG: &str = "/dev/log";
 
 /// Where lines go now. It can be another place with the next configuration, which the one logger that a process may
 /// have cannot.

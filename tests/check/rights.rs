@@ -273,3 +273,30 @@ fn a_configuration_that_is_closed_to_those_who_work_is_told() {
     );
     assert!(!ran.stdout.contains("all users can hand in"), "{ran:?}");
 }
+
+/// Who is nobody has no mailbox, which is no matter of folders; and root that may be nobody else is told so once.
+#[test]
+fn whoever_cannot_be_somebody_is_told_once() {
+    let Some(house) = House::open("nobody") else {
+        return;
+    };
+    let program = house.path("bin/minimta");
+    let program = program.display();
+    let rows = [
+        (
+            "--reuid=47110 --regid=47110 --clear-groups",
+            "warning  mailbox of uid47110: there is no user of this id",
+        ),
+        (
+            "--inh-caps=-setuid --bounding-set=-setuid",
+            "error    user: cannot work as the user mt-spool: ",
+        ),
+    ];
+    for (options, begins) in rows {
+        let ran = house.shell("root", &format!("exec setpriv {options} {program} --check"));
+        if ran.code == 127 {
+            return println!("skipped: there is no setpriv to take rights away");
+        }
+        assert_eq!(ran.stdout.matches(begins).count(), 1, "{ran:?}");
+    }
+}

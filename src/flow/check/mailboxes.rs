@@ -27,6 +27,10 @@ pub fn look(context: &Context, findings: &mut Vec<Finding>) {
     without(context, findings);
     let account = accounts::caller();
     let thing = format!("mailbox of {}", account.name);
+    if accounts::name_of(account.uid).is_none() {
+        let text = "there is no user of this id, so no mail is for whoever runs this, and reports to him cannot arrive";
+        return add(findings, Grade::Warning, thing, text);
+    }
     let path = match deliver::place(context, &account) {
         Place::Maildir(path) | Place::Mbox(path) => path,
         place => return add(findings, Grade::Ok, thing, place.to_string()),

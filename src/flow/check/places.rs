@@ -1,6 +1,6 @@
 //! Where the others of a machine meet, as `--check` looks it over: the folder of a running daemon, and the log file.
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -91,8 +91,16 @@ pub fn run(context: &Context, findings: &mut Vec<Finding>) {
 /// Whether those who work can write the log file. No line that cannot be written stops any mail; but it is missed when it
 /// is looked for.
 pub fn log(context: &Context, findings: &mut Vec<Finding>) {
-    let LogTo::File(path) = &context.config.log.to else {
-        return;
+    let path = match &context.config.log.to {
+        LogTo::File(path) => path,
+        LogTo::Syslog if !Path::new(logging::SYSLOG).exists() => {
+            let text = format!(
+                "there is no {}, so nothing is kept of it; start what reads it, or see [log] to",
+                logging::SYSLOG
+            );
+            return add(findings, Grade::Warning, "log", text);
+        }
+        _ => return,
     };
     let servant = parent::servant(context).ok().flatten();
     // Who has a group by the program alone cannot tell what it can write.
@@ -140,8 +148,10 @@ fn unfit(end: &Path, servant: Option<&Account>) -> Option<String> {
         }
         Err(e) => return Some(format!("{}; see [log] to", words(&e))),
     };
-    if about.is_dir() {
-        return Some("it is a folder; see [log] to".to_owned());
+    let kind = about.file_type();
+    if kind.is_dir() || kind.is_fifo() || kind.is_socket() {
+        let what = if kind.is_dir() { "a folder" } else { "no file" };
+        return Some(format!("it is {what}; see [log] to"));
     }
     let servant = servant?;
     let is_shared = about.gid() == servant.gid && about.mode() & 0o020 != 0;
