@@ -63,6 +63,7 @@ mod small;
 mod soak;
 mod srs;
 mod status;
+mod stopped;
 mod stored;
 mod strangers;
 mod sts;

@@ -21,16 +21,19 @@
 //! do.
 
 mod charge;
+mod staff;
 
 use std::ffi::OsString;
+use std::io;
 use std::os::fd::AsFd;
-use std::process::{Child, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use self::charge::Charge;
+use self::staff::Staff;
 use super::doors::Doors;
 use super::ends::Place;
-use super::{Context, fault, helper, helpers};
+use super::{Context, fault, helper};
 use crate::cli::{Invocation, Mode, complain};
 use crate::config::{Log, LogTo};
 use crate::error::{Error, Result};
@@ -43,9 +46,6 @@ use crate::host::spool::Folder;
 use crate::host::{estate, logging, presence, privilege, words};
 use crate::proto::handover::Whom;
 
-/// Helpers at once: those of two runs, for one may linger beside the next (flow/runner.rs), and as many as one has that
-/// are just ending.
-const HELPERS: usize = 3 * helpers::HELPERS;
 /// How long helpers may take to end what they have begun when the worker has ended, which has waited for them itself: with
 /// its time (flow/daemon.rs) that is less than systemd grants (TimeoutStopSec).
 const GRACE: Duration = Duration::from_secs(4);
@@ -147,7 +147,7 @@ pub fn go_on(program: &str) -> Option<Result<ExitCode>> {
             line,
             worker: Some(worker),
             passed_on: None,
-            helpers: Vec::new(),
+            staff: Staff::default(),
         };
         household.keep()
     })
@@ -179,7 +179,7 @@ pub fn serve(context: &Context) -> Result<ExitCode> {
         line,
         worker: None,
         passed_on: None,
-        helpers: Vec::new(),
+        staff: Staff::default(),
     };
     // The worker may not have found a place for its log yet; it must not be root's.
     let made = household.make_log();
@@ -271,7 +271,7 @@ struct Household {
     worker: Option<Worker>,
     /// The last signal that was passed on to it.
     passed_on: Option<Signal>,
-    helpers: Vec<Child>,
+    staff: Staff,
 }
 
 impl Household {
@@ -291,7 +291,7 @@ impl Household {
             line,
             worker: Some(worker.map_err(cannot_start)?),
             passed_on: None,
-            helpers: Vec::new(),
+            staff: Staff::default(),
         };
         // When it has ended already, its exit code says more than the packet that it did not take.
         let _ = doors.hand_over(&household.line);
@@ -300,7 +300,7 @@ impl Household {
 
     /// Until the worker ends, or hangs up if it is none of ours; returned is the exit code for this process.
     fn keep(mut self) -> Result<ExitCode> {
-        let mut trusted = true;
+        let (mut trusted, mut asked) = (true, false);
         let ended = loop {
             match &self.worker {
                 Some(worker) => {
@@ -308,7 +308,7 @@ impl Household {
                         break Some(ended);
                     }
                 }
-                None if trusted => {}
+                None if trusted && !asked => {}
                 None => break None,
             }
             let channel = trusted.then_some(&self.line);
@@ -326,16 +326,19 @@ impl Household {
                                 worker.signal(signal);
                                 self.passed_on = Some(signal);
                             }
-                            None => trusted &= children::is_hangup(signal),
+                            None => asked |= !children::is_hangup(signal),
                         }
                     }
-                    Heard::Child => self.bury(),
+                    Heard::Child => self.staff.bury(),
                     Heard::Packet => trusted &= self.answer(),
                 }
             }
-            trusted &= !(is_idle && self.helpers.is_empty());
+            if is_idle {
+                self.staff.end_all_told();
+                trusted &= !self.staff.is_empty();
+            }
         };
-        self.end_helpers()?;
+        self.end_helpers(asked)?;
         if ended == Some(Ended::Code(fault::BEGIN_ANEW)) {
             return Err(self.begin_over());
         }
@@ -359,27 +362,28 @@ impl Household {
         Error::Internal(format!("minimta ends after a fault: {why}"))
     }
 
-    /// Their lines to the worker are closed now, or soon; they end what they have whole, and nothing else.
-    fn end_helpers(&mut self) -> Result<()> {
-        let grace = match self.worker {
-            Some(_) => GRACE,
-            None => GRACE_APART,
+    /// Their lines to the worker are closed now, or soon; they end what they have whole, and nothing else. Where the
+    /// worker has only gone to another process for its next ones, and this one was not `asked` to end, they have all the
+    /// time that it gives them.
+    fn end_helpers(&mut self, asked: bool) -> Result<()> {
+        let (grace, may_work) = match self.worker {
+            Some(_) => (GRACE, false),
+            None => (GRACE_APART, !asked),
         };
-        let until = Instant::now() + grace;
-        while !self.helpers.is_empty() && Instant::now() < until {
+        let mut until = Instant::now() + grace;
+        while !self.staff.is_empty() && Instant::now() < until {
             let heard = self.ear.wait(None, Some(100)).map_err(cannot_wait)?;
-            self.bury();
-            if heard.iter().any(|h| matches!(h, Heard::Signal(_))) {
+            self.staff.bury();
+            let is_request = |h: &Heard| matches!(h, Heard::Signal(s) if !children::is_hangup(*s));
+            if heard.iter().any(is_request) {
                 break;
             }
+            if may_work && self.staff.is_at_work() {
+                until = Instant::now() + grace;
+            }
         }
+        self.staff.end_all();
         Ok(())
-    }
-
-    /// Forgets helpers that have ended.
-    fn bury(&mut self) {
-        self.helpers
-            .retain_mut(|h| matches!(h.try_wait(), Ok(None)));
     }
 
     /// Goes on in a new log file, where one was put away. The worker is told only then: it must not be the first one
@@ -426,9 +430,7 @@ impl Household {
     }
 
     fn make_helper(&mut self, whom: &Whom) -> std::result::Result<Channel, String> {
-        if self.helpers.len() >= HELPERS {
-            return Err("too many processes deliver already".to_owned());
-        }
+        self.staff.make_place(whom)?;
         let charge = &self.charge;
         let account = helper::account(whom, &charge.user, &charge.alias_user)?;
         if *whom == Whom::Root {
@@ -439,11 +441,11 @@ impl Household {
             };
             made.map_err(|e| e.to_string())?;
         }
-        let failed =
-            |e: std::io::Error| format!("cannot start a process to deliver: {}", words(&e));
+        let failed = |e: io::Error| format!("cannot start a process to deliver: {}", words(&e));
         let (here, there) = Channel::pair().map_err(failed)?;
+        let line = there.another().map_err(failed)?;
         let child = children::start_helper(&whom.text(), charge.config.as_deref(), there);
-        self.helpers.push(child.map_err(failed)?);
+        self.staff.add(whom.clone(), child.map_err(failed)?, line);
         Ok(here)
     }
 }
@@ -459,11 +461,11 @@ fn code(ended: Ended) -> ExitCode {
     }
 }
 
-fn cannot_start(error: std::io::Error) -> Error {
+fn cannot_start(error: io::Error) -> Error {
     Error::Os(format!("cannot start a process to work: {}", words(&error)))
 }
 
-fn cannot_wait(error: std::io::Error) -> Error {
+fn cannot_wait(error: io::Error) -> Error {
     Error::Os(format!(
         "cannot wait for the process that works: {}",
         words(&error)

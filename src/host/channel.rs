@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -85,6 +86,22 @@ impl Channel {
     /// What the system says.
     pub fn set_patience(&self, limit: Duration) -> io::Result<()> {
         Ok(set_socket_timeout(&self.0, Timeout::Recv, Some(limit))?)
+    }
+
+    /// The same end once more.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn another(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// Whether nobody has the other end any more.
+    pub fn is_hung_up(&self) -> bool {
+        let mut watched = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
+        let seen = poll(&mut watched, PollTimeout::ZERO);
+        let flags = watched[0].revents().unwrap_or(PollFlags::empty());
+        seen.is_ok() && flags.contains(PollFlags::POLLHUP)
     }
 
     /// Sends a packet.
@@ -231,5 +248,17 @@ mod tests {
         }
         there.set_patience(Duration::from_millis(1)).unwrap();
         assert_eq!(refused(&there), io::ErrorKind::WouldBlock);
+    }
+
+    /// As long as anybody has it, it is not.
+    #[test]
+    fn it_shows_when_the_other_end_is_closed() {
+        let (here, there) = Channel::pair().unwrap();
+        let (ours, theirs) = (here.another().unwrap(), there.another().unwrap());
+        here.send("unread", None).unwrap();
+        drop(there);
+        assert!(!here.is_hung_up());
+        drop(theirs);
+        assert!(here.is_hung_up() && ours.is_hung_up());
     }
 }

@@ -1,6 +1,6 @@
 //! What root's process answers, and to whom.
 
-use std::process::Command;
+use std::process::{Child, Command};
 
 use super::*;
 use crate::cli;
@@ -16,7 +16,7 @@ fn household(context: &Context) -> (Household, Channel) {
         line,
         worker: Worker::parse(&sleeper().id().to_string()),
         passed_on: None,
-        helpers: Vec::new(),
+        staff: Staff::default(),
     };
     (household, end)
 }
@@ -75,7 +75,7 @@ fn a_worker_that_sends_garbage_is_ended_and_nobody_else() {
         end.send(&String::from_utf8_lossy(&row), None).unwrap();
         assert!(!household.answer(), "{row:?}");
         assert_eq!(ending(&household), Ended::Signal(9), "{row:?}");
-        assert!(household.helpers.is_empty());
+        assert!(household.staff.is_empty());
     }
     // A good request with something in its hands is none.
     let (mut household, end) = household(&context);
