@@ -54,6 +54,8 @@ const GRACE: Duration = Duration::from_secs(4);
 const GRACE_APART: Duration = Duration::from_secs(15);
 /// How long root's process waits for the next request of a worker that it has not started, milliseconds.
 const IDLE: u16 = 15_000;
+/// How long a worker may leave an answer unread that finds no room.
+const HASTE: Duration = Duration::from_secs(5);
 /// The word by which it begins anew. No option: nothing else is to be read before this is known.
 const ANEW: &str = "--as-parent";
 /// Folders of minimta: their group passes through, and sees nothing.
@@ -301,6 +303,7 @@ impl Household {
     /// Until the worker ends, or hangs up if it is none of ours; returned is the exit code for this process.
     fn keep(mut self) -> Result<ExitCode> {
         let (mut trusted, mut asked) = (true, false);
+        self.line.set_haste(HASTE).map_err(cannot_start)?;
         let ended = loop {
             match &self.worker {
                 Some(worker) => {
@@ -416,17 +419,26 @@ impl Household {
             Ok(Some(_)) | Err(_) => None,
         };
         let Some(whom) = whom else {
-            events::trouble("-", &"the worker asks for what is no request, and is ended");
-            if let Some(worker) = &self.worker {
-                worker.kill();
-            }
-            return false;
+            return self.distrust("asks for what is no request");
         };
         let told = match self.make_helper(&whom) {
             Ok(channel) => self.line.send("ok", Some(channel.as_fd())),
             Err(why) => self.line.send(&format!("no {why}"), None),
         };
+        let is_late = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        if told.as_ref().is_err_and(is_late) {
+            return self.distrust("does not hear the answers to what it asks for");
+        }
         told.is_ok()
+    }
+
+    /// Ends a worker that does what ours would not.
+    fn distrust(&self, what: &str) -> bool {
+        events::trouble("-", &format!("the worker {what}, and is ended"));
+        if let Some(worker) = &self.worker {
+            worker.kill();
+        }
+        false
     }
 
     fn make_helper(&mut self, whom: &Whom) -> std::result::Result<Channel, String> {

@@ -88,6 +88,14 @@ impl Channel {
         Ok(set_socket_timeout(&self.0, Timeout::Recv, Some(limit))?)
     }
 
+    /// From now on, how long a packet may take to find room.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn set_haste(&self, limit: Duration) -> io::Result<()> {
+        Ok(set_socket_timeout(&self.0, Timeout::Send, Some(limit))?)
+    }
+
     /// The same end once more.
     ///
     /// # Errors

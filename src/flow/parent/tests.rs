@@ -111,6 +111,18 @@ fn a_request_that_cannot_be_met_is_answered() {
     assert_eq!(ending(&household), Ended::Signal(9));
 }
 
+/// What is taken over may ask and ask, and hear nothing: root's process goes on to hear signals.
+#[test]
+fn a_worker_that_does_not_read_is_ended() {
+    let context = context();
+    let (mut household, end) = household(&context);
+    household.line.set_haste(Duration::from_millis(1)).unwrap();
+    end.set_haste(Duration::from_millis(1)).unwrap();
+    // Its requests find no room, either, unless they are read.
+    while end.send("user no-such-user", None).is_ok() && household.answer() {}
+    assert_eq!(ending(&household), Ended::Signal(9));
+}
+
 #[test]
 fn a_configuration_keeps_its_place_for_those_who_stand_elsewhere() {
     let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
