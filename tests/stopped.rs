@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::harness::house::{ALICE, BOB, House, processes};
+use crate::harness::house::{ALICE, BOB, House, SPOOL, processes};
 use crate::harness::system::names_in;
-use crate::harness::until;
+use crate::harness::{Answer, Remote, Script, until};
 
 const MESSAGE: &str = "Subject: for you alone\n\nthe secret of the message\n";
 
@@ -50,4 +50,36 @@ fn a_user_whose_helpers_are_stopped_has_few_of_them() {
     for process in names_in(&begun) {
         assert!(matches!(state(&process), None | Some('Z')), "{process}");
     }
+}
+
+/// Without a daemon: what a user sends waits for none of another's processes, and one of his own looks after it.
+#[test]
+fn nobody_waits_for_the_place_of_another() {
+    let Some(house) = House::open("places") else {
+        return;
+    };
+    let late = Answer::Late(Duration::from_secs(4), "250 2.0.0 taken".to_owned());
+    let remote = Remote::start(Script::new().on("DOT", late));
+    let house = house.with(&format!(
+        "user = \"{SPOOL}\"\n[smarthost]\n{}",
+        remote.smarthost()
+    ));
+    let file = house.path("minimta.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("[queue]", "[queue]\nworkers = 1")).unwrap();
+    let from = |user| {
+        let received = remote.received();
+        received.iter().filter(|r| r.from.contains(user)).count()
+    };
+    let begun = Instant::now();
+    for user in [ALICE, BOB, ALICE] {
+        house.submit(user, &["you@example.net"], MESSAGE);
+    }
+    until("each has sent one", || from(ALICE) >= 1 && from(BOB) == 1);
+    // One after the other they would take twice as long.
+    assert!(begun.elapsed() < Duration::from_millis(7500));
+    until("and Alice the second", || from(ALICE) == 2);
+    until("none is left", || house.names("new").is_empty());
+    let names = names_in(&house.path("spool/tmp"));
+    assert!(names.iter().all(|n| !n.ends_with(".wanted")), "{names:?}");
 }

@@ -19,7 +19,7 @@ use super::{Context, admin, deliver, hops, parent, tlsrpt};
 use crate::cli::{Invocation, Select, complain};
 use crate::error::{Error, Result};
 use crate::events;
-use crate::host::accounts::Account;
+use crate::host::accounts::{self, Account};
 use crate::host::spool::{Claim, Folder, Item};
 use crate::host::{clock, privilege};
 use crate::proto::end::Mailboxes;
@@ -106,7 +106,8 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
 /// The attempt right after a submission: of a message that is still held, or of some that were let go.
 ///
 /// In the background it is left to the daemon, when one runs; otherwise it goes on in a process of its own, if one of
-/// the few places for such is free and there is a recipient that this process can try at all.
+/// the few places that its user has for such is free and there is a recipient that this process can try at all. If none
+/// is, it is left to one of the user's that has one.
 pub fn first_attempt(
     context: &Context,
     held: Option<Claim>,
@@ -139,9 +140,9 @@ pub fn first_attempt(
         }
         return;
     }
-    let mut place = None;
+    let (mut place, workers) = (None, context.config.queue.workers);
     if background {
-        place = context.spool.place(context.config.queue.workers);
+        place = context.spool.place(accounts::caller_uid(), workers);
         // The one who asked is told "done" and goes on; standard streams are his, not ours.
         if place.is_none() || privilege::detach().is_err() {
             return;
@@ -160,12 +161,8 @@ pub fn first_attempt(
         run.release_own(claim);
     }
     while place.is_some() && !run.is_blocked() {
-        // Whoever found no place in the meantime relies on us to look after his message.
-        place = place.and_then(|place| {
-            context
-                .spool
-                .next_wanted(place, context.config.queue.workers)
-        });
+        // Another process of our user's, that found no place in the meantime, relies on us to look after its message.
+        place = place.and_then(|place| context.spool.next_wanted(place, workers));
         if place.is_some() {
             let mut items = context.spool.scan(Folder::New).unwrap_or_default();
             // Whoever can stop a process must not hold up with it what others have sent.
@@ -235,7 +232,7 @@ fn attempt_by_worker(context: &Context, servant: &Account, ids: &[String], backg
     let workers = context.config.queue.workers;
     let mut place = None;
     if background {
-        place = context.spool.place(workers);
+        place = context.spool.place(accounts::caller_uid(), workers);
         if place.is_none() || privilege::detach().is_err() {
             return;
         }

@@ -275,18 +275,14 @@ impl Spool {
 
     /// Removes what crashed writers left in tmp/, each with a line through `tell`.
     pub fn sweep(&self, tell: &mut dyn FnMut(&str)) {
+        const MINUTE: Duration = Duration::from_secs(60);
+        self.sweep_places();
         for item in self.scan(Folder::Tmp).unwrap_or_default() {
             let path = self.path(Folder::Tmp, &item.id);
             let Ok(file) = open(&path) else { continue };
             // A writer that lives holds the lock; and one that has just created the file will have it at once,
             // so a file is left alone for its first minute.
-            let age = file
-                .metadata()
-                .ok()
-                .and_then(|m| m.modified().ok())
-                .and_then(|m| m.elapsed().ok());
-            let settled = age.is_none_or(|a| a > Duration::from_secs(60));
-            if settled && file.try_lock().is_ok() && durable::remove(&path).is_ok() {
+            if has_age(&file, MINUTE) && file.try_lock().is_ok() && durable::remove(&path).is_ok() {
                 tell(&item.id);
             }
         }
@@ -415,6 +411,13 @@ impl Spool {
             false => Err(Change::Gone),
         }
     }
+}
+
+/// Whether a file was not changed for so long, or the clock says nothing of that.
+fn has_age(file: &File, least: Duration) -> bool {
+    let modified = file.metadata().and_then(|meta| meta.modified());
+    let age = modified.ok().and_then(|at| at.elapsed().ok());
+    age.is_none_or(|age| age > least)
 }
 
 /// When a file is due, as its folder shows it.
