@@ -206,6 +206,26 @@ fn a_message_being_delivered_is_not_removed() {
     assert_eq!(by_id(&system, &id).journal.len(), 1);
 }
 
+/// Who cannot even open a queue file, for want of resources, does not know whether somebody has it.
+#[test]
+fn what_cannot_be_opened_now_is_not_removed() {
+    let system = System::offline("no-files");
+    let id = enqueue(&system, "one@example.net");
+    let file = fs::File::open(system.path("spool/new").join(&id)).unwrap();
+    file.try_lock().unwrap();
+    let mut met = 0;
+    for files in 3..12 {
+        for option in ["--remove", "--hold"] {
+            let call = system.call_after(&format!("ulimit -n {files}"));
+            let ran = call.args(&[option, &id]).run();
+            assert_ne!(ran.code, 0, "{files} {option} {ran:?}");
+            met += usize::from(ran.stderr.contains("cannot open the queue file"));
+        }
+        assert_eq!(system.names("new"), [id.as_str()], "{files}");
+    }
+    assert!(met > 0, "no call ran out of files there");
+}
+
 /// A run that goes on meanwhile: of what has been listed it moves one message, delivers another, and has both when the
 /// admin comes to them. It is played here, by the locks that a run has.
 #[test]

@@ -34,7 +34,7 @@
 //! let go of the last octet before ([`Claim::message`]).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -334,7 +334,7 @@ impl Spool {
     /// `TempFail` when the queue has another message of this name, or as for every write.
     pub fn shift(&self, item: &Item, to: Folder) -> Result<Change> {
         let from = self.path(item.folder, &item.id);
-        let lock = match self.lock(item) {
+        let lock = match self.lock(item)? {
             Ok(lock) => lock,
             Err(change) => return Ok(change),
         };
@@ -386,31 +386,46 @@ impl Spool {
     /// As for every write.
     pub fn remove(&self, item: &Item) -> Result<Change> {
         let path = self.path(item.folder, &item.id);
-        let _lock = match self.lock(item) {
+        let _lock = match self.lock(item)? {
             Ok(lock) => lock,
             Err(change) => return Ok(change),
         };
         Change::of(durable::remove(&path)).map_err(|e| cannot("remove the queue file", &path, &e))
     }
 
-    /// The lock of a queue file, whatever its content; a file that cannot even be opened has none. Why it cannot be had,
-    /// if somebody else has the file or had it.
-    fn lock(&self, item: &Item) -> Result<Option<File>, Change> {
+    /// The lock of a queue file, whatever its content; a file that nobody can open, as it is, has none. Why it cannot be
+    /// had, if somebody else has the file or had it.
+    ///
+    /// # Errors
+    /// The system would not let us now: somebody may have the file, for all that is known.
+    fn lock(&self, item: &Item) -> Result<Result<Option<File>, Change>> {
         let path = self.path(item.folder, &item.id);
         let file = match open(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Change::Gone),
-            Err(_) => return Ok(None),
-            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Err(Change::Gone)),
+            Err(e) if is_no_file(&e) || is_barred(&e) => return Ok(Ok(None)),
+            opened => opened.map_err(|e| cannot("open the queue file", &path, &e))?,
         };
-        if file.try_lock().is_err() {
-            return Err(Change::Busy);
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(Err(Change::Busy)),
+            Err(TryLockError::Error(e)) => return Err(cannot("lock the queue file", &path, &e)),
         }
         // Whoever had it may have moved it before it let go, or put a copy in its place, which others may have by now.
-        match file.metadata().is_ok_and(|meta| is_at(&path, &meta)) {
-            true => Ok(Some(file)),
-            false => Err(Change::Gone),
-        }
+        let is_there = file.metadata().is_ok_and(|meta| is_at(&path, &meta));
+        Ok(is_there.then_some(Some(file)).ok_or(Change::Gone))
     }
+}
+
+/// Whether this says of what stands under a name of ours that it is no file: O_NOFOLLOW on a link, O_RDWR on a folder or a
+/// socket.
+fn is_no_file(error: &io::Error) -> bool {
+    use nix::libc::{EISDIR, ELOOP, ENXIO};
+    matches!(error.raw_os_error(), Some(ELOOP | EISDIR | ENXIO))
+}
+
+/// Whether it says that whoever may write there has given the file to somebody else.
+fn is_barred(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 /// Whether a file was not changed for so long, or the clock says nothing of that.

@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 
 use super::claim::{Body, Claim, State};
 use super::head::{message_at_end, read_head, rest};
-use super::{Folder, Item, MAX_HEAD, MAX_JOURNAL, Spool, cannot, is_at, is_put_off, open};
+use super::{
+    Folder, Item, MAX_HEAD, MAX_JOURNAL, Spool, cannot, is_at, is_barred, is_no_file, is_put_off,
+    open,
+};
 use crate::error::{Error, Result};
 use crate::host::{durable, words};
 use crate::proto::envelope::{Parsed, Unreadable};
@@ -33,9 +36,6 @@ pub enum Refusal {
 }
 
 const NO_FILE: &str = "it is no regular file";
-const ELOOP: i32 = nix::libc::ELOOP;
-const EISDIR: i32 = nix::libc::EISDIR;
-const ENXIO: i32 = nix::libc::ENXIO;
 
 impl Spool {
     /// Takes a message for this process.
@@ -185,12 +185,10 @@ fn is_of_ours(meta: &fs::Metadata) -> bool {
 fn open_locked(path: &Path) -> Result<File, Refusal> {
     let file = match open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Refusal::Gone),
-        // O_NOFOLLOW on a link, O_RDWR on a folder or a socket: nothing of ours.
-        Err(e) if matches!(e.raw_os_error(), Some(ELOOP | EISDIR | ENXIO)) => {
-            return Err(Refusal::Bad(NO_FILE.to_owned()));
-        }
-        // Whoever may write here has given it to somebody else: no later run can do more. Or root has copied a queue.
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+        // Nothing of ours.
+        Err(e) if is_no_file(&e) => return Err(Refusal::Bad(NO_FILE.to_owned())),
+        // No later run can do more. Or root has copied a queue.
+        Err(e) if is_barred(&e) => {
             return Err(Refusal::Bad(format!(
                 "it cannot be read: {}; chown it to the user of the spool, then release it",
                 words(&e)
