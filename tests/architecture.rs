@@ -49,7 +49,7 @@ const FENCES: &[(&str, &[&str])] = &[
         "rustix",
         &[
             "host/channel.rs",
-            "host/durable/folder.rs",
+            "host/durable",
             "host/link.rs",
             "host/logging.rs",
             "host/spool/room.rs",

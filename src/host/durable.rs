@@ -11,6 +11,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::sys::time::TimeSpec;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 mod folder;
 mod rehearsal;
@@ -130,6 +132,19 @@ pub fn relocate(from: &Path, to: &Path) -> io::Result<()> {
             // It stays where it was. When even this fails it has two names, and the next claim takes one of them away.
             let _ = remove(to);
         })
+}
+
+/// Puts a file into the place of another one on the same file system, which gets its name. Both have a name at any moment:
+/// of a plain change of name, a file system without a journal may keep that the other one is gone before it keeps what
+/// stands in its place. Where the file system cannot do this, it is that change, and the other one has no name any more.
+pub fn exchange(from: &Path, to: &Path) -> io::Result<()> {
+    fault("exchange")?;
+    match renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
+        Ok(()) => record(&Step::Exchange(from, to)),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => return rename(from, to),
+        Err(e) => return Err(e.into()),
+    }
+    Ok(())
 }
 
 /// Returns when the folder's names are on the disk.

@@ -5,7 +5,8 @@
 //!
 //! - names: each one may be what it was when its folder was synced last, or anything it has been since, and that
 //!   whatever becomes of all others. So a change of name may have happened in one folder and not in the other: the file
-//!   has both names, or none, as on a file system without a journal
+//!   has both names, or none, as on a file system without a journal. And where a file has taken the place of another that
+//!   had no other name, the old one may be gone and the new one not there yet
 //! - octets written since their file was synced: of up to [`EACH`] writes, each one by itself is there, or not, or is
 //!   zeros, or half of it is there; of more, all, none, any one without the others, and all without any one. And the
 //!   file may have grown by less than was written
@@ -29,6 +30,7 @@ pub enum Step {
     Sync(u64),
     SyncFolder(PathBuf),
     Rename(PathBuf, PathBuf),
+    Exchange(PathBuf, PathBuf),
     Link(PathBuf, PathBuf),
     Remove(PathBuf),
     /// Something a test wrote into the record: what the world has seen at this point.
@@ -62,6 +64,7 @@ fn step(line: &str) -> Step {
         "sync" => Step::Sync(number(first)),
         "sync-folder" => Step::SyncFolder(first.into()),
         "rename" => Step::Rename(first.into(), second.into()),
+        "exchange" => Step::Exchange(first.into(), second.into()),
         "link" => Step::Link(first.into(), second.into()),
         "remove" => Step::Remove(first.into()),
         "mark" => Step::Mark(line["mark ".len()..].to_owned()),
@@ -247,6 +250,15 @@ impl Disk {
                     self.name(from, None);
                 }
             }
+            Step::Exchange(one, other) => {
+                let both = [one, other].map(|path| self.seen.get(path).copied());
+                if let [Some(first), Some(second)] = both {
+                    // At no moment has either of them no name.
+                    self.seen.insert(one.clone(), second);
+                    self.name(other, Some(first));
+                    self.name(one, Some(second));
+                }
+            }
             Step::Remove(path) => {
                 if self.seen.contains_key(path) {
                     self.name(path, None);
@@ -257,11 +269,22 @@ impl Disk {
     }
 
     fn name(&mut self, path: &Path, inode: Option<Inode>) {
-        match inode {
+        let before = match inode {
             Some(inode) => self.seen.insert(path.to_owned(), inode),
             None => self.seen.remove(path),
         };
         self.since.entry(path.to_owned()).or_default().push(inode);
+        // What has no name any more may be gone before it is on the disk what stands in its place.
+        let is_named = |inode: &Inode| self.seen.values().any(|named| named == inode);
+        let Some(gone) = before.filter(|inode| !is_named(inode)) else {
+            return;
+        };
+        for (path, since) in &mut self.since {
+            let was_it = self.safe.get(path) == Some(&gone) || since.contains(&Some(gone));
+            if was_it && !since.contains(&None) {
+                since.push(None);
+            }
+        }
     }
 
     fn edit(&mut self, number: u64, edit: Edit) {

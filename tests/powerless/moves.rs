@@ -46,27 +46,37 @@ fn what_is_moved_is_somewhere() {
 }
 
 /// A message that a user of this machine has put into the spool, and that waits longer than it takes to try it once: a
-/// copy that belongs to the spool takes its place.
+/// copy that belongs to the spool takes its place, and moves on with that from new/.
 #[test]
 fn what_is_taken_over_is_somewhere() {
+    for folder in ["new", "cur"] {
+        let Some(house) = House::open("powerless-over") else {
+            return;
+        };
+        taken_over(house, folder);
+    }
+}
+
+fn taken_over(house: House, folder: &str) {
     let body = "the secret of the message\n";
-    let Some(house) = House::open("powerless-over") else {
-        return;
-    };
     let nobody = "[smarthost]\nhost = \"127.0.0.1\"\ntls = \"none\"\nport = 1";
     let house = house.with(&format!("user = \"{SPOOL}\"\njail = false\n{nobody}"));
     let record = house.path("record");
     fs::write(&record, "").unwrap();
     fs::set_permissions(&record, fs::Permissions::from_mode(0o666)).unwrap();
     house.submit(ALICE, &["-i", "-odq", "one@example.net"], &message(body));
+    if folder == "cur" {
+        for option in ["--hold", "--release"] {
+            assert_eq!(house.call("root", &[option, "ALL"], "").code, 0);
+        }
+    }
     let folders = vec![house.path("spool")];
     let start = Disk::read(&folders);
     let env = [("MINIMTA_RECORD", record.to_str().unwrap())];
     assert_eq!(house.call_with("root", &["-q"], "", &env).code, 0);
     let steps = disk::record(&record);
-    let over =
-        |s: &Step| matches!(s, Step::Rename(_, to) if to.starts_with(house.path("spool/new")));
-    assert!(steps.iter().any(over), "{:#?}", last(&steps));
+    let over = |s: &Step| matches!(s, Step::Exchange(_, to) if to.parent() == Some(&house.path("spool").join(folder)));
+    assert!(steps.iter().any(over), "{folder}: {:#?}", last(&steps));
     let told = Told {
         start,
         steps,
@@ -79,7 +89,7 @@ fn what_is_taken_over_is_somewhere() {
             open_to_group(&house.path("spool"));
             assert_eq!(house.call("root", &["-q"], "").code, 0);
             let found = ["new", "cur"].map(|f| house.names(f)).concat();
-            assert_eq!(found.len(), 1, "{found:?}: {:#?}", last(before));
+            assert_eq!(found.len(), 1, "{folder} {found:?}: {:#?}", last(before));
             let path = ["new", "cur"].map(|f| house.path("spool").join(f).join(&found[0]));
             let text = path
                 .iter()

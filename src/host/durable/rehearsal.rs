@@ -101,6 +101,8 @@ pub enum Step<'a> {
     SyncFolder(&'a Path),
     /// A file got another name.
     Rename(&'a Path, &'a Path),
+    /// Two files got each other's name.
+    Exchange(&'a Path, &'a Path),
     /// A file got one more name.
     Link(&'a Path, &'a Path),
     /// A name was removed.
@@ -130,6 +132,7 @@ pub fn record(step: &Step<'_>) {
         Step::Sync(file) => format!("sync {}", number(file)),
         Step::SyncFolder(path) => format!("sync-folder {}", path.display()),
         Step::Rename(from, to) => format!("rename {} {}", from.display(), to.display()),
+        Step::Exchange(from, to) => format!("exchange {} {}", from.display(), to.display()),
         Step::Link(from, to) => format!("link {} {}", from.display(), to.display()),
         Step::Remove(path) => format!("remove {}", path.display()),
     };

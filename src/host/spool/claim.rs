@@ -198,9 +198,10 @@ impl Claim {
     }
 
     /// Writes down what happened. When nothing waits any more, the message is removed instead: that is what the
-    /// journal would say, in one step. What is done is on the disk when this returns; what is deferred need not
-    /// be, for a forgotten attempt harms nothing. A message that is nowhere but in memory is stored when somebody
-    /// waits. Returned is whether nothing is left of the message.
+    /// journal would say, in one step. What is written down as done is on the disk when this returns; what is deferred
+    /// need not be, for a forgotten attempt harms nothing. Nor need the removal: after a power cut the message may be there
+    /// again, and comes twice. A message that is nowhere but in memory is stored when somebody waits. Returned is whether
+    /// nothing is left of the message.
     ///
     /// # Errors
     /// As for every write. The recipients then count as not done on the disk: twice rather than never.
@@ -291,12 +292,15 @@ impl Claim {
     pub fn defer_until(&self, due: i64) -> Result<()> {
         let mut state = self.state();
         // A copy stays locked until it has its place.
-        let _copy = self.set_due(&state, due)?;
+        let copy = self.set_due(&state, due)?;
         if state.folder == Folder::New {
             let (from, to) = (self.path(&state), self.spool.path(Folder::Cur, &self.id));
             durable::relocate(&from, &to).map_err(|e| cannot("move the queue file", &from, &e))?;
             state.folder = Folder::Cur;
+        } else if copy.is_some() {
+            self.keep_copy(&state)?;
         }
+        self.drop_original(copy);
         Ok(())
     }
 
@@ -306,10 +310,32 @@ impl Claim {
     /// # Errors
     /// As for [`Self::defer_until`].
     pub fn put_off(&self, due: i64) -> Result<()> {
-        self.set_due(&self.state(), due).map(drop)
+        let state = self.state();
+        let copy = self.set_due(&state, due)?;
+        if copy.is_some() {
+            self.keep_copy(&state)?;
+        }
+        self.drop_original(copy);
+        Ok(())
     }
 
-    /// Sets the time when it is due. Returned is a copy that has taken the place of the file, if one had to.
+    /// Returns when a copy is on the disk that has taken the place of the file.
+    fn keep_copy(&self, state: &State) -> Result<()> {
+        let path = self.path(state);
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        durable::sync_folder(folder).map_err(|e| cannot("copy the queue file", &path, &e))
+    }
+
+    /// Removes the file whose place a copy has: when that is on the disk, and not before.
+    fn drop_original(&self, copy: Option<File>) {
+        if copy.is_some() {
+            // What is left there is swept.
+            let _ = durable::remove(&self.spool.path(Folder::Tmp, &self.id));
+        }
+    }
+
+    /// Sets the time when it is due. Returned is a copy that has taken the place of the file, if one had to, and is not on
+    /// the disk there yet; the file stands in tmp/ as long.
     fn set_due(&self, state: &State, due: i64) -> Result<Option<File>> {
         let Body::File(file) = &state.body else {
             return Ok(None);
@@ -352,7 +378,7 @@ impl Claim {
             }
             copy.set_modified(time)?;
             durable::sync(&copy)?;
-            durable::rename(&path, place)
+            durable::exchange(&path, place)
         })();
         copied.map_err(|e| {
             // The file is as it was; without its copy it is due at once.
