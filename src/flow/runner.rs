@@ -11,7 +11,8 @@
 //! the next run. One run lingers so, and no more. Both together have no more connections than `[queue] workers` and
 //! `per_destination` say, but that the new one has at least one.
 //!
-//! What is kept in memory is bounded: a few claims, then names, then only that the folder has more.
+//! What is kept in memory is bounded: a few claims, then names, then only that the folder has more. Those that find no room
+//! have the first turn at the next look ([`Turn`]).
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,6 +29,7 @@ use crate::error::Error;
 use crate::events;
 use crate::host::spool::{Claim, Folder, Item};
 use crate::host::{clock, words};
+use crate::proto::order;
 
 /// Claims that are held; each has a file open.
 const CLAIMS: usize = 64;
@@ -69,6 +71,8 @@ struct State {
     look_at: Instant,
     /// No look before.
     rest_until: Instant,
+    /// Who is first then.
+    turn: Turn,
     /// Runs that go on.
     runs: usize,
     /// One of them is over, but for its last workers.
@@ -102,6 +106,7 @@ impl Runner {
                 look_new: true,
                 look_at: now,
                 rest_until: now,
+                turn: Turn::default(),
                 runs: 0,
                 lingers: false,
                 feeders: 0,
@@ -307,6 +312,7 @@ impl Runner {
         }
         let all = state.look_at <= begun;
         state.look_new = false;
+        let mut turn = std::mem::take(&mut state.turn);
         drop(state);
         events::settle_repeats(false);
         let (spool, now) = (&service.context.spool, clock::now());
@@ -323,20 +329,28 @@ impl Runner {
             found = scan(Folder::Cur);
         }
         found.extend(scan(Folder::New));
-        let mut next = None;
-        for item in found {
-            if is_due(&service.context, &item, now) {
+        let (due, later): (Vec<Item>, Vec<Item>) = found
+            .into_iter()
+            .partition(|item| is_due(&service.context, item, now));
+        let next = later.iter().map(|item| item.due).min();
+        drop(later);
+        let is_more = turn.take_round(due, |item| {
+            let has_room = run.lanes().waiting() < NAMES;
+            if has_room {
                 run.add(item, None);
-            } else {
-                next = Some(next.map_or(item.due, |next: i64| next.min(item.due)));
             }
-        }
+            has_room
+        });
         let ended = Instant::now();
         let mut state = self.lock();
+        state.turn = turn;
         state.rest_until = ended + REST.max((ended - begun) * REST_FACTOR);
-        if all {
+        if all && is_more {
+            state.look_at = ended;
+        } else if all {
             state.look_at = ended + self.interval.unwrap_or(LOOK);
         }
+        state.look_new |= is_more;
         drop(state);
         self.expect_due(next);
     }
@@ -402,7 +416,8 @@ impl Runner {
         let next = if waiting < FEW {
             state.next_look().min(until)
         } else {
-            until
+            // Nobody says when there are few.
+            until.min(now + MOMENT)
         };
         if (waiting < NAMES && !state.incoming.is_empty()) || next <= now {
             return true;
@@ -446,6 +461,29 @@ impl Runner {
     }
 }
 
+/// Whose turn it is, of messages for which there is not room enough at once: by arrival, and on from where the last look
+/// has stopped. So each has its turn, though some may be due again and again.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Turn(String);
+
+impl Turn {
+    /// Has these messages taken as long as `take` finds room. Returned is whether some are left.
+    fn take_round(&mut self, mut due: Vec<Item>, mut take: impl FnMut(Item) -> bool) -> bool {
+        order::sort(&mut due, &Item::cmp);
+        let first = due.partition_point(|item| item.id < self.0);
+        due.rotate_left(first);
+        for item in due {
+            let id = item.id.clone();
+            if !take(item) {
+                self.0 = id;
+                return true;
+            }
+        }
+        self.0.clear();
+        false
+    }
+}
+
 /// Sends reports about TLS in a thread of their own: the web servers they go to are others', and one that does not answer
 /// would hold up the queue. While it is at it another one finds their files locked, and goes.
 fn report(service: &Arc<Service>) {
@@ -458,4 +496,40 @@ fn report(service: &Arc<Service>) {
         .stack_size(STACK);
     // Without room for it they are sent after another run.
     let _ = thread.spawn(move || tlsrpt::settle(&service.context));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_has_its_turn_though_there_is_not_room_for_all() {
+        let mut turn = Turn::default();
+        // Nothing comes of the first ones: they are due at each look.
+        let mut round = |ids: &[&str], room: usize| {
+            let due = ids.iter().map(|id| fresh((*id).to_owned())).collect();
+            let mut taken = Vec::new();
+            let is_more = turn.take_round(due, |item| {
+                let has_room = taken.len() < room;
+                if has_room {
+                    taken.push(item.id);
+                }
+                has_room
+            });
+            (taken.join(" "), is_more)
+        };
+        let rows: [(&[&str], usize, &str, bool); 7] = [
+            (&["c", "a", "b", "e", "d"], 2, "a b", true),
+            (&["a", "b", "c", "d", "e"], 2, "c d", true),
+            (&["a", "b", "e"], 2, "e a", true),
+            // The one that was next has gone.
+            (&["a", "c"], 1, "c", true),
+            (&["a"], 1, "a", false),
+            (&["a", "b"], 2, "a b", false),
+            (&[], 2, "", false),
+        ];
+        for (ids, room, expected, is_more) in rows {
+            assert_eq!(round(ids, room), (expected.to_owned(), is_more), "{ids:?}");
+        }
+    }
 }
