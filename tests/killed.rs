@@ -88,7 +88,7 @@ fn a_fault_of_the_worker_leaves_the_daemon_there() {
     };
     let house = house.with_mailbox("~/Maildir/");
     house.daemon().stop();
-    let met = (9..24).any(|step: u32| {
+    let met = (12..32).any(|step: u32| {
         fs::write(house.path("log"), "").unwrap();
         let fault = format!("{step}:panic");
         let start = || house.start_with("root", &["-bD"], &[("MINIMTA_FAULT", &fault)]);
