@@ -66,6 +66,15 @@ fn nobody_is_unknown_while_aliases_cannot_be_read() {
     );
     let system = with(system, "team: USER\nwho\n");
     steps(&system, &[(&team, "250"), (&who, "451"), (&me(), "250")]);
+    // It is said of the name that is missing, not of the one that stands for it.
+    let system = with(system, "team: nosuch\nwho\n");
+    let ran = system.run(&["-bv", "team"], "");
+    let said = format!(
+        "may mean {} in a line that cannot be read: line 2: ",
+        here("nosuch")
+    );
+    assert!(format!("{ran:?}").contains(&said), "{said}{ran:?}");
+    let system = with(system, "team: USER\nwho\n");
     fs::set_permissions(system.path("aliases"), fs::Permissions::from_mode(0o666)).unwrap();
     steps(&system, &[(&team, "451"), (&me(), "451")]);
     // sendmail takes it, for it can wait; and exit 67 is for who is surely unknown.

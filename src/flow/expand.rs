@@ -124,7 +124,7 @@ pub fn is_known(context: &Context, address: &Mailbox) -> Result<bool, String> {
         table,
         has_been_at: &|_| false,
     };
-    here.is_doubtful().map_or(Ok(false), Err)
+    here.is_doubtful(address).map_or(Ok(false), Err)
 }
 
 /// Whether an alias stands for an address, or is likely to: then any process can say whom it means.

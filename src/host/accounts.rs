@@ -214,7 +214,7 @@ pub fn entry(name: &str) -> Result<Option<Account>, String> {
         Some(account) => Ok(Some(account)),
         None => User::from_name(name)
             .map(|user| user.map(Account::from))
-            .map_err(|e| format!("cannot look up the user {name}: {}", e.desc())),
+            .map_err(|e| unanswered(name, e)),
     };
     // A name with a NUL or a slash cannot be a user, whatever the database would make of it.
     if name.is_empty() || name.contains(['\0', '/', ':']) || name == "." || name == ".." {
@@ -227,6 +227,14 @@ pub fn entry(name: &str) -> Result<Option<Account>, String> {
     } else {
         Ok(exact)
     }
+}
+
+fn unanswered(name: &str, error: nix::Error) -> String {
+    let why = match error {
+        nix::Error::ENOENT => format!("there is no {PASSWD}"),
+        error => error.desc().to_lowercase(),
+    };
+    format!("cannot look up the user {name}: {why}")
 }
 
 /// The least id of a user who is a person, as login.defs(5) has it. It is read once by a process: a delivery asks three times,
@@ -294,6 +302,18 @@ fn qualified_in(hosts: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_users_that_is_missing_is_named() {
+        let rows = [
+            (nix::Error::ENOENT, "there is no /etc/passwd"),
+            (nix::Error::EIO, "i/o error"),
+        ];
+        for (error, why) in rows {
+            let said = format!("cannot look up the user root: {why}");
+            assert_eq!(unanswered("root", error), said);
+        }
+    }
 
     #[test]
     fn a_file_is_read_again_when_it_is_another_one() {

@@ -30,7 +30,14 @@ pub fn folder(path: &Path, account: &Account, mode: u32) -> Result<bool> {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
         Err(e) => return Err(failed(e)),
     };
-    let file = open(path, O_DIRECTORY).map_err(failed)?;
+    let file = open(path, O_DIRECTORY).map_err(|e| match e.kind() {
+        io::ErrorKind::PermissionDenied if !made => Error::NoPermission(format!(
+            "cannot open the folder {}: {}; root has not all its rights there, such as CAP_DAC_OVERRIDE",
+            path.display(),
+            words(&e)
+        )),
+        _ => failed(e),
+    })?;
     let found = file.metadata().map_err(failed)?;
     if made {
         give(&file, account).map_err(failed)?;

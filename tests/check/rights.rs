@@ -299,4 +299,14 @@ fn whoever_cannot_be_somebody_is_told_once() {
         }
         assert_eq!(ran.stdout.matches(begins).count(), 1, "{ran:?}");
     }
+    // The folder is there, and need not be made.
+    let lost = "-dac_override,-dac_read_search";
+    let lost = format!("--inh-caps={lost} --bounding-set={lost}");
+    let ran = house.shell("root", &format!("exec setpriv {lost} {program} -q"));
+    let spool = house.path("spool");
+    let said = format!(
+        "minimta: cannot open the folder {}: permission denied; root has not all its rights there, such as CAP_DAC_OVERRIDE\n",
+        spool.display()
+    );
+    assert_eq!((ran.code, ran.stderr), (77, said));
 }

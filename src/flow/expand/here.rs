@@ -153,13 +153,13 @@ impl World for Here<'_> {
         hops::of(self.context, address) == Hop::Local
     }
 
-    fn is_doubtful(&self) -> Option<String> {
+    fn is_doubtful(&self, address: &Mailbox) -> Option<String> {
         self.table.is_doubtful().then(|| {
             let path = self.context.aliases.path().display();
             let faults = self.table.faults();
             let fault = faults.first().map(ToString::to_string).unwrap_or_default();
             format!(
-                "the alias file {path} may mean this name in a line that cannot be read: {fault}"
+                "the alias file {path} may mean {address} in a line that cannot be read: {fault}"
             )
         })
     }

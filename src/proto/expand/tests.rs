@@ -72,7 +72,7 @@ impl World for System {
         address.domain().as_str() == "pi.example"
     }
 
-    fn is_doubtful(&self) -> Option<String> {
+    fn is_doubtful(&self, _: &Mailbox) -> Option<String> {
         self.table
             .is_doubtful()
             .then(|| "aliases, a bad line".to_owned())

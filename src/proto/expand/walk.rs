@@ -107,7 +107,7 @@ impl Walk<'_> {
             let root = self.world.root();
             return self.user(address, &root, scope).map(|()| true);
         }
-        if let Some(why) = self.world.is_doubtful() {
+        if let Some(why) = self.world.is_doubtful(address) {
             return Err(Trouble::here(why));
         }
         let Some(target) = self.rules.unknown_user else {

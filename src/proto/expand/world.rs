@@ -78,6 +78,6 @@ pub trait World {
     /// Whether mail to an address ends in the mailboxes of this system.
     fn is_here(&self, address: &Mailbox) -> bool;
 
-    /// Whether a name that nothing stands for may yet be an alias: the file has lines that cannot be read.
-    fn is_doubtful(&self) -> Option<String>;
+    /// Whether an address that nothing stands for may yet be an alias: the file has lines that cannot be read.
+    fn is_doubtful(&self, address: &Mailbox) -> Option<String>;
 }
