@@ -165,3 +165,27 @@ fn the_worker_in_its_jail_sends_reports() {
         asked[0].0
     );
 }
+
+/// A message that a user has handed in is replaced by a copy while it waits: one in new/, and one that was released.
+#[test]
+fn the_worker_in_its_jail_takes_messages_over() {
+    let Some(house) = House::open("jailed-over") else {
+        return;
+    };
+    let nobody = "[smarthost]\nhost = \"127.0.0.1\"\ntls = \"none\"\nport = 1";
+    let house = house.with(&format!("user = \"{SPOOL}\"\n{nobody}"));
+    for before in [&[][..], &["--hold", "--release"]] {
+        house.submit(ALICE, &["-odq", "one@example.net"], "Subject: x\n\nhello\n");
+        for option in before {
+            assert_eq!(house.call("root", &[option, "ALL"], "").code, 0);
+        }
+        assert_eq!(house.call("root", &["-q"], "").code, 0);
+    }
+    let (names, log) = (house.names("cur"), house.log());
+    assert_eq!((names.len(), house.names("new").len()), (2, 0), "{log}");
+    for name in names {
+        let about = fs::metadata(house.path("spool/cur").join(name)).unwrap();
+        assert_eq!(about.uid(), house.id(SPOOL).0, "{log}");
+    }
+    assert!(house.names("tmp").is_empty(), "{log}");
+}
