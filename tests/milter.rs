@@ -317,8 +317,8 @@ fn what_cannot_be_set_aside_is_refused_and_not_delivered() {
         // What is made at a first start is there.
         Daemon::start(&system).stop();
         let mut refused = 0;
-        // The first three are of its start: the run folder, and its number in there.
-        for step in 4..40 {
+        // The first four are of its start: the run folder, and its queue and number in there.
+        for step in 5..41 {
             fs::remove_file(system.path("log")).unwrap();
             let fault = format!("{step}:EIO");
             let call = system.call("sendmail").args(&["-bD"]);

@@ -60,8 +60,8 @@ fn a_fault_between_two_runs_leaves_the_queue_going() {
     let day = system.path("spool/state/day");
     fs::create_dir_all(day.parent().unwrap()).unwrap();
     let told = "a fault in minimta stopped what it was doing; ";
-    // The first three are of its start.
-    for (at, step) in (4..9).enumerate() {
+    // The first four are of its start.
+    for (at, step) in (5..10).enumerate() {
         fs::write(day.with_file_name("events"), "x\n".repeat(20_000)).unwrap();
         let _ = fs::remove_file(&day);
         fs::remove_file(system.path("log")).unwrap();
@@ -107,7 +107,7 @@ fn a_fault_over_one_message_leaves_a_run_going() {
 #[test]
 fn a_fault_in_one_session_leaves_the_others_going() {
     let mut met = 0;
-    for step in 4..14 {
+    for step in 5..15 {
         let remote = Remote::start(Script::new());
         let system = System::relaying("fault-session", &remote).listens();
         Daemon::start(&system).stop();
