@@ -28,7 +28,8 @@ fn both(need: Need, message: &[u8]) -> Vec<u8> {
     let single: Vec<&[u8]> = message.chunks(1).collect();
     assert_eq!(survey(need, &single), survey(need, &[message]));
     assert!(whole == convert(survey(need, &[message]), &single));
-    for cut in (0..message.len()).step_by(1 + message.len() / few(300)) {
+    let cuts = few(few(300));
+    for cut in (0..message.len()).step_by(1 + message.len() / cuts) {
         let (a, b) = message.split_at(cut);
         let plan = survey(need, &[a, b]);
         assert!(whole == convert(plan, &[a, b]), "cut at {cut}");
@@ -354,7 +355,7 @@ fn no_octet_is_lost() {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (random >> 8) as usize % below
     };
-    for _ in 0..few(400) {
+    for _ in 0..few(few(400)) {
         let mut message = Vec::new();
         for _ in 0..next(40) {
             let at = next(PIECES.len() + 1);
