@@ -29,7 +29,7 @@ use flow::{
     newaliases, parent, password, probe, queue, status, stdio, submit, verify,
 };
 use host::channel::Channel;
-use host::{accounts, children, guard, logging, privilege};
+use host::{accounts, children, guard, logging, other, privilege};
 
 fn main() -> ExitCode {
     let program = program();
@@ -69,6 +69,11 @@ fn run(program: &str) -> Result<ExitCode> {
         privilege::drop_group().map_err(Error::NoPermission)?;
         guard::stand();
         return Ok(ExitCode::SUCCESS);
+    }
+    if std::env::args_os().nth(1).is_some_and(|w| w == other::WORD) {
+        let (code, sentence) = other::become_it(std::env::args_os().skip(2));
+        complain(program, &sentence);
+        std::process::exit(code);
     }
     privilege::fix_umask();
     privilege::outlive_file_limit();

@@ -178,7 +178,13 @@ fn odd_times_are_lived_with() {
 #[test]
 fn who_was_tried_waits_while_another_was_not() {
     // The seconds since he was tried, whether he is tried by what is due, and by who wants all tried.
-    for (seconds, by_due) in [(200, false), (400, true), (-3600, true)] {
+    // What a hand has set, or --release, is for all of them.
+    for (seconds, due, by_due) in [
+        (200, 1, false),
+        (400, 1, true),
+        (-3600, 1, true),
+        (200, 0, true),
+    ] {
         let remote = Remote::start(Script::new());
         let system = System::relaying("tried-apart", &remote).with(
             "[route]",
@@ -197,7 +203,8 @@ fn who_was_tried_waits_while_another_was_not() {
             Err(_) => SystemTime::now() + Duration::from_secs(3600),
         };
         writeln!(file, "{} to 2 deferred - 4.4.1 - away", iso8601(at)).unwrap();
-        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(due))
+            .unwrap();
         system.accept(&["-q", "--due"], "");
         assert_eq!(remote.received().len(), 1, "{seconds}");
         let tries = |queued: &Queued| {

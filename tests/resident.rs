@@ -280,6 +280,37 @@ fn what_is_released_goes_at_once() {
     drop(daemon);
 }
 
+/// Signals that a daemon hears in its own way, while it starts commands all the time: none ends it, and commands hear all.
+#[test]
+fn a_daemon_that_starts_commands_outlives_signals_and_commands_hear_them() {
+    let system = System::listening("signals-commands");
+    let kept = system.path("blocked");
+    let line = format!(
+        "|grep SigBlk /proc/self/status >>{}; cat >/dev/null",
+        kept.display()
+    );
+    let system = system.with("local", &format!("mailbox = \"{line}\""));
+    let daemon = Daemon::start(&system);
+    let mut client = daemon.client();
+    client.steps(&[("EHLO x", "250-")]);
+    let lines = || std::fs::read_to_string(&kept).unwrap_or_default();
+    for _ in 0..40 {
+        assert!(client.deliver(&me(), MESSAGE).starts_with("250 "));
+        for _ in 0..5 {
+            daemon.signal(Signal::SIGHUP);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    until("all are delivered", || lines().lines().count() == 40);
+    assert!(
+        lines().lines().all(|l| l == "SigBlk:\t0000000000000000"),
+        "{}",
+        lines()
+    );
+    drop(client);
+    assert_eq!(daemon.stop().code, 0);
+}
+
 #[test]
 fn the_queue_is_worked_off_by_itself() {
     // A daemon that does not listen; what waits when it begins, and what fails once.

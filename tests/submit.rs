@@ -319,7 +319,7 @@ fn a_session_of_a_user_has_lines_of_any_kind_and_its_end() {
 fn a_session_of_a_user_has_one_client() {
     let system = System::offline("one-client");
     let said = "EHLO x\r\nMAIL FROM:<a@b.test> FOO=1\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<x@example.net>\r\n\
-                DATA\r\na\rb\r\n.\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\nQUIT\r\n";
+                DATA\r\na\nb\r\n.\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\nQUIT\r\n";
     system.run(&["-bs", "-odq"], said);
     let log = system.log();
     let clients: Vec<&str> = log

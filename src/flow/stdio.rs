@@ -2,7 +2,9 @@
 //! Symfony, Laravel). The client is the user who runs this process, no more and no less: he may send anywhere, and
 //! his messages are completed as those of `sendmail` are.
 //!
-//! He may end his lines with LF alone: what is smuggled in behind one (tests/KNOWN.md) he could as well have sent openly.
+//! He may end his lines with LF alone, if he does so from the first one on. In a session whose lines end with CRLF such an
+//! LF is refused as by the daemon: there it is in the text of somebody else, who smuggles commands in behind it
+//! (tests/KNOWN.md).
 //!
 //! When standard input is a connection, as inetd and systemd make it, the client is whoever is at its other end, who
 //! is nobody in particular; all is then as with the daemon.
@@ -83,13 +85,16 @@ fn own(context: &Context, straight: bool, keep: &mut dyn FnMut(Left)) -> Result<
     }
 }
 
-/// The lines of a program of this machine, each of which ends with CRLF for whoever reads them here.
+/// The lines of a program of this machine. Where the first one ends with LF alone, each ends with CRLF for whoever reads
+/// them here; else they are what they are.
 struct Lines<R> {
     inner: R,
     block: Vec<u8>,
     ready: Vec<u8>,
     at: usize,
     after_cr: bool,
+    /// Whether the first one ends with CRLF; `None`: it has not ended.
+    is_proper: Option<bool>,
 }
 
 impl<R> Lines<R> {
@@ -100,6 +105,7 @@ impl<R> Lines<R> {
             ready: Vec::new(),
             at: 0,
             after_cr: false,
+            is_proper: None,
         }
     }
 }
@@ -113,7 +119,8 @@ impl<R: Read> Read for Lines<R> {
             self.at = 0;
             // read is at most the block's length.
             for &octet in self.block.get(..read).unwrap_or_default() {
-                if octet == b'\n' && !self.after_cr {
+                if octet == b'\n' && !*self.is_proper.get_or_insert(self.after_cr) && !self.after_cr
+                {
                     self.ready.push(b'\r');
                 }
                 self.after_cr = octet == b'\r';
@@ -153,8 +160,10 @@ mod tests {
         let rows: &[(&[u8], &[u8])] = &[
             (b"", b""),
             (b"a\nb\r\n\n.\n", b"a\r\nb\r\n\r\n.\r\n"),
-            (b"\r\r\n\r", b"\r\r\n\r"),
             (b"\n\n\r\n\n", b"\r\n\r\n\r\n\r\n"),
+            // The text of somebody else, handed on by a program whose own lines end as they should.
+            (b"a\r\nb\n.\nc\r\n", b"a\r\nb\n.\nc\r\n"),
+            (b"\r\r\n\n\r", b"\r\r\n\n\r"),
         ];
         for (text, expected) in rows {
             for cut in 0..=text.len() {

@@ -37,6 +37,7 @@ pub mod mailbox;
 pub mod maildir;
 pub mod mbox;
 pub mod mounts;
+pub mod other;
 pub mod password;
 pub mod pipe;
 pub mod pool;

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ pub fn from_command(command: &[String], limit: Duration) -> Result<Vec<u8>, Stri
     };
     let cannot = |e: io::Error| format!("cannot run password_command {program}: {}", words(&e));
     let deadline = Instant::now() + limit;
-    let mut process = Command::new(program);
+    let mut process = super::other::command(program);
     if super::privilege::has_group() {
         // The caller of a program with a group of its own says nothing to others that have it, too.
         process
@@ -62,7 +62,7 @@ pub fn from_command(command: &[String], limit: Duration) -> Result<Vec<u8>, Stri
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = super::privilege::start_other(&mut process).map_err(cannot)?;
+    let mut child = super::other::start(&mut process).map_err(cannot)?;
     let printed = collect(child.stdout.take(), MAX);
     let complained = collect(child.stderr.take(), MAX_COMPLAINT);
     let ended = (|| {

@@ -12,7 +12,7 @@ use std::io::{self, PipeWriter, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -21,7 +21,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::guard::Guard;
-use super::{privilege, words};
+use super::{other, words};
 use crate::proto::data::LocalEnds;
 use crate::proto::reply::Enhanced;
 
@@ -80,7 +80,7 @@ impl Pipe<'_> {
         // Where none can be had the command is run all the same; it is this process that is not to be killed then.
         let guard = Guard::start(&stdin).ok();
         let group = guard.as_ref().and_then(Guard::group).unwrap_or(0);
-        let mut command = Command::new("/bin/sh");
+        let mut command = other::command("/bin/sh");
         command
             .args(["-c", self.command])
             .env_clear()
@@ -91,7 +91,7 @@ impl Pipe<'_> {
         // Both of its outputs are one pipe to us.
         let (reader, writer) = io::pipe()?;
         command.stdout(writer.try_clone()?).stderr(writer);
-        let mut child = privilege::start_other(&mut command)?;
+        let mut child = other::start(&mut command)?;
         set_nonblocking(&stdin)?;
         set_nonblocking(&reader)?;
         child.stderr = Some(OwnedFd::from(reader).into());

@@ -1,6 +1,6 @@
 //! How a running daemon is found: its process number in `pid`, locked as long as it lives, the FIFO `trigger`, which wakes
-//! it, and the path of its queue in `spool`: one that has another queue delivers nothing of ours. They stand in the run
-//! folder, which is empty after a restart.
+//! it, and its queue in `serves`: one that has another queue delivers nothing of ours. They stand in the run folder, which
+//! is empty after a restart.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
@@ -17,8 +17,10 @@ use crate::error::{Error, Result};
 
 /// How often the file of a daemon that goes may be met.
 const MOST_TRIES: usize = 16;
-/// Octets of the longest path.
-const MAX_PATH: u64 = 4096;
+/// What a daemon works on: a name that nobody gives to a queue of his own here.
+const SERVES: &str = "serves";
+/// Octets of the longest line in it.
+const MAX_LINE: u64 = 8192;
 
 /// A pull for what is new,
 const FOR_NEW: u8 = b'!';
@@ -29,7 +31,7 @@ const FOR_ALL: u8 = b'*';
 #[derive(Debug)]
 pub struct Presence {
     pid: PathBuf,
-    spool: PathBuf,
+    serves: PathBuf,
     lock: File,
     trigger: File,
 }
@@ -49,16 +51,15 @@ impl Presence {
         let pid = folder.join("pid");
         let lock = lock(&pid)?;
         let trigger = make_trigger(&folder.join("trigger"))?;
-        let spool = folder.join("spool");
         Ok(Self {
             pid,
-            spool,
+            serves: folder.join(SERVES),
             lock,
             trigger,
         })
     }
 
-    /// Writes down whose queue it is that is worked on, and the number of the process to send signals to, now that it will
+    /// Writes down what queue is worked on, and the number of the process to send signals to, now that it will
     /// stay the same: this one, or the one it works for.
     ///
     /// # Errors
@@ -70,9 +71,9 @@ impl Presence {
             .truncate(true)
             .mode(0o640)
             .custom_flags(durable::NO_FOLLOW)
-            .open(&self.spool)
-            .and_then(|file| durable::write(&file, queue.as_os_str().as_bytes()));
-        told.map_err(|e| cannot("write", &self.spool, &e))?;
+            .open(&self.serves);
+        // Who does not find it there takes this daemon for his.
+        let _ = told.and_then(|file| durable::write(&file, &Served::of(queue).line()));
         let number = if works_for_another {
             std::os::unix::process::parent_id()
         } else {
@@ -104,7 +105,7 @@ impl Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        let _ = durable::remove(&self.spool);
+        let _ = durable::remove(&self.serves);
         let _ = durable::remove(&self.pid);
     }
 }
@@ -182,19 +183,48 @@ pub fn other_queue(folder: &Path, queue: &Path) -> Option<PathBuf> {
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(durable::NO_FOLLOW)
-        .open(folder.join("spool"));
-    let mut octets = Vec::new();
-    opened
-        .ok()?
-        .take(MAX_PATH)
-        .read_to_end(&mut octets)
-        .ok()
-        .filter(|n| *n > 0)?;
-    let other = PathBuf::from(OsString::from_vec(octets));
-    let place = |path: &Path| fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
-    // It may have two names.
-    let is_same = other == queue || place(&other).is_some_and(|at| place(queue) == Some(at));
-    (!is_same).then_some(other)
+        .open(folder.join(SERVES));
+    let mut line = Vec::new();
+    opened.ok()?.take(MAX_LINE).read_to_end(&mut line).ok()?;
+    let (theirs, ours) = (Served::parse(&line)?, Served::of(queue));
+    // It may have two names, and in a container the same name is another place.
+    let is_same = theirs.path == ours.path || theirs.place == ours.place;
+    (!is_same).then_some(theirs.path)
+}
+
+/// A queue: its path, and where that is.
+#[derive(Debug)]
+struct Served {
+    place: (u64, u64),
+    path: PathBuf,
+}
+
+impl Served {
+    fn of(path: &Path) -> Self {
+        let place = fs::metadata(path).map_or((0, 0), |m| (m.dev(), m.ino()));
+        let path = path.to_owned();
+        Self { place, path }
+    }
+
+    /// `64769:1310 /var/spool/minimta`
+    fn line(&self) -> Vec<u8> {
+        let (device, inode) = self.place;
+        let mut line = format!("{device}:{inode} ").into_bytes();
+        line.extend_from_slice(self.path.as_os_str().as_bytes());
+        line.push(b'\n');
+        line
+    }
+
+    fn parse(line: &[u8]) -> Option<Self> {
+        let at = line.iter().position(|octet| *octet == b' ')?;
+        let (place, path) = line.strip_suffix(b"\n")?.split_at_checked(at)?;
+        let (device, inode) = std::str::from_utf8(place).ok()?.split_once(':')?;
+        let path = OsString::from_vec(path.get(1..)?.to_vec());
+        Some(Self {
+            place: (device.parse().ok()?, inode.parse().ok()?),
+            path: path.into(),
+        })
+    }
 }
 
 /// The daemon of this folder, if there is one.
@@ -311,6 +341,19 @@ mod tests {
         let another = std::env::temp_dir();
         assert!(find_for(&folder, &another).is_none());
         assert_eq!(other_queue(&folder, &another), Some(folder.clone()));
+        // Whatever else is there says nothing.
+        for line in [
+            &b""[..],
+            b" ",
+            b"1:2",
+            b"1:2 /x",
+            b"1 /x\n",
+            b"a:b /x\n",
+            b"1:2\n",
+        ] {
+            fs::write(folder.join(SERVES), line).unwrap();
+            assert_eq!(other_queue(&folder, &another), None, "{line:?}");
+        }
         for _ in 0..100_000 {
             assert!(found.wake()); // more than a FIFO holds
         }

@@ -4,9 +4,8 @@
 //! What root starts is three processes (design of the whole in flow/parent.rs); [`super::children`] starts them.
 
 use std::ffi::CString;
+use std::fs;
 use std::path::Path;
-use std::process::{Child, Command};
-use std::{fs, io, thread};
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::prctl::{set_name, set_no_new_privs, set_pdeathsig};
@@ -155,24 +154,6 @@ pub fn hear_signals() {
 /// answered as on a full disk. Unless it is blocked, a signal ends the process there, without a word.
 pub fn outlive_file_limit() {
     let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
-}
-
-/// Starts a program that is not this one, for which that signal, and those that end a program, are what they always were:
-/// blocked ones are inherited. This thread may have one of the former waiting for it; a new one has not.
-///
-/// # Errors
-/// What the system says.
-pub fn start_other(command: &mut Command) -> io::Result<Child> {
-    const STACK: usize = 128 * 1024;
-    let start = || {
-        let _ = SigSet::all().thread_unblock();
-        command.spawn()
-    };
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().stack_size(STACK);
-        let started = thread.spawn_scoped(scope, start)?.join();
-        started.unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
-    })
 }
 
 /// Closes all descriptors from this number on that whoever started this process has left open. To be called

@@ -74,11 +74,12 @@ pub fn let_be() {
     let _ = set().thread_unblock();
 }
 
-/// Ends this process by a signal, as if nobody had heard it, so that whoever waits for it sees what has ended it. Comes back
-/// when it does not end by it.
-pub fn end_by(signal: Signal) {
+/// Ends this process by a signal, as if nobody had heard it, so that whoever waits for it sees what has ended it. The first
+/// process of a container is not ended so, and says it with its exit code, as shells do.
+pub fn end_by(signal: Signal) -> ! {
     let _ = SigSet::from(signal).thread_unblock();
     let _ = raise(signal);
+    std::process::exit(128 + signal as i32)
 }
 
 fn set() -> SigSet {

@@ -110,6 +110,16 @@ pub struct Item {
     pub due: i64,
 }
 
+/// When a message is due in which somebody was not tried yet: at once, as what a hand or `--release` has set to 0.
+pub const UNTRIED: i64 = 1;
+
+impl Item {
+    /// Whether no attempt has set a time for it from which something could be counted.
+    pub fn has_no_time(&self) -> bool {
+        (0..=UNTRIED).contains(&self.due)
+    }
+}
+
 /// What came of a change to a queue file that others may work on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {

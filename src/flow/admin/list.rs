@@ -298,7 +298,7 @@ fn message_as_json(listed: &Listed) -> Json {
     let due = match item.folder {
         Folder::Hold => Json::Null,
         // It is due since it came: it was not put off, or for no reason, or was released.
-        _ if item.due == 0 => time(envelope.received_at),
+        _ if item.has_no_time() => time(envelope.received_at),
         _ => time(item.due),
     };
     let sender = envelope.sender.mailbox().map(ToString::to_string);

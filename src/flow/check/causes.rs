@@ -70,7 +70,7 @@ pub fn idle_queue(context: &Context, now: i64, findings: &mut Vec<Finding>) {
     let scan = |folder| context.spool.scan(folder).unwrap_or_default();
     let is_late = |item: &Item| match item.due {
         // Nobody has tried all of it yet, or it was released: it is due at once.
-        0 => {
+        _ if item.has_no_time() => {
             let seen = context.spool.look(item);
             seen.is_some_and(|(parsed, _)| now - parsed.envelope.received_at > LATE)
         }

@@ -10,12 +10,9 @@ use crate::error::{Error, Result};
 use crate::events;
 use crate::flow::settle::policy;
 use crate::host::clock;
-use crate::host::spool::{Change, Claim, Folder, Item, Refusal};
+use crate::host::spool::{Change, Claim, Folder, Item, Refusal, UNTRIED};
 use crate::proto::journal::{Progress, Standing};
 use crate::proto::retry::{self, Next};
-
-/// When a message is due in which somebody was not tried yet.
-const NEVER_TRIED: i64 = 0;
 
 /// Who holds which message, in a few parts: a claim is made under the lock of its part, and those of other messages
 /// need not wait for that.
@@ -144,14 +141,10 @@ impl Pass<'_> {
     /// Those whose own time has not come, of a message that is due because somebody in it was never tried: his server has no
     /// connection left for a while, and a message that comes up so with each run must not try the others' patience.
     pub fn early(&self, item: &Item, claim: &Claim) -> Vec<usize> {
-        if !self.by_due || item.folder != Folder::Cur || item.due != NEVER_TRIED {
+        if !self.by_due || item.folder != Folder::Cur || item.due != UNTRIED {
             return Vec::new();
         }
         let standings = claim.progress().standings;
-        if standings.iter().all(|s| s.last.is_some()) {
-            // Somebody has set that time by hand.
-            return Vec::new();
-        }
         let (now, received_at) = (clock::now(), claim.envelope().received_at);
         let policy = policy(self.context);
         let is_early = |standing: &Standing| {
@@ -191,7 +184,7 @@ impl Pass<'_> {
         // A recipient who was not tried yet (his hop was busy) keeps the message due.
         next.map(|next| {
             if waiting.clone().any(|s| s.last.is_none()) {
-                NEVER_TRIED
+                UNTRIED
             } else {
                 next
             }
