@@ -2,10 +2,13 @@
 //! of ours answers for.
 //!
 //! 1. His own name at each domain of this machine, the address that his name is, and what the users file says besides.
-//! 2. Every address of From is to be his; or else one of several is, and Sender too (RFC 5322 3.6.2).
-//! 3. Who sends a message again is the one that the topmost Resent-From names. Its From is as it was (RFC 5322 3.6.6), and
-//!    may be anybody's for whom nothing here answers: nobody becomes another of our domains by such fields.
-//! 4. What is not there is made, of the sender of the envelope, and is right.
+//! 2. Every address of From is to be his, and every one of Sender; where there is a Sender, one of several in From is
+//!    enough (RFC 5322 3.6.2).
+//! 3. Who sends a message again is the one that the topmost Resent-From and Resent-Sender name. Its From and Sender are
+//!    as they were (RFC 5322 3.6.6), and may be anybody's for whom nothing here answers: nobody becomes another of our
+//!    domains by such fields.
+//! 4. What is not there is made, of the sender of the envelope, and is right. What is there and names nobody, as
+//!    `From: "boss@example.org":;`, is read by people and is nobody's.
 
 use std::sync::Arc;
 
@@ -25,7 +28,7 @@ pub struct Identity {
     user: String,
 }
 
-/// An address of a header; `None`: it cannot be read, and so it is nobody's.
+/// An address of a header; `None`: there is none, or it cannot be read, and so it is nobody's.
 type Named = Option<Mailbox>;
 
 impl Identity {
@@ -62,25 +65,28 @@ impl Identity {
         if self.list.senders(&self.user).contains(&Sender::Anything) {
             return Ok(());
         }
-        let again = named(config, header.topmost_resent(), "Resent-From");
-        if let Some(other) = again.iter().find(|n| !self.is_named(config, n)) {
-            return Err(self.refusal("Resent-From", other));
+        for place in ["Resent-From", "Resent-Sender"] {
+            let again = named(config, header.topmost_resent(), place);
+            if let Some(other) = again.iter().find(|n| !self.is_named(config, n)) {
+                return Err(self.refusal(place, other));
+            }
         }
+        let is_resent = header.is_resent();
+        let is_others = |m: &Mailbox| !answers_for(config, m.domain());
+        let is_right = |named: &Named| {
+            self.is_named(config, named) || is_resent && named.as_ref().is_some_and(is_others)
+        };
         let from = named(config, header.fields(), "From");
-        let Some(other) = from.iter().find(|n| !self.is_named(config, n)) else {
-            return Ok(());
-        };
-        let is_free = |named: &Named| {
-            let is_others = |m: &Mailbox| !answers_for(config, m.domain());
-            self.is_named(config, named) || named.as_ref().is_some_and(is_others)
-        };
         let senders = named(config, header.fields(), "Sender");
         let is_one_of_them = from.iter().any(|n| self.is_named(config, n))
             && !senders.is_empty()
             && senders.iter().all(|n| self.is_named(config, n));
-        match header.is_resent() && from.iter().all(is_free) || is_one_of_them {
-            true => Ok(()),
-            false => Err(self.refusal("From", other)),
+        if let Some(other) = from.iter().find(|n| !is_one_of_them && !is_right(n)) {
+            return Err(self.refusal("From", other));
+        }
+        match senders.iter().find(|n| !is_right(n)) {
+            None => Ok(()),
+            Some(other) => Err(self.refusal("Sender", other)),
         }
     }
 
@@ -118,12 +124,19 @@ impl Identity {
     }
 }
 
-/// The addresses in the fields of this name. A bare name is one of this system, as it is where such names are completed.
+/// The addresses in the fields of this name, at least one of each in which anything stands. A bare name is one of this
+/// system, as it is where such names are completed.
 fn named(config: &Config, fields: &[Field], name: &str) -> Vec<Named> {
-    let fields = fields.iter().filter(|field| field.is(name));
-    let found = fields.flat_map(|field| addresses(field.body()));
     let read = |spec: String| Mailbox::qualify(&spec, &config.hostname).ok();
-    found.map(|a| a.spec.ok().and_then(read)).collect()
+    let mut all = Vec::new();
+    for field in fields.iter().filter(|f| f.is(name) && !f.is_blank()) {
+        let before = all.len();
+        all.extend(addresses(field.body()).map(|a| a.spec.ok().and_then(read)));
+        if all.len() == before {
+            all.push(None);
+        }
+    }
+    all
 }
 
 /// Whether others take the mail of a domain for ours: it is one of this machine, or we sign for it.
@@ -154,7 +167,9 @@ mod tests {
         ("alice", "From: alice", ""),
         ("alice", "From: bob", "From names bob@pi.example,"),
         // Nobody, and what nobody can read.
-        ("alice", "From: somebody:;", ""),
+        ("alice", "From: \"boss@pi.example\":;", "From names what is no address,"),
+        ("alice", "From: (boss@pi.example)\nFrom: alice@pi.example", "From names what is no address,"),
+        ("any", "From: somebody:;", ""),
         ("alice", "From: us: bob@pi.example;", "From names bob@pi.example,"),
         ("alice", "From: <bob@>", "From names what is no address,"),
         // Each field, and each address in it.
@@ -164,6 +179,13 @@ mod tests {
         ("alice", "From: bob@pi.example, alice@pi.example\nSender: bob@pi.example", "From names bob@pi.example,"),
         ("alice", "From: bob@pi.example\nSender: alice@pi.example", "From names bob@pi.example,"),
         ("alice", "From: bob@pi.example, eve@pi.example\nSender: alice@pi.example", "From names bob@pi.example,"),
+        // Whom programs show next to From.
+        ("alice", "From: alice@pi.example\nSender: Alice <alice@also.example>", ""),
+        ("alice", "From: alice@pi.example\nSender: The Boss <boss@pi.example>", "Sender names boss@pi.example,"),
+        ("alice", "Sender: bob@far.example", "Sender names bob@far.example,"),
+        ("alice", "Sender: alice@pi.example\nSender: bob@far.example", "Sender names bob@far.example,"),
+        ("alice", "Sender: \"boss@pi.example\":;", "Sender names what is no address,"),
+        ("alice", "Sender:  ", ""),
         // Sent again: by himself, and as nobody for whom we answer.
         ("alice", "Resent-From: alice@pi.example\nFrom: bob@far.example", ""),
         ("alice", "Resent-To: x@far.example\nFrom: bob@far.example", ""),
@@ -171,6 +193,10 @@ mod tests {
         ("alice", "Resent-From: alice@pi.example\nFrom: bob@sub.signed.example", "From names bob@sub.signed.example,"),
         ("alice", "Resent-From: bob@far.example\nFrom: alice@pi.example", "Resent-From names bob@far.example,"),
         ("alice", "Resent-From: alice@pi.example\nResent-From: bob@far.example\nFrom: bob@far.example", ""),
+        ("alice", "Resent-From: alice@pi.example\nResent-Sender: boss@pi.example", "Resent-Sender names boss@pi.example,"),
+        ("alice", "Resent-Sender: x:;\nFrom: bob@far.example", "Resent-Sender names what is no address,"),
+        ("alice", "Resent-To: x@far.example\nFrom: bob@far.example\nSender: list@far.example", ""),
+        ("alice", "Resent-To: x@far.example\nFrom: bob@far.example\nSender: boss@pi.example", "Sender names boss@pi.example,"),
         // What the file says.
         ("shop", "From: info@shop.example", ""),
         ("shop", "From: any@news.example", ""),

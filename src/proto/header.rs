@@ -75,7 +75,8 @@ impl Field {
         start.eq_ignore_ascii_case(RESENT.as_bytes())
     }
 
-    fn is_blank(&self) -> bool {
+    /// Whether nothing stands in it.
+    pub fn is_blank(&self) -> bool {
         self.body().trim_ascii().is_empty()
     }
 

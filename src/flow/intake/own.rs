@@ -24,9 +24,7 @@ impl Intake<'_> {
                 .map_err(|why| Error::Internal(format!("postmaster makes no address: {why}")))?,
         };
         // Whoever has written a date needs none in our zone, and the zone file is not read for it.
-        let has_date = header
-            .get("Date")
-            .is_some_and(|f| !f.body().trim_ascii().is_empty());
+        let has_date = header.get("Date").is_some_and(|f| !f.is_blank());
         let at = self.envelope.received_at;
         let date = if has_date {
             Stamp::utc(at)
