@@ -10,7 +10,8 @@
 //! 6.7); over-long lines of a part that is already encoded are broken where its encoding allows it; a
 //! multipart or message/rfc822 that declared 8bit or binary declares what is left in it; header lines are
 //! folded at white space. Every body decodes to the octets it had. Before the first and after the last part of a
-//! multipart, where no reader looks, an octet beyond ASCII becomes a question mark.
+//! multipart, where no reader looks, an octet beyond ASCII becomes a question mark. Where a delimiter says that the last
+//! part is over and another one begins a part, some reader looks.
 //!
 //! What passes as it came: multipart/signed with all in it, because any change would break the signature, and
 //! a server that refuses it says so to the sender, who alone can sign again; a header that is none; a transfer

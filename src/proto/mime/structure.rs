@@ -29,7 +29,8 @@ pub trait Sink {
     fn body(&mut self, part: usize, octets: &[u8]);
     /// Octets before the first and after the last of the parts of `part`, which no reader shows (RFC 2046 5.1.1).
     fn around(&mut self, part: usize, octets: &[u8]);
-    /// Octets that stay as they are: delimiters, all of a sealed part, parts beyond [`MAX_PARTS`].
+    /// Octets that stay as they are: delimiters, all of a sealed part, parts beyond [`MAX_PARTS`], and parts behind the
+    /// end of all parts, which came too early: some readers show them.
     fn keep(&mut self, part: usize, octets: &[u8]);
 }
 
@@ -61,6 +62,8 @@ pub struct Walker {
     /// How many parts were begun.
     parts: usize,
     open: Vec<Open>,
+    /// The boundary of the multipart that has ended just before.
+    closed: Option<String>,
     head: Head,
     in_digest: bool,
     /// What is held of the present line until it is known what it is.
@@ -79,6 +82,7 @@ impl Walker {
             depth: 0,
             parts: 0,
             open: Vec::new(),
+            closed: None,
             head: Head::new(),
             in_digest: false,
             line: Vec::new(),
@@ -164,34 +168,26 @@ impl Walker {
             return self.line.len() > MAX_HEADER_LINE;
         }
         let hyphens = self.line.iter().zip(b"--").all(|(a, b)| a == b);
-        self.open.is_empty() || !hyphens || self.line.len() >= MAX_DELIMITER
+        let is_within = !self.open.is_empty() || self.closed.is_some();
+        !is_within || !hyphens || self.line.len() >= MAX_DELIMITER
     }
 
     fn whole_line(&mut self, line: &[u8], sink: &mut dyn Sink) {
-        match self.delimiter(line) {
-            Some((level, closes)) => self.delimit(level, closes, line, sink),
-            None => self.undelimited(line, sink),
+        if let Some((level, closes)) = self.delimiter(line) {
+            return self.delimit(level, closes, line, sink);
         }
+        let closed = self.closed.as_deref();
+        if closed.and_then(|boundary| closes(line, boundary)) == Some(false) {
+            self.place = Place::Kept;
+        }
+        self.undelimited(line, sink);
     }
 
-    /// Which open multipart a line delimits, and whether it closes it (RFC 2046 5.1.1). An outer one may end an
-    /// inner one that was never closed (5.1.2).
+    /// Which open multipart a line delimits, and whether it closes it. An outer one may end an inner one that was never
+    /// closed (RFC 2046 5.1.2).
     fn delimiter(&self, line: &[u8]) -> Option<(usize, bool)> {
-        let rest = line
-            .strip_prefix(b"--")
-            .filter(|_| line.len() <= MAX_DELIMITER)?;
-        let rest = rest.trim_ascii_end();
-        self.open
-            .iter()
-            .enumerate()
-            .rev()
-            .find_map(
-                |(level, open)| match rest.strip_prefix(open.boundary.as_bytes()) {
-                    Some(b"") => Some((level, false)),
-                    Some(b"--") => Some((level, true)),
-                    _ => None,
-                },
-            )
+        let mut open = self.open.iter().enumerate().rev();
+        open.find_map(|(level, open)| Some((level, closes(line, &open.boundary)?)))
     }
 
     fn delimit(&mut self, level: usize, closes: bool, line: &[u8], sink: &mut dyn Sink) {
@@ -203,8 +199,9 @@ impl Walker {
         self.part = part;
         self.place = Place::Kept;
         self.tell(line, sink);
+        self.closed = None;
         if closes {
-            self.open.truncate(level);
+            self.closed = self.open.pop().map(|open| open.boundary);
             self.place = Place::Around;
         } else {
             self.begin_part(part, depth + 1, is_digest, sink);
@@ -276,5 +273,16 @@ impl Walker {
             Place::Around => sink.around(self.part, octets),
             Place::Kept => sink.keep(self.part, octets),
         }
+    }
+}
+
+/// Whether a line closes the multipart of this boundary; `None`: it does not delimit it (RFC 2046 5.1.1).
+fn closes(line: &[u8], boundary: &str) -> Option<bool> {
+    let line = Some(line).filter(|line| line.len() <= MAX_DELIMITER)?;
+    let rest = line.trim_ascii_end().strip_prefix(b"--")?;
+    match rest.strip_prefix(boundary.as_bytes())? {
+        b"" => Some(false),
+        b"--" => Some(true),
+        _ => None,
     }
 }

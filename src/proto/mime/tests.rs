@@ -112,6 +112,22 @@ const MESSAGES: &[(&str, Need, &str, &str)] = &[
              Content-Transfer-Encoding: quoted-printable\n\n#\n--b--\n",
     ),
     (
+        "a part behind the end of all parts is nobody's by the book, and readable",
+        TO_SEVEN_BIT,
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: 8bit\n\n\
+             --b\n\nx\n--b--\n\u{e9}\n--b--\n--b2\n\u{e9}\n--b\nContent-Transfer-Encoding: 8bit\n\n\u{e9}\n--b--\n\u{e9}\n",
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: 8bit\n\n\
+             --b\n\nx\n--b--\n??\n--b--\n--b2\n??\n--b\nContent-Transfer-Encoding: 8bit\n\n\u{e9}\n--b--\n\u{e9}\n",
+    ),
+    (
+        "and so in a multipart within another one, until that has its next part",
+        TO_SEVEN_BIT,
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: multipart/mixed; boundary=c\n\n\
+             --c\n\nx\n--c--\n--c\n\n\u{e9}\n--b\n\nx\n--b--\n\u{e9}\n--c\n\u{e9}\n",
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: multipart/mixed; boundary=c\n\n\
+             --c\n\nx\n--c--\n--c\n\n\u{e9}\n--b\n\nx\n--b--\n??\n--c\n??\n",
+    ),
+    (
         "where no part is found, it may be the text",
         TO_SEVEN_BIT,
         "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n\u{e9}\n--other\n\u{e9}\n--b--\n",
