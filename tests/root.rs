@@ -313,41 +313,6 @@ fn folders_that_were_moved_are_found_by_their_links() {
     assert!(!disk.join("spool").exists());
 }
 
-/// What would be hidden by a disk as soon as that is mounted is not begun.
-#[test]
-fn a_spool_waits_for_its_disk() {
-    let Some(house) = House::open("unmounted") else {
-        return;
-    };
-    let (spool, place) = (house.path("spool"), house.path("").display().to_string());
-    fs::remove_dir_all(&spool).unwrap();
-    let place = place.trim_end_matches('/');
-    let fstab = house.path("fstab");
-    fs::write(&fstab, format!("LABEL=queue {place} ext4 nofail 0 2\n")).unwrap();
-    let script = "mount --bind \"$1\" /etc/fstab && shift && exec \"$@\"";
-    let run = |words: &str| {
-        let inner = format!("{} {words}", house.program("sendmail"));
-        let script = format!(
-            "unshare --mount sh -c '{script}' sh {} {inner} </dev/null",
-            fstab.display()
-        );
-        house.shell("root", &script)
-    };
-    if !Path::new("/etc/fstab").exists() || run("--version").code != 0 {
-        return println!("no namespace can be made here: left out");
-    }
-    let said = format!("no disk is mounted at {place}, where /etc/fstab has one: mount it");
-    for words in ["-q --due", "-bD", "mt-alice"] {
-        let ran = run(words);
-        assert!(ran.code == 73 && ran.stderr.contains(&said), "{ran:?}");
-    }
-    let ran = run("--check");
-    assert!(ran.stdout.contains(&said), "{ran:?}");
-    assert!(!spool.exists());
-    assert_eq!(house.call("root", &["-q"], "").code, 0);
-    assert_eq!(run("-q").code, 0, "it is there by now");
-}
-
 /// A queue that root has copied is root's: it waits aside until it is given to the user of the spool.
 #[test]
 fn a_queue_that_was_copied_is_given_to_the_user_of_the_spool() {

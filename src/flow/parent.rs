@@ -239,7 +239,6 @@ pub fn run_queue(context: &Context, servant: &Account, ids: &[String]) -> Result
 /// `Config` when they are somebody else's, with the remedy; `CannotCreate`.
 pub fn make_folders(context: &Context, servant: &Account) -> Result<()> {
     let queue = &context.config.queue;
-    estate::may_make_lasting(&queue.spool)?;
     if estate::folder(&queue.spool, servant, FOLDER)? {
         // Users, who may hand in the next message, cannot make what is in it.
         for folder in Folder::ALL {

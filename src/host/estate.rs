@@ -5,7 +5,7 @@
 //! another thing since it was looked at: a file is opened without following links, looked at, and changed as it is
 //! open. What belongs to somebody else is never given away.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use nix::unistd::{Gid, Uid, fchown};
 
 use super::accounts::Account;
 use super::link::{self, Barred, Trust};
-use super::{durable, mounts, words};
+use super::{durable, words};
 use crate::error::{Error, Result};
 
 /// Sees that a folder is there and is this user's; one that is missing is made, with this mode. Returned is whether it was.
@@ -57,25 +57,6 @@ pub fn folder(path: &Path, account: &Account, mode: u32) -> Result<bool> {
             .map_err(failed)?;
     }
     Ok(false)
-}
-
-/// What is against making a folder that must last: one that is made below the place of a disk is hidden when that is
-/// mounted, with what is in it by then. Nothing is against one that is there.
-///
-/// # Errors
-/// `CannotCreate`, with the remedy.
-pub fn may_make_lasting(path: &Path) -> Result<()> {
-    if fs::symlink_metadata(path).is_ok() {
-        return Ok(());
-    }
-    mounts::awaited(path).map_or(Ok(()), |place| {
-        Err(Error::CannotCreate(format!(
-            "the folder {} is not made, for no disk is mounted at {}, where /etc/fstab has one: mount it; or make the folder, if \
-             it is to stand beneath",
-            path.display(),
-            place.display()
-        )))
-    })
 }
 
 /// Where the way of a folder ends that may be a link: only links of root's are followed, where nobody else can put one,
@@ -218,6 +199,7 @@ fn cannot(what: &str, path: &Path, error: &io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{lchown, symlink};
 
     use super::*;

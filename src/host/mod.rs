@@ -36,7 +36,6 @@ pub mod lookup;
 pub mod mailbox;
 pub mod maildir;
 pub mod mbox;
-pub mod mounts;
 pub mod other;
 pub mod password;
 pub mod pipe;

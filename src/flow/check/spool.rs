@@ -24,9 +24,6 @@ pub fn look(context: &Context, findings: &mut Vec<Finding>) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let parent = root.parent().unwrap_or(Path::new("/"));
             let is_for_root = parent::servant(context).is_ok_and(|servant| servant.is_some());
-            if let Err(why) = estate::may_make_lasting(root) {
-                return add(findings, Grade::Error, thing, why.to_string());
-            }
             let (grade, text) = match privilege::may_write(parent) {
                 Ok(()) if is_for_root => (
                     Grade::Warning,
