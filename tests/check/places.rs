@@ -121,7 +121,8 @@ fn places_that_cannot_be_are_findings() {
     assert!(!ran.stdout.contains("log file"), "{ran:?}");
 }
 
-/// A users file that is closed to whoever asks is that of others, and is not to be given to him.
+/// A users file that is closed to whoever asks is that of others, and is not to be given to him; root is told who cannot
+/// read it.
 #[test]
 fn who_may_not_see_the_users_is_not_told_to_open_them() {
     let Some(house) = House::open("closed-users") else {
@@ -149,6 +150,15 @@ fn who_may_not_see_the_users_is_not_told_to_open_them() {
         users.display()
     );
     assert!(ran.stdout.contains(&said), "{ran:?}");
+    for text in [text.clone(), text.replace("[listen]", listens)] {
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&users, PermissionsExt::from_mode(0o600)).unwrap();
+        let ran = house.call("root", &["--check"], "");
+        assert!(ran.stdout.contains(&said), "{ran:?}");
+        fs::set_permissions(&users, PermissionsExt::from_mode(0o644)).unwrap();
+        let ran = house.call("root", &["--check"], "");
+        assert!(!ran.stdout.contains("cannot read users_file"), "{ran:?}");
+    }
 }
 
 /// The log of many a machine is a link to a disk that can be worn out.
