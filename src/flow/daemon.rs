@@ -23,6 +23,7 @@ use super::attend::{self, Service, attend};
 use super::connections::{Connections, LEAVING};
 use super::doors::Doors;
 use super::fault::{self, By, Process, Then};
+use super::queue;
 use super::runner::Runner;
 use super::stopping::{ANSWERS, SAME};
 use crate::cli::Invocation;
@@ -61,13 +62,10 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub fn run(context: Context, call: &Invocation) -> Result<()> {
     let parent = context.keeper.clone().filter(|keeper| keeper.is_parent());
     let doors = match &parent {
-        Some(keeper) => {
-            // Users cannot make the folders of the spool.
-            context.spool.create()?;
-            keeper.take_doors(&context.config, call.listen)?
-        }
+        Some(keeper) => keeper.take_doors(&context.config, call.listen)?,
         None => Doors::open(&context.config, call.listen, false)?,
     };
+    queue::make_spool(&context)?;
     let presence = Presence::take(&context.config.queue.run)?;
     // A connection has one, and a message on its way another.
     privilege::allow_files(2 * context.config.listen.max_connections + 256);

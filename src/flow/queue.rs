@@ -39,9 +39,8 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     if let Some(keeper) = context.keeper.as_ref().filter(|k| k.is_parent()) {
         // There are none; but it says that, too.
         keeper.take_doors(&context.config, false)?;
-        // Users cannot make them.
-        context.spool.create()?;
     }
+    make_spool(context)?;
     fault::then(Then::Again(Process::Run, By::of(context, false)));
     let is_guest = privilege::has_group();
     if is_guest && let Some(daemon) = context.daemon() {
@@ -101,6 +100,19 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
             "not all mail of the queue could be tried; it waits for the next queue run".to_owned(),
         )),
     }
+}
+
+/// Makes the folders of the spool that are missing, which those who hand in mail by the program's group cannot. One that
+/// is root's to make is not begun by others.
+///
+/// # Errors
+/// `CannotCreate`.
+pub fn make_spool(context: &Context) -> Result<()> {
+    let is_worker = context.keeper.as_ref().is_some_and(|k| k.is_parent());
+    if is_worker || context.spool.root().is_dir() && context.is_private() {
+        context.spool.create()?;
+    }
+    Ok(())
 }
 
 /// The attempt right after a submission: of a message that is still held, or of some that were let go.

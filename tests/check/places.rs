@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use nix::sys::signal::Signal;
 
 use crate::harness::house::{ALICE, BOB, House, SPOOL};
-use crate::harness::until;
+use crate::harness::{Daemon, until};
 
 const MESSAGE: &str = "Subject: for you alone\n\nthe secret of the message\n";
 
@@ -76,6 +76,36 @@ fn who_asks_makes_nothing_and_who_hands_in_makes_all() {
         assert_eq!(log_of(&house), shared(&house), "{owner}");
     }
     assert_eq!(house.mail_of(BOB).len(), 4, "{}", house.log());
+}
+
+/// A spool of which only the folder was made, by hand, is whole as soon as its own user looks after it.
+#[test]
+fn whose_the_spool_is_makes_what_others_need() {
+    let Some(house) = House::open("by-hand") else {
+        return;
+    };
+    let spool = house.path("spool");
+    let make = |word: &str| {
+        fs::remove_dir_all(&spool).unwrap();
+        let script = format!(
+            "install -d -o {SPOOL} -g {SPOOL} -m 0710 {}",
+            spool.display()
+        );
+        assert_eq!(house.shell("root", &script).code, 0, "{word}");
+    };
+    make("-q");
+    let ran = house.call(SPOOL, &["-q", "--due"], "");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    house.submit(ALICE, &["-odq", "mt-bob"], MESSAGE);
+    make("-bD");
+    house.give(&house.path("run"), SPOOL);
+    let daemon = Daemon::logging_to(house.path("log"), || house.start(SPOOL, &["-bD"]));
+    house.submit(ALICE, &["-odq", "mt-bob"], MESSAGE);
+    assert_eq!(daemon.stop().code, 0);
+    // Others begin none.
+    fs::remove_dir_all(&spool).unwrap();
+    assert_eq!(house.call(SPOOL, &["-q"], "").code, 0);
+    assert!(!spool.exists());
 }
 
 /// Places that cannot be are findings among the others, not the end of all.
