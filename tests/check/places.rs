@@ -108,6 +108,32 @@ fn whose_the_spool_is_makes_what_others_need() {
     assert!(!spool.exists());
 }
 
+/// Where a user cannot look, nothing is said to be missing.
+#[test]
+fn who_cannot_look_behind_a_link_is_not_told_to_mount_a_disk() {
+    let Some(house) = House::open("closed-link") else {
+        return;
+    };
+    let (spool, disk) = (house.path("spool"), house.path("disk"));
+    fs::create_dir(&disk).unwrap();
+    fs::rename(&spool, disk.join("spool")).unwrap();
+    symlink(disk.join("spool"), &spool).unwrap();
+    let line = |grade: &str, text: &str| format!("{grade} spool {}: {text}\n", spool.display());
+    let closed = "closed to mt-alice; only root can tell how it is";
+    let missing = "it is a link to a folder that is not there; mount its disk, or make the folder";
+    for (mode, said) in [
+        (0o700, line("warning ", closed)),
+        (0o755, line("error   ", missing)),
+    ] {
+        fs::set_permissions(&disk, PermissionsExt::from_mode(mode)).unwrap();
+        if mode == 0o755 {
+            fs::rename(disk.join("spool"), disk.join("away")).unwrap();
+        }
+        let ran = house.call(ALICE, &["--check"], "");
+        assert!(ran.stdout.contains(&said), "{said}{ran:?}");
+    }
+}
+
 /// Places that cannot be are findings among the others, not the end of all.
 #[test]
 fn places_that_cannot_be_are_findings() {

@@ -40,6 +40,12 @@ pub fn look(context: &Context, findings: &mut Vec<Finding>) {
             };
             return add(findings, grade, thing, text);
         }
+        // With the group of the program, which is given up here, it may be another matter.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied && !privilege::is_root() => {
+            let name = accounts::caller().name;
+            let text = format!("closed to {name}; only root can tell how it is");
+            return add(findings, Grade::Warning, thing, text);
+        }
         Err(e) => return add(findings, Grade::Error, thing, words(&e)),
         Ok(meta) if !meta.is_dir() => return add(findings, Grade::Error, thing, "it is no folder"),
         Ok(meta) if meta.mode() & 0o002 != 0 => {
@@ -96,7 +102,8 @@ pub fn barred(context: &Context, folder: &Path) -> Option<String> {
     if parent::servant(context).is_ok_and(|servant| servant.is_some()) {
         return estate::end_of(folder).err().map(|error| error.to_string());
     }
-    let is_broken = link::is_link(folder) && !folder.exists();
+    let is_missing = fs::metadata(folder).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+    let is_broken = link::is_link(folder) && is_missing;
     is_broken.then(|| {
         "it is a link to a folder that is not there; mount its disk, or make the folder".to_owned()
     })
