@@ -182,6 +182,14 @@ fn an_import_finds_the_file_it_is_given() {
         file.stdout.contains("host = \"smtp.gmail.com\"\n"),
         "{file:?}"
     );
+    // An editor has put its mark before it.
+    let marked = system.path("ssmtp.conf");
+    std::fs::write(&marked, "\u{feff}mailhub=smtp.example.net\n").unwrap();
+    let ran = system.run(&["--import", &marked.display().to_string()], "");
+    assert!(
+        ran.stdout.contains("host = \"smtp.example.net\"\n"),
+        "{ran:?}"
+    );
     let none = system.path("none");
     std::fs::create_dir(&none).unwrap();
     let other = system.path("main.cf");

@@ -7,7 +7,7 @@ use crate::cli::{Invocation, say};
 use crate::config::System;
 use crate::config::import::{self, Kind};
 use crate::error::{Error, Result};
-use crate::host::{read_bounded, words};
+use crate::host::{read_bounded, without_mark, words};
 
 /// The longest file that is read. A configuration is a few KiB.
 const MOST: u64 = 1 << 20;
@@ -85,7 +85,10 @@ fn named_one(path: &Path) -> Result<(Option<Kind>, PathBuf)> {
 /// A file as text; what is not UTF-8 in it becomes a sign that is refused where it matters.
 fn read(path: &Path) -> Result<Option<String>, String> {
     match read_bounded(path, MOST) {
-        Ok(octets) => Ok(Some(String::from_utf8_lossy(&octets).into_owned())),
+        Ok(octets) => {
+            let octets = without_mark(octets);
+            Ok(Some(String::from_utf8_lossy(&octets).into_owned()))
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(format!("cannot read {}: {}", path.display(), words(&e))),
     }
