@@ -336,6 +336,38 @@ fn a_queue_that_was_copied_is_given_to_the_user_of_the_spool() {
     assert_eq!(house.mail_of(BOB).len(), 2, "{}", house.log());
 }
 
+/// A process that delivers reads the configuration as it stands by then: mail waits for one that is wrong, and says so.
+#[test]
+fn mail_says_that_it_waits_for_the_configuration() {
+    let Some(house) = House::open("garbled") else {
+        return;
+    };
+    let daemon = house.daemon();
+    let file = house.path("minimta.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    for (garbled, why) in [
+        (Some("nonsense = 1\n"), ":1:1: "),
+        (None, ": there is no such file"),
+    ] {
+        match garbled {
+            Some(line) => fs::write(&file, format!("{line}{text}")).unwrap(),
+            None => fs::remove_file(&file).unwrap(),
+        }
+        let reply = daemon
+            .client()
+            .deliver("mt-bob", &MESSAGE.replace('\n', "\r\n"));
+        assert!(reply.starts_with("250 "), "{reply}{}", house.log());
+        let said = "the process that delivers for user mt-bob ended: ";
+        let name = file.display();
+        until("it says so", || {
+            let log = house.log();
+            log.lines()
+                .any(|l| l.contains(said) && l.contains(&format!("{name}{why}")))
+        });
+    }
+    assert_eq!(daemon.stop().code, 0);
+}
+
 /// The log is turned over as logrotate does it: root's process makes the new file, and is heard in it.
 #[test]
 fn the_log_of_the_parent_is_turned_over() {

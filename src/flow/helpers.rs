@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 use super::Damaged;
 use super::doors::Doors;
 use super::ends::{COMMAND, deferred};
-use crate::config::Config;
+use crate::config::{Config, System};
 use crate::error::Error;
 use crate::host::channel::{Channel, Packet};
-use crate::host::words;
+use crate::host::{accounts, words};
 use crate::proto::handover::{
     ABORT, Answer, Letter, MAX_ANSWER, MAX_BLOCK, Order, Whom, read_announced,
 };
@@ -165,6 +165,8 @@ impl Keeper {
 #[derive(Debug)]
 pub struct Helpers {
     keeper: Arc<Keeper>,
+    /// The configuration, which a helper reads as it stands when it begins.
+    config: Option<PathBuf>,
     helpers: Mutex<BTreeMap<Whom, Arc<Helper>>>,
     /// One has nothing to do any more.
     freed: Condvar,
@@ -185,9 +187,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Helpers {
     /// None yet.
-    pub fn new(keeper: Arc<Keeper>) -> Self {
+    pub fn new(keeper: Arc<Keeper>, config: &Config) -> Self {
         Self {
             keeper,
+            config: config.file.clone(),
             helpers: Mutex::default(),
             freed: Condvar::new(),
         }
@@ -246,7 +249,10 @@ impl Helpers {
                     io::ErrorKind::InvalidData => "answered what is no answer".to_owned(),
                     io::ErrorKind::UnexpectedEof
                     | io::ErrorKind::BrokenPipe
-                    | io::ErrorKind::ConnectionReset => "ended without an answer".to_owned(),
+                    | io::ErrorKind::ConnectionReset => match self.fault_of_config() {
+                        Some(why) => format!("ended: {why}"),
+                        None => "ended without an answer".to_owned(),
+                    },
                     _ => words(&error),
                 };
                 Err(format!(
@@ -259,6 +265,16 @@ impl Helpers {
         self.freed.notify_all();
         drop(helpers);
         heard
+    }
+
+    /// What is wrong with the configuration by now, upon which a helper ends before anything else.
+    fn fault_of_config(&self) -> Option<String> {
+        let system = System {
+            hostname: &accounts::system_name,
+        };
+        let error = Config::load(Some(self.config.as_deref()?), &system).err()?;
+        // Below stands the line of the configuration, which may be one with a secret.
+        error.to_string().lines().next().map(str::to_owned)
     }
 
     /// A line to a helper, who is made if there is none.
@@ -293,7 +309,7 @@ impl Helpers {
         };
         let stream = stream.map_err(|e| {
             helpers.remove(whom);
-            let why = words(&e);
+            let why = self.fault_of_config().unwrap_or_else(|| words(&e));
             format!("the process that delivers for {} ended: {why}", whom.text())
         })?;
         Ok((helper, stream))

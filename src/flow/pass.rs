@@ -76,7 +76,10 @@ impl<'a> Pass<'a> {
             tally: Mutex::default(),
             shared: Shared::beside(context, slots),
             by_due: false,
-            helpers: context.keeper.clone().map(Helpers::new),
+            helpers: context
+                .keeper
+                .clone()
+                .map(|keeper| Helpers::new(keeper, &context.config)),
         }
     }
 
