@@ -65,6 +65,8 @@ pub struct System<'a> {
 pub struct Config {
     /// The file it came from; `None`: there is none, and all is at its default.
     pub file: Option<PathBuf>,
+    /// That file has no octet, as one that is just being written.
+    pub is_empty: bool,
     /// `hostname`: what this machine calls itself.
     pub hostname: Domain,
     /// `domains`: mail for these is delivered here.
@@ -112,7 +114,10 @@ impl Config {
         let default = default_file();
         let name = path.unwrap_or(&default);
         match read_file(name, path.is_some())? {
-            Some(octets) => Self::parse(&octets, Some(name), system),
+            Some(octets) => Ok(Self {
+                is_empty: octets.is_empty(),
+                ..Self::parse(&octets, Some(name), system)?
+            }),
             None if path.is_none() => Self::parse(&[], None, system),
             None => Err(Error::Config(format!(
                 "cannot read the configuration {}: there is no such file; make it, or name another with -C",
@@ -143,6 +148,7 @@ impl Config {
     fn blank() -> Result<Self> {
         Ok(Self {
             file: None,
+            is_empty: false,
             hostname: unknown_host()?,
             domains: Vec::new(),
             user: String::new(),

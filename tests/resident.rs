@@ -200,7 +200,7 @@ fn a_daemon_keeps_its_place_and_its_configuration() {
     std::fs::write(&file, other).unwrap();
     daemon.signal(Signal::SIGHUP);
     for told in [
-        "[queue] spool and run name other places now: they need a new start",
+        "[queue] spool names another place now: that needs a new start",
         "the key user names another user now: that needs a new start",
         "daemon has read its configuration again",
     ] {
@@ -214,14 +214,28 @@ fn a_daemon_keeps_its_place_and_its_configuration() {
         assert!(client.deliver(&me(), MESSAGE).starts_with("250 "));
     };
     is_as_it_was();
-    std::fs::remove_file(&file).unwrap();
-    daemon.signal(Signal::SIGHUP);
-    let told = format!(
-        "the configuration stays as it was: there is no {} any more",
-        file.display()
-    );
-    logged(&system, &told);
-    is_as_it_was();
+    assert!(!system.log().contains("[queue] run names"));
+    // Nor is what an editor has only begun to write; and the log is turned over all the same.
+    for (is_there, why) in [
+        (true, "NAME is empty"),
+        (false, "there is no NAME any more"),
+    ] {
+        match is_there {
+            true => std::fs::write(&file, "").unwrap(),
+            false => std::fs::remove_file(&file).unwrap(),
+        }
+        let log = system.path("log");
+        std::fs::rename(&log, log.with_extension("old")).unwrap();
+        daemon.signal(Signal::SIGHUP);
+        let why = why.replace("NAME", &file.display().to_string());
+        logged(
+            &system,
+            &format!("the configuration stays as it was: {why}"),
+        );
+        let old = std::fs::read_to_string(log.with_extension("old")).unwrap();
+        std::fs::write(&log, old + &system.log()).unwrap();
+        is_as_it_was();
+    }
     assert!(!system.path("elsewhere").exists());
 }
 

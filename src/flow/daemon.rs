@@ -149,19 +149,25 @@ struct Arrival {
 /// What a daemon has begun with stays: it holds its place in the folders, may have shut itself up with them, and cannot
 /// become another user.
 fn keep_places(config: &mut Config, old: &Config) {
-    let other = |name: &str| {
+    if config.listen.places() != old.listen.places() {
         events::trouble(
             "-",
-            &format!("{name} other places now: they need a new start"),
+            &"[listen] names other places now: they need a new start",
         );
-    };
-    if config.listen.places() != old.listen.places() {
-        other("[listen] names");
     }
     let (queue, was) = (&mut config.queue, &old.queue);
-    if queue.spool != was.spool || queue.run != was.run {
-        (queue.spool, queue.run) = (was.spool.clone(), was.run.clone());
-        other("[queue] spool and run name");
+    let folders = [
+        ("spool", &mut queue.spool, &was.spool),
+        ("run", &mut queue.run, &was.run),
+    ];
+    for (key, folder, was) in folders {
+        if folder != was {
+            folder.clone_from(was);
+            events::trouble(
+                "-",
+                &format!("[queue] {key} names another place now: that needs a new start"),
+            );
+        }
     }
     if config.user != old.user {
         config.user.clone_from(&old.user);
@@ -169,6 +175,18 @@ fn keep_places(config: &mut Config, old: &Config) {
             "-",
             &"the key user names another user now: that needs a new start",
         );
+    }
+}
+
+/// What is said of a file that is gone or empty by now. An editor may be about to put another one in its place; that it is
+/// to be so is told by a new start.
+fn lost(config: &Config, old: &Config) -> Option<String> {
+    match (&config.file, &old.file) {
+        (None, Some(file)) => Some(format!("there is no {} any more", file.display())),
+        (Some(file), Some(_)) if config.is_empty && !old.is_empty => {
+            Some(format!("{} is empty", file.display()))
+        }
+        _ => None,
     }
 }
 
@@ -354,24 +372,30 @@ impl Daemon<'_> {
         let system = System {
             hostname: &accounts::system_name,
         };
+        let old = &self.service.context;
+        let was = &old.config;
+        let renew = |log| {
+            // Whoever turns log files over tells so with this signal.
+            if let Err(sentence) = logging::renew(log, &old.program, true) {
+                events::trouble("-", &format!("the log stays where it was: {sentence}"));
+            }
+        };
         let stays = |why: &dyn std::fmt::Display| {
+            renew(&was.log);
             events::trouble("-", &format!("the configuration stays as it was: {why}"));
         };
-        let was = &self.service.context.config;
         let mut config = match Config::load(self.call.config.as_deref(), &system) {
             Ok(config) => config,
             Err(error) => return stays(&error),
         };
-        // An editor may be about to put another one in its place; that it is to be gone is told by a new start.
-        if let (Some(file), None) = (&was.file, &config.file) {
-            return stays(&format!("there is no {} any more", file.display()));
+        if let Some(why) = lost(&config, was) {
+            return stays(&why);
         }
         keep_places(&mut config, was);
         let queue = &config.queue;
         let spool = Spool::new(&queue.spool, queue.min_free, queue.max_messages);
         let ledger = Arc::new(Ledger::new(&queue.spool));
         self.pool.set_limit(config.listen.max_connections + PARKED);
-        let old = &self.service.context;
         let context = Context {
             aliases: Arc::new(Aliases::new(&config.local.aliases)),
             config: Arc::new(config),
@@ -385,10 +409,7 @@ impl Daemon<'_> {
             stopping: Arc::clone(&old.stopping),
             standing: OnceLock::new(),
         };
-        // Whoever turns log files over tells so with this signal.
-        if let Err(sentence) = logging::renew(&context.config.log, &context.program, true) {
-            events::trouble("-", &format!("the log stays where it was: {sentence}"));
-        }
+        renew(&context.config.log);
         self.service = Arc::new(Service::new(context));
         self.service.look_at_certificate();
         self.certificate = Care::new(Instant::now());
