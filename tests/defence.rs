@@ -312,6 +312,10 @@ fn who_is_known_is_not_looked_at() {
         )
         .with("limits", "client_messages_per_hour = 1")
         .with_user("alice", "correct horse");
+    // She may write as somebody for whom a stranger is refused.
+    let users = system.path("users");
+    let line = std::fs::read_to_string(&users).unwrap();
+    std::fs::write(&users, format!("{}:@fails.example\n", line.trim_end())).unwrap();
     let daemon = Daemon::start(&system);
     let login = format!("AUTH PLAIN {}", BASE64.encode("\0alice\0correct horse"));
     let own = format!("alice@{HOST}");

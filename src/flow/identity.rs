@@ -2,8 +2,8 @@
 //! of ours answers for.
 //!
 //! 1. His own name at each domain of this machine, the address that his name is, and what the users file says besides.
-//! 2. Every address of From is to be his, and every one of Sender; where there is a Sender, one of several in From is
-//!    enough (RFC 5322 3.6.2).
+//! 2. Every address of From is to be his; where every one of Sender is, one of several in From is enough (RFC 5322 3.6.2).
+//!    A Sender that is not his is taken off.
 //! 3. Who sends a message again is the one that the topmost Resent-From and Resent-Sender name. Its From and Sender are
 //!    as they were (RFC 5322 3.6.6), and may be anybody's for whom nothing here answers: nobody becomes another of our
 //!    domains by such fields.
@@ -57,11 +57,12 @@ impl Identity {
         }
     }
 
-    /// Whether he may send a message with this header, as it came.
+    /// Whether he may send a message with this header, as it came. A Sender that is not his goes, where From is: programs
+    /// name themselves so, and no reader misses it (RFC 6409 8.1).
     ///
     /// # Errors
     /// The reply that says no.
-    pub fn may_write(&self, config: &Config, header: &Header) -> Result<(), Reply> {
+    pub fn may_write(&self, config: &Config, header: &mut Header) -> Result<(), Reply> {
         if self.list.senders(&self.user).contains(&Sender::Anything) {
             return Ok(());
         }
@@ -85,9 +86,11 @@ impl Identity {
             return Err(self.refusal("From", other));
         }
         match senders.iter().find(|n| !is_right(n)) {
-            None => Ok(()),
-            Some(other) => Err(self.refusal("Sender", other)),
+            Some(other) if is_resent => return Err(self.refusal("Sender", other)),
+            Some(_) => header.strip("Sender"),
+            None => {}
         }
+        Ok(())
     }
 
     fn is_named(&self, config: &Config, named: &Named) -> bool {
@@ -152,6 +155,9 @@ mod tests {
     use crate::proto::header::sample;
     use std::os::unix::fs::PermissionsExt;
 
+    /// What is expected where the message is taken without it.
+    const NO_SENDER: &str = "no Sender";
+
     /// User, header, and whom the refusal names: nobody, if it is taken.
     #[rustfmt::skip]
     const HEADERS: &[(&str, &str, &str)] = &[
@@ -181,10 +187,10 @@ mod tests {
         ("alice", "From: bob@pi.example, eve@pi.example\nSender: alice@pi.example", "From names bob@pi.example,"),
         // Whom programs show next to From.
         ("alice", "From: alice@pi.example\nSender: Alice <alice@also.example>", ""),
-        ("alice", "From: alice@pi.example\nSender: The Boss <boss@pi.example>", "Sender names boss@pi.example,"),
-        ("alice", "Sender: bob@far.example", "Sender names bob@far.example,"),
-        ("alice", "Sender: alice@pi.example\nSender: bob@far.example", "Sender names bob@far.example,"),
-        ("alice", "Sender: \"boss@pi.example\":;", "Sender names what is no address,"),
+        ("alice", "From: alice@pi.example\nSender: The Boss <boss@pi.example>", "no Sender"),
+        ("alice", "Sender: bob@far.example", "no Sender"),
+        ("alice", "Sender: alice@pi.example\nSender: bob@far.example", "no Sender"),
+        ("alice", "Sender: \"boss@pi.example\":;", "no Sender"),
         ("alice", "Sender:  ", ""),
         // Sent again: by himself, and as nobody for whom we answer.
         ("alice", "Resent-From: alice@pi.example\nFrom: bob@far.example", ""),
@@ -219,11 +225,14 @@ mod tests {
         let users = Users::new(&path);
         for (user, header, expected) in HEADERS {
             let identity = Identity::new(&users, user).unwrap();
-            let header = sample(&format!("{}\r\n\r\n", header.replace('\n', "\r\n")));
-            let said = identity.may_write(&config, &header);
+            let mut header = sample(&format!("{}\r\n\r\n", header.replace('\n', "\r\n")));
+            let had = header.fields().iter().any(|f| f.is("Sender"));
+            let said = identity.may_write(&config, &mut header);
+            let has = header.fields().iter().any(|f| f.is("Sender"));
+            assert_eq!(had && !has, *expected == NO_SENDER, "{header:?}");
             let said = said.err().map_or(String::new(), |reply| reply.to_string());
             let expected = match *expected {
-                "" => String::new(),
+                "" | NO_SENDER => String::new(),
                 names => format!("550 5.7.1 {names} and {user} may not send as "),
             };
             assert!(

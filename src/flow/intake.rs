@@ -244,7 +244,7 @@ impl<'a> Intake<'a> {
         }
         self.check_hops(header.hops())?;
         if let Some(identity) = &self.identity {
-            let written = identity.may_write(&self.context.config, &header);
+            let written = identity.may_write(&self.context.config, &mut header);
             written.map_err(|reply| Refused::NotHis(reply, identity.user().to_owned()))?;
         }
         if matches!(self.origin, Origin::Local(_)) {
