@@ -10,6 +10,7 @@
 //! message.
 
 use std::io::IsTerminal;
+use std::os::unix::fs::MetadataExt;
 
 use super::fault::{self, By, Process, Then};
 use super::pass::Pass;
@@ -103,13 +104,20 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
 }
 
 /// Makes the folders of the spool that are missing, which those who hand in mail by the program's group cannot. One that
-/// is root's to make is not begun by others.
+/// is root's to make is not begun by others; and without such a group they are made with the first message.
 ///
 /// # Errors
 /// `CannotCreate`.
 pub fn make_spool(context: &Context) -> Result<()> {
+    let root = context.spool.root();
+    let is_shared = || {
+        let program = std::env::current_exe().and_then(|path| path.metadata());
+        program.is_ok_and(|about| about.mode() & 0o2000 != 0)
+    };
+    let lacks = |folder: Folder| !root.join(folder.name()).is_dir();
     let is_worker = context.keeper.as_ref().is_some_and(|k| k.is_parent());
-    if is_worker || context.spool.root().is_dir() && context.is_private() {
+    let is_bare = || root.is_dir() && (lacks(Folder::Tmp) || lacks(Folder::New));
+    if is_worker || is_bare() && context.is_private() && is_shared() {
         context.spool.create()?;
     }
     Ok(())
