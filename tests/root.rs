@@ -506,3 +506,32 @@ fn who_cannot_become_the_user_does_nothing() {
     }
     assert_eq!((house.names("new").len(), names_in(&begun).len()), (2, 0));
 }
+
+/// The program is lent a group, which nobody gets by a word that it is started with to do a part of its work.
+#[test]
+fn no_word_lends_anybody_the_group() {
+    let Some(house) = House::open("lent") else {
+        return;
+    };
+    let group = house.group(SPOOL);
+    for words in [
+        "--as-another /usr/bin/id -g",
+        "--as-another group /usr/bin/id -g",
+        "--as-another - /usr/bin/id -g",
+        "--as-guard /usr/bin/id -g",
+        "--as-worker -q",
+        "--as-helper root",
+        "--as-parent",
+    ] {
+        let ran = house.shell(ALICE, &format!("{} {words}", house.program("sendmail")));
+        assert!(
+            !ran.stdout.lines().any(|l| l == group.to_string()),
+            "{words}: {ran:?}"
+        );
+    }
+    let ran = house.shell(
+        ALICE,
+        &format!("{} --as-another /usr/bin/id -g", house.program("sendmail")),
+    );
+    assert_eq!(ran.stdout, format!("{}\n", house.id(ALICE).1), "{ran:?}");
+}

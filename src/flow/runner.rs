@@ -312,6 +312,10 @@ impl Runner {
         }
         let all = state.look_at <= begun;
         state.look_new = false;
+        if all {
+            // Now, for whoever wakes us from here on wants another look, behind this one.
+            state.look_at = begun + self.interval.unwrap_or(LOOK);
+        }
         let mut turn = std::mem::take(&mut state.turn);
         drop(state);
         events::settle_repeats(false);
@@ -346,9 +350,7 @@ impl Runner {
         state.turn = turn;
         state.rest_until = ended + REST.max((ended - begun) * REST_FACTOR);
         if all && is_more {
-            state.look_at = ended;
-        } else if all {
-            state.look_at = ended + self.interval.unwrap_or(LOOK);
+            state.look_at = state.look_at.min(ended);
         }
         state.look_new |= is_more;
         drop(state);

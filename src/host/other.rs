@@ -17,27 +17,22 @@ use super::children::OURSELVES;
 use super::{privilege, words};
 
 /// The word by which this program is started to become another one. No option: nothing else is to be read then. Behind it
-/// stand whether a lent group is kept, the program, and its arguments.
+/// stand the program and its arguments. Anybody may say it, and the file of this program may lend him a group: it is given
+/// up before anything else.
 pub const WORD: &str = "--as-another";
-const KEEPS_GROUP: &str = "group";
-const NO_GROUP: &str = "-";
 /// How a shell says that there is no such program.
 const NOT_FOUND: i32 = 127;
 
 /// A command that is to be [started](start). What is known of its arguments is to be added, and nothing before.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let blocked = SigSet::thread_get_mask().is_ok_and(|set| set.contains(Signal::SIGTERM));
-    if !blocked || !Path::new(OURSELVES).exists() {
+    // What a process with a lent group starts has it, too: a password may be in a file of that group. It does one thing, and
+    // ends soon.
+    if !blocked || privilege::has_group() || !Path::new(OURSELVES).exists() {
         return Command::new(program);
     }
-    // Its file may lend it a group that this process has given up.
-    let group = if privilege::has_group() {
-        KEEPS_GROUP
-    } else {
-        NO_GROUP
-    };
     let mut command = Command::new(OURSELVES);
-    command.arg0("minimta").args([WORD, group]).arg(program);
+    command.arg0("minimta").arg(WORD).arg(program);
     command
 }
 
@@ -61,8 +56,7 @@ pub fn start(command: &mut Command) -> io::Result<Child> {
 
 /// Becomes the program that the words behind [`WORD`] name. Returned is why not: its exit code and a sentence.
 pub fn become_it(mut words_of_it: impl Iterator<Item = OsString>) -> (i32, String) {
-    let keeps = words_of_it.next().is_some_and(|w| w == KEEPS_GROUP);
-    if !keeps && let Err(sentence) = privilege::drop_group() {
+    if let Err(sentence) = privilege::drop_group() {
         return (NOT_FOUND, sentence);
     }
     let Some(program) = words_of_it.next() else {

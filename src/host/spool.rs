@@ -293,7 +293,10 @@ impl Spool {
             // A writer that lives holds the lock; and one that has just created the file will have it at once,
             // so a file is left alone for its first minute.
             if has_age(&file, MINUTE) && file.try_lock().is_ok() && durable::remove(&path).is_ok() {
-                tell(&item.id);
+                // Of one that has its place a copy was left.
+                if self.find(&item.id).is_none() {
+                    tell(&item.id);
+                }
             }
         }
     }
