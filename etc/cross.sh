@@ -5,7 +5,7 @@
 #
 # TARGET      made as                               needs
 # x86_64      x86_64-unknown-linux-musl             a C compiler; musl-tools where there is one of their own
-# aarch64     aarch64-unknown-linux-musl            gcc-aarch64-linux-gnu
+# aarch64     aarch64-unknown-linux-musl            gcc-aarch64-linux-gnu, and its headers: libc6-dev-arm64-cross
 # armv7       armv7-unknown-linux-musleabihf, or    gcc-arm-linux-gnueabihf; of Debian libc6-dev-armhf-cross for the
 #             armv7-unknown-linux-gnueabihf         second, which is taken where Rust's library for the first is not
 # riscv64     riscv64gc-unknown-linux-musl          gcc-riscv64-linux-gnu; not run by anybody yet
