@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::remote::Script;
-use crate::harness::system::{me, names_in};
+use crate::harness::system::{heard, me, names_in};
 use crate::harness::{Answer, Remote, System, until};
 
 const MESSAGE: &str = "Subject: x\n\nhello\n";
@@ -30,7 +30,8 @@ enum Is {
 #[test]
 fn an_answer_that_is_owed_is_waited_for() {
     let yes = |millis| Answer::Late(Duration::from_millis(millis), "250 2.0.0 ok".to_owned());
-    let (term, int, hup) = (Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP);
+    let (int, hup) = (heard(Signal::SIGINT), heard(Signal::SIGHUP));
+    let term = Signal::SIGTERM;
     let rows = [
         ("-q", Is::With(yes(2500)), term, false, 2..9, true),
         ("-odi", Is::With(yes(2500)), int, false, 2..9, true),

@@ -9,7 +9,7 @@ use nix::unistd::{Pid, getpgid};
 
 use crate::harness::house::{ALICE, BOB, House, processes};
 use crate::harness::lmtp::Lmtp;
-use crate::harness::system::{HOST, age, finish, names_in};
+use crate::harness::system::{HOST, age, finish, heard, names_in};
 use crate::harness::{Daemon, until};
 
 const MESSAGE: &str = "Subject: for you alone\n\nthe secret of the message\n";
@@ -200,11 +200,12 @@ fn a_command_that_runs_when_a_queue_run_is_interrupted_is_not_run_again() {
     let process = |word| pid(*processes(run.id(), word).first().unwrap());
     let helper = process("--as-helper");
     assert_eq!(getpgid(Some(helper)), Ok(helper));
+    let interrupt = heard(Signal::SIGINT);
     for asked in [process("--as-worker"), pid(run.id())] {
-        kill(asked, Signal::SIGINT).unwrap();
+        kill(asked, interrupt).unwrap();
     }
     let ran = finish(run);
-    assert_eq!(ran.code, -(Signal::SIGINT as i32), "{ran:?}");
+    assert_eq!(ran.code, -(interrupt as i32), "{ran:?}");
     let log = house.log();
     assert!(log.contains(" delivered to="), "{log}");
     assert!(!log.contains("the worker was ended"), "{log}");

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use super::{Mail, Queued};
 
 /// The program under test; `MINIMTA_TEST_PROGRAM` names another one, as of `make cross-test`.
@@ -431,6 +433,15 @@ pub fn is_ignored(signal: i32) -> bool {
     let set = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
     let set = set.and_then(|s| u64::from_str_radix(s.trim(), 16).ok());
     set.is_some_and(|set| set & 1 << (signal - 1) != 0)
+}
+
+/// This signal, or SIGTERM where it is ignored: a shell has SIGINT ignored in what it starts in the background.
+pub fn heard(signal: Signal) -> Signal {
+    if is_ignored(signal as i32) {
+        Signal::SIGTERM
+    } else {
+        signal
+    }
 }
 
 /// The name of the user who runs the tests: the one user here whose mail is delivered without privileges.
