@@ -407,6 +407,7 @@ impl Daemon<'_> {
             keeper: old.keeper.clone(),
             servant: None,
             stopping: Arc::clone(&old.stopping),
+            uid: OnceLock::new(),
             standing: OnceLock::new(),
         };
         renew(&context.config.log);

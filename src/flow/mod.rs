@@ -78,8 +78,6 @@ pub mod verify;
 /// Who runs this process.
 #[derive(Debug, Clone, Copy)]
 struct Standing {
-    /// His numeric id.
-    uid: u32,
     /// Whether the spool is his.
     owns: bool,
     /// Whether he was lent the program's group.
@@ -109,7 +107,9 @@ pub struct Context {
     pub servant: Option<Account>,
     /// What its threads know of its end.
     pub stopping: Arc<Stopping>,
-    /// Who runs this process, once somebody has looked.
+    /// The numeric id of whoever runs this process, once somebody has asked.
+    uid: OnceLock<u32>,
+    /// Who he is, once somebody has looked.
     standing: OnceLock<Standing>,
 }
 
@@ -128,6 +128,7 @@ impl Context {
             keeper: None,
             servant: None,
             stopping: Arc::default(),
+            uid: OnceLock::new(),
             standing: OnceLock::new(),
         }
     }
@@ -158,14 +159,18 @@ impl Context {
 
     /// The numeric id of whoever runs this process.
     pub fn caller_uid(&self) -> u32 {
-        self.standing().uid
+        *self.uid.get_or_init(accounts::caller_uid)
+    }
+
+    /// Who runs this process.
+    pub fn caller(&self) -> Account {
+        accounts::of_caller(self.caller_uid())
     }
 
     fn standing(&self) -> Standing {
         *self.standing.get_or_init(|| {
-            let uid = accounts::caller_uid();
+            let uid = self.caller_uid();
             Standing {
-                uid,
                 owns: deliver::owner(self) == Some(uid),
                 has_group: privilege::has_group_beside(uid),
             }

@@ -73,7 +73,7 @@ const LOG: u32 = 0o660;
 pub fn servant(context: &Context) -> Result<Option<Account>> {
     let name = &context.config.user;
     // Who root's other names are need not be asked to know this one.
-    if name == "root" || !privilege::is_root() {
+    if name == "root" || context.caller_uid() != 0 || !privilege::is_root() {
         return Ok(None);
     }
     let found = accounts::find(name).map_err(Error::Os)?;

@@ -15,7 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use super::fault::{self, By, Process, Then};
 use super::pass::Pass;
 use super::settle::policy;
-use super::stopping::ANSWERS;
+use super::stopping::{ANSWERS, Tell};
 use super::{Context, admin, deliver, hops, parent, tlsrpt};
 use crate::cli::{Invocation, Select, complain};
 use crate::error::{Error, Result};
@@ -25,6 +25,7 @@ use crate::host::spool::{Claim, Folder, Item};
 use crate::host::{clock, privilege};
 use crate::proto::end::Mailboxes;
 use crate::proto::envelope::{Envelope, Parsed};
+use crate::proto::order;
 use crate::proto::route::Hop;
 
 /// A delivery needs little; a thread that has more than it needs takes memory from a small machine.
@@ -162,15 +163,21 @@ pub fn first_attempt(
     }
     let (mut place, workers) = (None, context.config.queue.workers);
     if background {
-        place = context.spool.place(accounts::caller_uid(), workers);
+        place = context.spool.place(context.caller_uid(), workers);
         // The one who asked is told "done" and goes on; standard streams are his, not ours.
         if place.is_none() || privilege::detach().is_err() {
             return;
         }
     }
-    // Nobody answers for what ends in a mailbox, and there are fewer calls then.
-    if !items.is_empty() || held.as_ref().is_some_and(|claim| may_leave(context, claim)) {
-        heed_signals(context, context.verbose);
+    match held.as_ref().map(|claim| owing(context, claim)) {
+        // Nobody answers for what ends in a mailbox.
+        Some(0) if items.is_empty() => {}
+        Some(1) if items.is_empty() => {
+            let tell = tell(context, context.verbose);
+            context.stopping.heed_signals_later(tell);
+        }
+        // More than one thread may be at work.
+        _ => heed_signals(context, context.verbose),
     }
     let run = Pass::new(context, context.verbose);
     let held = held.map(|claim| run.adopt(claim));
@@ -196,8 +203,13 @@ pub fn first_attempt(
 
 /// Signals end this process from now on, but not before whoever has all of a message has answered for it.
 fn heed_signals(context: &Context, talk: bool) {
+    context.stopping.heed_signals(tell(context, talk));
+}
+
+/// Tells whoever wants to know that it does not end at once.
+fn tell(context: &Context, talk: bool) -> Tell {
     let program = context.program.clone();
-    context.stopping.heed_signals(move || {
+    Tell::new(move || {
         if talk {
             let words = format!(
                 "whoever has a message whole has not answered for it yet: minimta waits for that, {} seconds at most; \
@@ -206,18 +218,23 @@ fn heed_signals(context: &Context, talk: bool) {
             );
             complain(&program, &words);
         }
-    });
+    })
 }
 
-/// Whether a message has recipients with a server, or with a command that has all mailboxes.
-fn may_leave(context: &Context, claim: &Claim) -> bool {
-    let (hops, progress) = (
-        hops::of_message(context, &claim.envelope()),
-        claim.progress(),
-    );
-    let is_far = |i: usize| hops.get(i).is_some_and(|hop| *hop != Hop::Local);
-    !matches!(context.config.local.mailbox, Mailboxes::Files(_))
-        || progress.waiting().into_iter().any(is_far)
+/// To how many places a message goes, if one of them is a server, or a command that has all mailboxes; or 0.
+fn owing(context: &Context, claim: &Claim) -> usize {
+    let hops = hops::of_message(context, &claim.envelope());
+    let waiting = claim.progress().waiting().into_iter();
+    let mut places: Vec<&Hop> = waiting.filter_map(|i| hops.get(i)).collect();
+    order::sort(&mut places, &Ord::cmp);
+    places.dedup();
+    let is_kept = matches!(context.config.local.mailbox, Mailboxes::Files(_));
+    let is_far = |hop: &&Hop| !is_kept || **hop != Hop::Local;
+    if places.iter().any(is_far) {
+        places.len()
+    } else {
+        0
+    }
 }
 
 /// Leaves a message to those who have more rights than this process.

@@ -8,8 +8,9 @@
 //! run, and an attempt right after a submission, end at once but for what they are owed: [`Stopping::heed_signals`].
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,25 @@ pub struct Stopping {
     owed: AtomicUsize,
     /// Nothing is waited for but what is owed.
     is_short: AtomicBool,
+    /// What is to be told, of signals that are heeded once a message is given.
+    heeded_later: Mutex<Option<Tell>>,
+}
+
+/// Is called when a process does not end at once.
+#[derive(Clone)]
+pub struct Tell(Arc<dyn Fn() + Send + Sync>);
+
+impl Tell {
+    /// What calls this.
+    pub fn new(tell: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+}
+
+impl fmt::Debug for Tell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tell")
+    }
 }
 
 impl Stopping {
@@ -52,7 +72,7 @@ impl Stopping {
 
     /// Lets signals end this process as soon as nobody owes it an answer: at once, mostly. `tell` is called when they do
     /// not. To be called before it has other threads, for only those that begin later leave signals to be heard here.
-    pub fn heed_signals(self: &Arc<Self>, tell: impl FnOnce() + Send + 'static) {
+    pub fn heed_signals(self: &Arc<Self>, tell: Tell) {
         // Where it cannot be, they end it as they end any program.
         let Ok(requests) = Requests::hear() else {
             return;
@@ -62,20 +82,32 @@ impl Stopping {
         let thread = thread::Builder::new()
             .name("signals".to_owned())
             .stack_size(STACK);
-        let hear = move || stopping.end_when_asked(&requests, tell);
+        let hear = move || stopping.end_when_asked(&requests, &tell);
         if thread.spawn(hear).is_err() {
             signals::let_be();
         }
     }
 
-    fn end_when_asked(&self, requests: &Requests, tell: impl FnOnce()) {
+    /// The same from when the first message is given: until then nothing can be owed, and a thread is not worth its calls.
+    /// For a process whose one thread does all the work.
+    pub fn heed_signals_later(&self, tell: Tell) {
+        *self.later() = Some(tell);
+    }
+
+    fn later(&self) -> MutexGuard<'_, Option<Tell>> {
+        self.heeded_later
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end_when_asked(&self, requests: &Requests, tell: &Tell) {
         let Ok(signal) = requests.wait() else {
             return;
         };
         let begun = Instant::now();
         self.begin();
         if self.is_owed_an_answer() {
-            tell();
+            (tell.0)();
         }
         while self.is_owed_an_answer() && begun.elapsed() < ANSWERS {
             let again = requests.wait_for(LOOK);
@@ -114,6 +146,9 @@ impl InHand {
     pub fn is_given(&self) {
         if self.is_owed.replace(true) {
             return;
+        }
+        if let Some(tell) = self.all.later().take() {
+            self.all.heed_signals(tell);
         }
         self.all.owed.fetch_add(1, Ordering::SeqCst);
         // Either whoever ends the process has seen that, or this sees that he ends it.

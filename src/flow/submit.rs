@@ -16,7 +16,7 @@ use super::sink::Left;
 use super::{Context, fault, queue, settle};
 use crate::cli::{Delivery, Invocation, complain};
 use crate::error::{Error, Result};
-use crate::host::accounts::{self, Account};
+use crate::host::accounts::Account;
 use crate::host::spool::{Folder, Item};
 use crate::host::words;
 use crate::proto::address::{Mailbox, ReversePath};
@@ -203,7 +203,7 @@ fn after(context: &Context, delivery: Delivery, accepted: Accepted) {
 
 /// The intake for `sendmail`: sender, recipients and DSN wishes from the command line.
 fn intake<'a>(context: &'a Context, call: &Invocation) -> Result<Intake<'a>> {
-    let caller = accounts::caller();
+    let caller = context.caller();
     let sender = sender(context, call.sender.as_deref(), &caller)?;
     let mut envelope = envelope(&caller, sender);
     envelope.ret = call.ret;

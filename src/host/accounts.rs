@@ -143,7 +143,12 @@ impl Kept {
 
 /// Who runs this process. A uid without an entry gets the name `uidN`, so that its mail still has a sender.
 pub fn caller() -> Account {
-    let uid = Uid::current();
+    of_caller(caller_uid())
+}
+
+/// The same for who has asked already what his numeric id is.
+pub fn of_caller(uid: u32) -> Account {
+    let uid = Uid::from_raw(uid);
     let directory = || User::from_uid(uid).ok().flatten().map(Account::from);
     in_passwd(&own_passwd(), &|_, id| id == uid.as_raw())
         .or_else(directory)

@@ -6,6 +6,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::prctl::{set_name, set_no_new_privs, set_pdeathsig};
@@ -42,7 +43,15 @@ pub fn has_group_beside(uid: u32) -> bool {
 }
 
 fn is_lent_group() -> bool {
-    getresgid().is_ok_and(|own| own.real != own.effective)
+    // Nobody lends it later to a process that has none.
+    static HAS_NONE: AtomicBool = AtomicBool::new(false);
+    if HAS_NONE.load(Ordering::Relaxed) {
+        return false;
+    }
+    let own = getresgid();
+    let has_none = own.is_ok_and(|own| own.real == own.effective && own.real == own.saved);
+    HAS_NONE.store(has_none, Ordering::Relaxed);
+    own.is_ok_and(|own| own.real != own.effective)
 }
 
 /// Gives up the program's group for good: a configuration of the caller's choice must not be read, and no file

@@ -61,6 +61,7 @@ impl Machine {
                 keeper: None,
                 servant: None,
                 stopping: Arc::default(),
+                uid: std::sync::OnceLock::new(),
                 standing: std::sync::OnceLock::new(),
             },
         }

@@ -37,6 +37,7 @@ fn service(folder: &std::path::Path) -> Service {
         keeper: None,
         servant: None,
         stopping: Arc::default(),
+        uid: std::sync::OnceLock::new(),
         standing: std::sync::OnceLock::new(),
         srs: Arc::default(),
     })

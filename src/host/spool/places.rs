@@ -5,11 +5,11 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Folder, Spool, has_age, is_at, open};
+use super::{Folder, Spool, has_age, open};
 use crate::host::durable;
 
 /// What the names of all these files begin with.
@@ -77,8 +77,8 @@ impl Spool {
             let Ok(file) = self.open_shared(&path) else {
                 return Some(Place { user, _lock: None });
             };
-            // One that was swept just now is none.
-            let is_there = || file.metadata().is_ok_and(|meta| is_at(&path, &meta));
+            // One that was swept just now is none, and has no name any more.
+            let is_there = || file.metadata().is_ok_and(|meta| meta.nlink() > 0);
             (file.try_lock().is_ok() && is_there()).then_some(Place {
                 user,
                 _lock: Some(file),
