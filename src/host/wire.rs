@@ -17,6 +17,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+
 use super::tls::{Session, Trust};
 
 /// Octets read at a time.
@@ -118,6 +120,43 @@ pub struct Wire {
     output: Vec<u8>,
 }
 
+/// Connects within `limit`. The time for a write bounds this wait, too, with fewer calls than a socket that does not block;
+/// returned is what it is by now.
+fn connect(
+    socket: &socket2::Socket,
+    to: &socket2::SockAddr,
+    limit: Duration,
+) -> io::Result<Duration> {
+    let until = Instant::now() + limit;
+    loop {
+        // None at all would be no bound.
+        let left = until.saturating_duration_since(Instant::now());
+        let bound = left.max(Duration::from_millis(1));
+        socket.set_write_timeout(Some(bound))?;
+        match socket.connect(to) {
+            Ok(()) => return Ok(bound),
+            // A process that was stopped and goes on: the socket is connecting, and is waited for again.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted && !left.is_zero() => {}
+            Err(e) if is_time_out(&e) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "connection timed out",
+                ));
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// What sockets of the network and of this system say when the time for connect(2) is over.
+fn is_time_out(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        code,
+        Some(Errno::EINPROGRESS | Errno::EALREADY | Errno::EAGAIN | Errno::EINTR)
+    )
+}
+
 impl Wire {
     /// Connects, within `limit`, from an address of this machine if one is given.
     pub fn connect(
@@ -125,32 +164,27 @@ impl Wire {
         from: Option<IpAddr>,
         limit: Duration,
     ) -> io::Result<Self> {
-        let stream = match from {
-            None => TcpStream::connect_timeout(address, limit)?,
-            Some(from) => {
-                let kind = socket2::Type::STREAM;
-                let socket =
-                    socket2::Socket::new(socket2::Domain::for_address(*address), kind, None)?;
-                socket.bind(&SocketAddr::new(from, 0).into())?;
-                socket.connect_timeout(&(*address).into(), limit)?;
-                socket.into()
-            }
-        };
-        Ok(Self::accepted(stream, limit))
+        let domain = socket2::Domain::for_address(*address);
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+        if let Some(from) = from {
+            socket.bind(&SocketAddr::new(from, 0).into())?;
+        }
+        let bound = connect(&socket, &(*address).into(), limit)?;
+        let mut wire = Self::accepted(socket.into(), limit);
+        wire.channel.write_limit = Some(bound);
+        Ok(wire)
     }
 
     /// Connects to a socket of this system, within `limit`. It may be as far as the other side's line, which is full
     /// when nobody is let in.
     pub fn connect_local(path: &Path, limit: Duration) -> io::Result<Self> {
         let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
-        // It bounds this wait, too; none at all would be no bound.
-        let bound = limit.max(Duration::from_millis(1));
-        socket.set_write_timeout(Some(bound))?;
-        socket
-            .connect(&socket2::SockAddr::unix(path)?)
-            .map_err(|e| match e.kind() {
-                io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, FULL),
-                _ => e,
+        let bound =
+            connect(&socket, &socket2::SockAddr::unix(path)?, limit).map_err(|e| {
+                match e.kind() {
+                    io::ErrorKind::TimedOut => io::Error::new(io::ErrorKind::TimedOut, FULL),
+                    _ => e,
+                }
             })?;
         let socket = Socket::Unix(UnixStream::from(OwnedFd::from(socket)));
         let mut wire = Self::shared(Arc::new(socket), limit);

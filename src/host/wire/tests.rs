@@ -46,6 +46,32 @@ fn a_socket_of_this_system_that_lets_nobody_in_is_not_waited_for() {
     drop(first);
 }
 
+/// One of the network: its line is full, and who comes next hears nothing.
+#[test]
+fn a_host_that_does_not_answer_is_not_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    socket2::SockRef::from(&listener).listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let from = "127.0.0.1".parse().ok();
+    let mut lines = Vec::new();
+    let error = loop {
+        match Wire::connect(&address, from, Duration::from_millis(50)) {
+            Ok(wire) => lines.push(wire),
+            Err(error) => break error,
+        }
+        assert!(lines.len() < 10);
+    };
+    let said = (error.kind(), words(&error));
+    assert_eq!(
+        said,
+        (io::ErrorKind::TimedOut, "connection timed out".into())
+    );
+    // One that nobody listens at says so at once.
+    drop((lines, listener));
+    let error = Wire::connect(&address, None, Duration::from_millis(LONG)).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+}
+
 #[test]
 fn a_trickle_does_not_move_the_deadline() {
     let (mut wire, mut other) = pair(LONG);
