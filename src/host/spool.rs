@@ -50,6 +50,7 @@ use crate::proto::order;
 mod asking;
 mod claim;
 mod draft;
+mod due;
 mod head;
 mod id;
 mod places;
