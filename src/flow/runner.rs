@@ -14,12 +14,15 @@
 //! What is kept in memory is bounded: a few claims, then names, then only that the folder has more. Those that find no room
 //! have the first turn at the next look ([`Turn`]).
 
+mod turn;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
+use self::turn::Turn;
 use super::attend::Service;
 use super::pass::{Bounds, Pass};
 use super::queue::{STACK, fresh, is_due};
@@ -29,7 +32,6 @@ use crate::error::Error;
 use crate::events;
 use crate::host::spool::{Claim, Folder, Item};
 use crate::host::{clock, words};
-use crate::proto::order;
 
 /// Claims that are held; each has a file open.
 const CLAIMS: usize = 64;
@@ -463,29 +465,6 @@ impl Runner {
     }
 }
 
-/// Whose turn it is, of messages for which there is not room enough at once: by arrival, and on from where the last look
-/// has stopped. So each has its turn, though some may be due again and again.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Turn(String);
-
-impl Turn {
-    /// Has these messages taken as long as `take` finds room. Returned is whether some are left.
-    fn take_round(&mut self, mut due: Vec<Item>, mut take: impl FnMut(Item) -> bool) -> bool {
-        order::sort(&mut due, &Item::cmp);
-        let first = due.partition_point(|item| item.id < self.0);
-        due.rotate_left(first);
-        for item in due {
-            let id = item.id.clone();
-            if !take(item) {
-                self.0 = id;
-                return true;
-            }
-        }
-        self.0.clear();
-        false
-    }
-}
-
 /// Sends reports about TLS in a thread of their own: the web servers they go to are others', and one that does not answer
 /// would hold up the queue. While it is at it another one finds their files locked, and goes.
 fn report(service: &Arc<Service>) {
@@ -498,40 +477,4 @@ fn report(service: &Arc<Service>) {
         .stack_size(STACK);
     // Without room for it they are sent after another run.
     let _ = thread.spawn(move || tlsrpt::settle(&service.context));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_message_has_its_turn_though_there_is_not_room_for_all() {
-        let mut turn = Turn::default();
-        // Nothing comes of the first ones: they are due at each look.
-        let mut round = |ids: &[&str], room: usize| {
-            let due = ids.iter().map(|id| fresh((*id).to_owned())).collect();
-            let mut taken = Vec::new();
-            let is_more = turn.take_round(due, |item| {
-                let has_room = taken.len() < room;
-                if has_room {
-                    taken.push(item.id);
-                }
-                has_room
-            });
-            (taken.join(" "), is_more)
-        };
-        let rows: [(&[&str], usize, &str, bool); 7] = [
-            (&["c", "a", "b", "e", "d"], 2, "a b", true),
-            (&["a", "b", "c", "d", "e"], 2, "c d", true),
-            (&["a", "b", "e"], 2, "e a", true),
-            // The one that was next has gone.
-            (&["a", "c"], 1, "c", true),
-            (&["a"], 1, "a", false),
-            (&["a", "b"], 2, "a b", false),
-            (&[], 2, "", false),
-        ];
-        for (ids, room, expected, is_more) in rows {
-            assert_eq!(round(ids, room), (expected.to_owned(), is_more), "{ids:?}");
-        }
-    }
 }
