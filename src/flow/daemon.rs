@@ -10,15 +10,16 @@
 //! When it is full, somebody who is silent goes, first of all somebody who has begun no message, and the new client has
 //! his place at once; if nobody is to go, the new one waits a moment, and is then told to come again.
 
+mod reload;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::Context;
 use super::access::Kind;
-use super::aliases::Aliases;
 use super::attend::{self, Service, attend};
 use super::connections::{Connections, LEAVING};
 use super::doors::Doors;
@@ -27,16 +28,13 @@ use super::queue;
 use super::runner::Runner;
 use super::stopping::{ANSWERS, SAME};
 use crate::cli::Invocation;
-use crate::config::{Config, System};
 use crate::error::{Error, Result};
 use crate::events;
-use crate::host::ledger::Ledger;
 use crate::host::listen::{Event, Waker, Watch};
 use crate::host::pool::Pool;
 use crate::host::presence::Presence;
-use crate::host::spool::Spool;
 use crate::host::wire::Socket;
-use crate::host::{accounts, logging, privilege, words};
+use crate::host::{privilege, words};
 use crate::proto::replies::{self, Reply};
 
 /// What a session needs; a handshake is the deepest of it.
@@ -144,50 +142,6 @@ struct Arrival {
     kind: Kind,
     socket: Arc<Socket>,
     peer: Option<SocketAddr>,
-}
-
-/// What a daemon has begun with stays: it holds its place in the folders, may have shut itself up with them, and cannot
-/// become another user.
-fn keep_places(config: &mut Config, old: &Config) {
-    if config.listen.places() != old.listen.places() {
-        events::trouble(
-            "-",
-            &"[listen] names other places now: they need a new start",
-        );
-    }
-    let (queue, was) = (&mut config.queue, &old.queue);
-    let folders = [
-        ("spool", &mut queue.spool, &was.spool),
-        ("run", &mut queue.run, &was.run),
-    ];
-    for (key, folder, was) in folders {
-        if folder != was {
-            folder.clone_from(was);
-            events::trouble(
-                "-",
-                &format!("[queue] {key} names another place now: that needs a new start"),
-            );
-        }
-    }
-    if config.user != old.user {
-        config.user.clone_from(&old.user);
-        events::trouble(
-            "-",
-            &"the key user names another user now: that needs a new start",
-        );
-    }
-}
-
-/// What is said of a file that is gone or empty by now. An editor may be about to put another one in its place; that it is
-/// to be so is told by a new start.
-fn lost(config: &Config, old: &Config) -> Option<String> {
-    match (&config.file, &old.file) {
-        (None, Some(file)) => Some(format!("there is no {} any more", file.display())),
-        (Some(file), Some(_)) if config.is_empty && !old.is_empty => {
-            Some(format!("{} is empty", file.display()))
-        }
-        _ => None,
-    }
 }
 
 struct Daemon<'a> {
@@ -366,56 +320,6 @@ impl Daemon<'_> {
         if tells {
             self.service.warn_of_certificate();
         }
-    }
-
-    fn reload(&mut self) {
-        let system = System {
-            hostname: &accounts::system_name,
-        };
-        let old = &self.service.context;
-        let was = &old.config;
-        let renew = |log| {
-            // Whoever turns log files over tells so with this signal.
-            if let Err(sentence) = logging::renew(log, &old.program, true) {
-                events::trouble("-", &format!("the log stays where it was: {sentence}"));
-            }
-        };
-        let stays = |why: &dyn std::fmt::Display| {
-            renew(&was.log);
-            events::trouble("-", &format!("the configuration stays as it was: {why}"));
-        };
-        let mut config = match Config::load(self.call.config.as_deref(), &system) {
-            Ok(config) => config,
-            Err(error) => return stays(&error),
-        };
-        if let Some(why) = lost(&config, was) {
-            return stays(&why);
-        }
-        keep_places(&mut config, was);
-        let queue = &config.queue;
-        let spool = Spool::new(&queue.spool, queue.min_free, queue.max_messages);
-        let ledger = Arc::new(Ledger::new(&queue.spool));
-        self.pool.set_limit(config.listen.max_connections + PARKED);
-        let context = Context {
-            aliases: Arc::new(Aliases::new(&config.local.aliases)),
-            config: Arc::new(config),
-            spool,
-            ledger,
-            srs: Arc::default(),
-            program: old.program.clone(),
-            verbose: old.verbose,
-            keeper: old.keeper.clone(),
-            servant: None,
-            stopping: Arc::clone(&old.stopping),
-            uid: OnceLock::new(),
-            standing: OnceLock::new(),
-        };
-        renew(&context.config.log);
-        self.service = Arc::new(Service::new(context));
-        self.service.look_at_certificate();
-        self.certificate = Care::new(Instant::now());
-        self.runner.renew(Arc::clone(&self.service));
-        events::daemon(&"has read its configuration again");
     }
 
     /// Lets everything come to its end, for as long as there is patience.

@@ -116,6 +116,19 @@ pub struct Context {
 impl Context {
     /// For a call of the program.
     pub fn new(config: Config, program: &str, call: &Invocation) -> Self {
+        Self::of(config, program, call.verbose)
+    }
+
+    /// The same process with another configuration.
+    pub fn renewed(&self, config: Config) -> Self {
+        Self {
+            keeper: self.keeper.clone(),
+            stopping: Arc::clone(&self.stopping),
+            ..Self::of(config, &self.program, self.verbose)
+        }
+    }
+
+    fn of(config: Config, program: &str, verbose: bool) -> Self {
         let queue = &config.queue;
         Self {
             aliases: Arc::new(Aliases::new(&config.local.aliases)),
@@ -124,7 +137,7 @@ impl Context {
             srs: Arc::default(),
             config: Arc::new(config),
             program: program.to_owned(),
-            verbose: call.verbose,
+            verbose,
             keeper: None,
             servant: None,
             stopping: Arc::default(),
