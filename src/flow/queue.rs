@@ -68,7 +68,9 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
         items.retain(|item| admin::is_ours(context, item));
     }
     let talk = context.verbose || std::io::stderr().is_terminal();
-    heed_signals(context, talk);
+    if !items.is_empty() {
+        heed_signals(context, talk);
+    }
     let run = Pass::new(context, talk);
     let run = if call.due { run.of_what_is_due() } else { run };
     let more = || {

@@ -38,13 +38,12 @@ pub struct Stopping {
 }
 
 /// Is called when a process does not end at once.
-#[derive(Clone)]
-pub struct Tell(Arc<dyn Fn() + Send + Sync>);
+pub struct Tell(Box<dyn Fn() + Send>);
 
 impl Tell {
     /// What calls this.
-    pub fn new(tell: impl Fn() + Send + Sync + 'static) -> Self {
-        Self(Arc::new(tell))
+    pub fn new(tell: impl Fn() + Send + 'static) -> Self {
+        Self(Box::new(tell))
     }
 }
 
