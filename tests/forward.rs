@@ -154,6 +154,36 @@ fn a_forward_of_others_is_not_used() {
     }
 }
 
+/// Who only waits, because his ~/.forward cannot be read now, has no copy in his mailbox yet: what an alias puts there
+/// does not wait for him, and does not go where he sends his mail later.
+#[test]
+fn a_copy_for_the_mailbox_of_who_waits_is_his_own() {
+    let Some(house) = House::open("forward-own") else {
+        return;
+    };
+    fs::write(house.path("aliases"), format!("own: \\{BOB}\n")).unwrap();
+    let home = house.path("home").join(BOB);
+    let mode = |mode| fs::set_permissions(&home, fs::Permissions::from_mode(mode)).unwrap();
+    for (later, copies) in [(None, 1), (Some(ALICE), 2)] {
+        mode(0o1700);
+        house.submit("root", &["-odq", "own", BOB], SECRET);
+        assert_eq!(house.call("root", &["-q"], "").code, 0);
+        assert_eq!(house.mail_of(BOB).len(), copies, "{}", house.log());
+        if let Some(later) = later {
+            forward(&house, BOB, later);
+        }
+        mode(0o700);
+        assert_eq!(house.call("root", &["-q"], "").code, 0);
+        assert!(house.names("cur").is_empty(), "{}", house.log());
+    }
+    assert_eq!(
+        (house.mail_of(BOB).len(), house.mail_of(ALICE).len()),
+        (2, 1),
+        "{}",
+        house.log()
+    );
+}
+
 /// Without a daemon: whoever hands mail in finds out whom an alias stands for, and sends what goes elsewhere; what
 /// stays here waits for root's run.
 #[test]

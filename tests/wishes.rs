@@ -166,3 +166,29 @@ fn what_is_asked_for_later_goes_with_the_message() {
     assert_eq!(last, Some(&expected), "{commands:?}");
     assert_eq!((remote.received().len(), system.mailbox().len()), (1, 0));
 }
+
+/// Two spellings of a user are one recipient, with the wishes of both; what has a detail has a place of its own.
+#[test]
+fn a_user_of_two_spellings_gets_one_copy() {
+    let name = me().split('@').next().unwrap_or_default().to_owned();
+    let (plain, second) = (format!("<{}>", me()), format!("<{name}@second.example>"));
+    let loud = format!("<{}@{HOST}>", name.to_uppercase());
+    let (detail, alias) = (format!("<{name}+x@{HOST}>"), format!("<own@{HOST}>"));
+    let asking = format!("{loud} NOTIFY=SUCCESS");
+    let rows: [(&[&str], usize, &[&str]); 4] = [
+        (&[&plain, &loud, &second], 1, &[]),
+        (&[&alias, &second, &plain], 1, &[]),
+        (&[&plain, &detail, &loud], 2, &[]),
+        (&[&plain, &asking], 1, &["delivered"]),
+    ];
+    for (recipients, copies, expected) in rows {
+        let domains = format!("domains = [\"{HOST}\", \"second.example\"]");
+        let system = with(System::new("wishes-two").with("", &domains), "own: USER\n");
+        submit(&system, recipients);
+        flush(&system);
+        assert!(system.queue().is_empty(), "{recipients:?} {}", system.log());
+        assert_eq!(reports(&system), expected, "{recipients:?}");
+        let found = system.mailbox().len() - expected.len();
+        assert_eq!(found, copies, "{recipients:?} {}", system.log());
+    }
+}

@@ -12,7 +12,7 @@ mod here;
 mod same;
 
 use self::here::Here;
-use self::same::{Same, Shared};
+use self::same::{Same, Seats, Shared};
 use super::forward::Reader;
 use super::helpers::Helpers;
 use super::{Context, Outcomes, deliver, hops, srs, text};
@@ -22,11 +22,11 @@ use crate::host::clock;
 use crate::host::spool::Claim;
 use crate::proto::address::{Mailbox, ReversePath};
 use crate::proto::alias::{Table, Target};
-use crate::proto::end::End;
 use crate::proto::envelope::{Envelope, Recipient};
 use crate::proto::expand::{
     self, Found, Key, Leaf, Rules, Start, Trouble, World, children, without_detail,
 };
+use crate::proto::journal::Standing;
 use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
 use crate::proto::route::{Hop, is_role};
@@ -200,18 +200,25 @@ pub fn expand(
             return done;
         }
     };
-    let mut waiting = waiting.to_vec();
+    let (mut waiting, mut themselves) = (waiting.to_vec(), Same::new());
     while !waiting.is_empty() {
-        waiting = round(&here, claim, &waiting, &mut done);
+        waiting = round(&here, claim, &waiting, &mut themselves, &mut done);
     }
     done
 }
 
-/// Looks each of them up once. Returned are those new ones that must be looked up as well.
-fn round(here: &Here<'_>, claim: &Claim, waiting: &[usize], done: &mut Expanded) -> Vec<usize> {
+/// Looks each of them up once. Returned are those new ones that must be looked up as well; `themselves` are those who
+/// were found to stand for themselves, so far.
+fn round(
+    here: &Here<'_>,
+    claim: &Claim,
+    waiting: &[usize],
+    themselves: &mut Same,
+    done: &mut Expanded,
+) -> Vec<usize> {
     let (context, envelope) = (here.context, claim.envelope());
     let mut replaced = Vec::new();
-    let mut same = Same::new();
+    let mut seats = Seats::found(&envelope);
     for index in waiting {
         let Some(recipient) = envelope.recipients.get(*index) else {
             continue;
@@ -222,10 +229,18 @@ fn round(here: &Here<'_>, claim: &Claim, waiting: &[usize], done: &mut Expanded)
         }
         match one(here, &envelope, recipient) {
             Err(outcome) => done.outcomes.push((*index, outcome)),
-            Ok(leaves) if is_itself(context, recipient, &leaves) => {
-                // Twice the same user, as user and user+detail: both have a place of their own.
-                same.extend(leaves.iter().map(|leaf| (leaf.key(), *index)));
-                done.ready.push(*index);
+            Ok(leaves) if same::is_itself(context, recipient, &leaves) => {
+                let keys = leaves.iter().map(Leaf::key);
+                match seats.take(&leaves, *index) {
+                    None => {
+                        themselves.extend(keys.map(|key| (key, *index)));
+                        done.ready.push(*index);
+                    }
+                    Some(other) => {
+                        let mut same = keys.map(|key| (key, other)).collect();
+                        replace(context, claim, (*index, recipient), leaves, &mut same, done);
+                    }
+                }
             }
             Ok(leaves) => replaced.push((*index, leaves)),
         }
@@ -235,8 +250,11 @@ fn round(here: &Here<'_>, claim: &Claim, waiting: &[usize], done: &mut Expanded)
     }
     let others = envelope.recipients.iter().enumerate();
     let others = others.filter(|(index, _)| replaced.iter().all(|(i, _)| i != index));
+    let standings = claim.progress().standings;
+    let mut same = themselves.clone();
     for (index, other) in others {
-        for key in has_already(context, other) {
+        let has_it = standings.get(index).is_some_and(Standing::is_delivered);
+        for key in same::has_already(context, other, has_it) {
             same.entry(key).or_insert(index);
         }
     }
@@ -357,46 +375,6 @@ fn outcome(trouble: &Trouble) -> Outcome {
         _ => Verdict::Deferred,
     };
     Outcome::new(verdict, None, trouble.enhanced, "", &trouble.sentence)
-}
-
-/// Whether a recipient of the envelope stands for his own mailbox and nothing else. So does a user whose ~/.forward
-/// this process may not read: he waits as he is.
-fn is_itself(context: &Context, recipient: &Recipient, leaves: &[Leaf]) -> bool {
-    let [leaf] = leaves else {
-        return false;
-    };
-    if leaf.address != recipient.address || leaf.sender.is_some() {
-        return false;
-    }
-    match (&leaf.end, &recipient.origin) {
-        (Some(End::Mailbox), None) | (None, None) => {
-            let account = account(context, &recipient.address);
-            leaf.user.is_some() && account.is_ok_and(|a| a.map(|a| a.name) == leaf.user)
-        }
-        (None, Some(origin)) => leaf.user == origin.user,
-        _ => false,
-    }
-}
-
-/// Who has the message because of a recipient, or will have it.
-fn has_already(context: &Context, recipient: &Recipient) -> Vec<Key> {
-    match &recipient.origin {
-        Some(origin) => vec![Key::of(
-            &recipient.address,
-            origin.end.as_ref(),
-            origin.user.as_ref(),
-        )],
-        None if hops::of(context, &recipient.address) == Hop::Local => {
-            if has_alias(context, &recipient.address) {
-                return Vec::new();
-            }
-            let account = account(context, &recipient.address).ok().flatten();
-            let both =
-                |account: Account| [true, false].map(|own| Key::User(account.name.clone(), own));
-            account.map_or_else(Vec::new, |account| both(account).to_vec())
-        }
-        None => vec![Key::Address(recipient.address.clone())],
-    }
 }
 
 /// Whether a message says that it was delivered for an address before. Whoever makes that up only keeps it from being

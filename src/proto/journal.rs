@@ -209,6 +209,12 @@ impl Standing {
             .as_ref()
             .is_none_or(|(_, o)| o.verdict == Verdict::Deferred)
     }
+
+    /// Whether the message has reached him.
+    pub fn is_delivered(&self) -> bool {
+        let last = self.last.as_ref();
+        last.is_some_and(|(_, o)| o.verdict == Verdict::Delivered)
+    }
 }
 
 /// What the journal says of the whole message.

@@ -2,16 +2,107 @@
 
 use std::collections::BTreeMap;
 
+use super::{account, has_alias};
 use crate::error::Error;
+use crate::flow::{Context, hops};
+use crate::host::accounts::Account;
 use crate::host::clock;
 use crate::host::spool::{Asked, Claim};
-use crate::proto::envelope::{Notify, Recipient};
-use crate::proto::expand::{Key, Trouble};
+use crate::proto::address::Mailbox;
+use crate::proto::end::End;
+use crate::proto::envelope::{Envelope, Notify, Recipient};
+use crate::proto::expand::{Key, Leaf, Trouble};
 use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
+use crate::proto::route::Hop;
 
 /// Who has the message, or will have it, by index.
 pub type Same = BTreeMap<Key, usize>;
+
+/// Whether a recipient of the envelope stands for his own mailbox and nothing else. So does a user whose ~/.forward
+/// this process may not read: he waits as he is.
+pub fn is_itself(context: &Context, recipient: &Recipient, leaves: &[Leaf]) -> bool {
+    let [leaf] = leaves else {
+        return false;
+    };
+    if leaf.address != recipient.address || leaf.sender.is_some() {
+        return false;
+    }
+    match (&leaf.end, &recipient.origin) {
+        (Some(End::Mailbox), None) | (None, None) => {
+            let account = account(context, &recipient.address);
+            leaf.user.is_some() && account.is_ok_and(|a| a.map(|a| a.name) == leaf.user)
+        }
+        (None, Some(origin)) => leaf.user == origin.user,
+        _ => false,
+    }
+}
+
+/// Who has the message because of a recipient, or will have it. That it is in the mailbox of a user whom the envelope
+/// names is said when he has it: a ~/.forward that is still to be read may lead elsewhere.
+pub fn has_already(context: &Context, recipient: &Recipient, has_it: bool) -> Vec<Key> {
+    match &recipient.origin {
+        Some(origin) => vec![Key::of(
+            &recipient.address,
+            origin.end.as_ref(),
+            origin.user.as_ref(),
+        )],
+        None if hops::of(context, &recipient.address) == Hop::Local => {
+            if has_alias(context, &recipient.address) {
+                return Vec::new();
+            }
+            let account = account(context, &recipient.address).ok().flatten();
+            let of = |account: Account| {
+                let both = [false, true].into_iter().filter(|own| has_it || !own);
+                both.map(|own| Key::User(account.name.clone(), own))
+                    .collect()
+            };
+            account.map_or_else(Vec::new, of)
+        }
+        None => vec![Key::Address(recipient.address.clone())],
+    }
+}
+
+/// The places of those who stand for nothing but their own mailbox, and whose they are. A user has one under all spellings
+/// of his name, and one for each detail.
+pub struct Seats(BTreeMap<(Key, String), usize>);
+
+impl Seats {
+    /// Those that expansions have found before.
+    pub fn found(envelope: &Envelope) -> Self {
+        let recipients = envelope.recipients.iter().enumerate();
+        let place = |(index, recipient): (usize, &Recipient)| {
+            let origin = recipient.origin.as_ref()?;
+            let is_place = origin.end == Some(End::Mailbox);
+            let place = || {
+                seat(
+                    &recipient.address,
+                    origin.end.as_ref(),
+                    origin.user.as_ref(),
+                )
+            };
+            is_place.then(|| (place(), index))
+        };
+        Self(recipients.filter_map(place).collect())
+    }
+
+    /// Gives a recipient the place that he stands for. Returned is who has it, if somebody has.
+    pub fn take(&mut self, leaves: &[Leaf], index: usize) -> Option<usize> {
+        let leaf = leaves.first()?;
+        let seat = seat(&leaf.address, leaf.end.as_ref(), leaf.user.as_ref());
+        let owner = *self.0.entry(seat).or_insert(index);
+        (owner != index).then_some(owner)
+    }
+}
+
+fn seat(address: &Mailbox, end: Option<&End>, user: Option<&String>) -> (Key, String) {
+    let local = address.local();
+    let detail = user
+        .and_then(|user| local.split_at_checked(user.len()))
+        .filter(|(name, _)| user.is_some_and(|user| user.eq_ignore_ascii_case(name)))
+        .map_or(local, |(_, detail)| detail);
+    (Key::of(address, end, user), detail.to_owned())
+}
 
 /// What a recipient that an expansion makes has to do with one who is the same.
 pub enum Shared {
