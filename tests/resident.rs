@@ -385,6 +385,32 @@ fn a_silent_server_holds_up_nobody_else() {
     assert_eq!(daemon.stop().code, 0);
 }
 
+/// Nor does a server that has a message and does not answer keep a new configuration from being heeded, though another has
+/// done so before.
+#[test]
+fn a_silent_server_holds_up_no_new_configuration() {
+    let script = Script::new().on("DOT", Answer::Silence);
+    let (silent, other) = (Remote::start(script), Remote::start(Script::new()));
+    let system = System::relaying("reload-silent", &silent).listens();
+    let daemon = Daemon::start(&system);
+    for round in 1..=2 {
+        system.accept(&["one@elsewhere.example"], MESSAGE);
+        until("it has the message", || silent.wire().len() == round);
+        if round == 1 {
+            daemon.signal(Signal::SIGHUP);
+            logged(&system, "has read its configuration again");
+        }
+    }
+    let system = system.with("smarthost", &other.smarthost());
+    daemon.signal(Signal::SIGHUP);
+    let read_again = || system.log().matches("has read its").count() == 2;
+    until("the configuration was read again", read_again);
+    system.accept(&["two@elsewhere.example"], MESSAGE);
+    until("it goes another way", || other.received().len() == 1);
+    assert_eq!(silent.wire().len(), 2);
+    drop(daemon);
+}
+
 #[test]
 fn there_is_one_daemon_in_a_folder() {
     let system = System::listening("listen-twice");

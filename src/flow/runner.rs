@@ -8,8 +8,9 @@
 //!
 //! A server may take an hour for a message, step by step and within its rights, and must not hold up the mail of all
 //! others for so long. So a run that is over lets its last workers end what they have begun, while another thread feeds
-//! the next run. One run lingers so, and no more. Both together have no more connections than `[queue] workers` and
-//! `per_destination` say, but that the new one has at least one.
+//! the next run. One run lingers so, and one more where the next has a new configuration, which must not wait for a server
+//! either. All together have no more connections than `[queue] workers` and `per_destination` say, but that the new one has
+//! at least one.
 //!
 //! What is kept in memory is bounded: a few claims, then names, then only that the folder has more. Those that find no room
 //! have the first turn at the next look ([`Turn`]).
@@ -41,6 +42,11 @@ const NAMES: usize = 1000;
 const FEW: usize = NAMES / 2;
 /// How long a run lasts while there is work.
 const RENEWAL: Duration = Duration::from_secs(60);
+/// How many may linger beside the next one, and how many when that has a new configuration.
+const LINGERING: usize = 1;
+const LINGERING_OF_OLD: usize = 2;
+/// Runs at once.
+pub const RUNS: usize = LINGERING_OF_OLD + 1;
 /// How long its last workers are waited for before others begin the next one.
 const MOMENT: Duration = Duration::from_secs(1);
 /// How long a connection is kept for the next message.
@@ -57,12 +63,12 @@ pub struct Runner {
     bell: Condvar,
     /// The time between two looks, when it was given.
     interval: Option<Duration>,
-    /// What its runs share.
-    bounds: Bounds,
 }
 
 struct State {
     service: Arc<Service>,
+    /// What its runs share.
+    bounds: Bounds,
     /// What was handed over.
     incoming: VecDeque<(Item, Option<Claim>)>,
     /// How many of these have their claim.
@@ -77,8 +83,8 @@ struct State {
     turn: Turn,
     /// Runs that go on.
     runs: usize,
-    /// One of them is over, but for its last workers.
-    lingers: bool,
+    /// How many of them are over, but for their last workers.
+    lingering: usize,
     /// Threads that feed, or wait for the last workers of their run.
     feeders: usize,
     renew: bool,
@@ -86,6 +92,15 @@ struct State {
 }
 
 impl State {
+    /// Whether a run may linger that is over.
+    fn may_linger(&self) -> bool {
+        let most = match self.renew {
+            true => LINGERING_OF_OLD,
+            false => LINGERING,
+        };
+        self.lingering < most
+    }
+
     /// When the next look is to be taken.
     fn next_look(&self) -> Instant {
         if self.look_new {
@@ -103,6 +118,7 @@ impl Runner {
         Self {
             state: Mutex::new(State {
                 service,
+                bounds: Bounds::default(),
                 incoming: VecDeque::new(),
                 claims: 0,
                 look_new: true,
@@ -110,14 +126,13 @@ impl Runner {
                 rest_until: now,
                 turn: Turn::default(),
                 runs: 0,
-                lingers: false,
+                lingering: 0,
                 feeders: 0,
                 renew: false,
                 stopping: false,
             }),
             bell: Condvar::new(),
             interval,
-            bounds: Bounds::default(),
         }
     }
 
@@ -177,6 +192,10 @@ impl Runner {
     /// Goes on with another configuration.
     pub fn renew(&self, service: Arc<Service>) {
         let mut state = self.lock();
+        if service.context.config.smarthosts != state.service.context.config.smarthosts {
+            // They are counted by their numbers, and connections to the old ones are none to the new ones.
+            state.bounds = Bounds::default();
+        }
         state.service = service;
         state.renew = true;
         state.look_at = Instant::now();
@@ -206,7 +225,7 @@ impl Runner {
             self.run(&service, &mut relieved);
             let mut state = self.lock();
             state.runs -= 1;
-            state.lingers &= !relieved;
+            state.lingering -= usize::from(relieved);
             // The next run may wait to be renewed.
             self.bell.notify_all();
         }
@@ -215,7 +234,8 @@ impl Runner {
 
     /// One run. `relieved` becomes whether another thread feeds by its end.
     fn run(self: &Arc<Self>, service: &Arc<Service>, relieved: &mut bool) {
-        let run = Pass::lingering(&service.context, false, LINGER, &self.bounds).of_what_is_due();
+        let bounds = self.lock().bounds.clone();
+        let run = Pass::lingering(&service.context, false, LINGER, &bounds).of_what_is_due();
         let threads = AtomicUsize::new(0);
         thread::scope(|scope| {
             self.keep_fed(scope, service, &run, &threads);
@@ -256,7 +276,7 @@ impl Runner {
     /// Whether a run that is over can end without holding up the next one.
     fn may_end(&self, threads: &AtomicUsize) -> bool {
         let state = self.lock();
-        state.stopping || !state.lingers || threads.load(Ordering::Acquire) == 0
+        state.stopping || state.may_linger() || threads.load(Ordering::Acquire) == 0
     }
 
     /// Whether workers of a run that is over have not ended after a moment.
@@ -277,14 +297,16 @@ impl Runner {
     /// Lets another thread feed, as this one waits for the last workers of its run; false: it has to go on itself.
     fn be_relieved(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
-        if state.stopping || state.lingers {
+        if state.stopping || !state.may_linger() {
             return false;
         }
-        state.lingers = true;
+        state.lingering += 1;
         drop(state);
-        let started = self.start();
-        self.lock().lingers = started.is_ok();
-        started.is_ok()
+        let started = self.start().is_ok();
+        if !started {
+            self.lock().lingering -= 1;
+        }
+        started
     }
 
     /// Sleeps until there is work for a run; `None`: it is over.
@@ -413,7 +435,7 @@ impl Runner {
         self.remember_due(run);
         let state = self.lock();
         let now = Instant::now();
-        if state.stopping || (state.renew && !state.lingers) || now >= until {
+        if state.stopping || (state.renew && state.may_linger()) || now >= until {
             return false;
         }
         let waiting = run.lanes().waiting();

@@ -8,17 +8,16 @@
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use super::super::helpers;
+use super::super::{helpers, runner};
 use crate::events;
 use crate::host::channel::Channel;
 use crate::proto::handover::Whom;
 
-/// Helpers at once: those of two runs, for one may linger beside the next (flow/runner.rs), and as many as one has that
-/// are just ending.
-const MOST: usize = 3 * helpers::HELPERS;
-/// The same for one user: one in each of two runs, one that has failed a delivery and has others to end, and one that is
-/// just ending.
-const OF_ONE: usize = 4;
+/// Helpers at once: those of each run, for some may linger beside the next, and as many as one has that are just ending.
+const MOST: usize = (runner::RUNS + 1) * helpers::HELPERS;
+/// The same for one user: one in each run, one that has failed a delivery and has others to end, and one that is just
+/// ending.
+const OF_ONE: usize = runner::RUNS + 2;
 /// How long those who are killed are waited for.
 const MOMENT: Duration = Duration::from_millis(200);
 /// How often it is looked whether they have gone.
