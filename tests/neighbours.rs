@@ -2,7 +2,9 @@
 //! users for it and takes them away again; for anybody else each test says that it was skipped.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Command;
 
 use crate::harness::house::{ALICE, BOB, House, SPOOL};
@@ -282,4 +284,32 @@ fn the_status_is_for_those_who_may_see_all() {
     // The log is closed to her, too, and that is said above.
     assert!(ran.stderr.ends_with(said), "{ran:?}");
     assert_eq!(house.call("root", &["--status"], "").code, 0);
+}
+
+/// Whoever can stop the process that has the table of greylisting would stop the mail of all: a user's has none.
+#[test]
+fn a_user_keeps_no_stranger_waiting() {
+    let Some(house) = House::open("greylist") else {
+        return;
+    };
+    let lines =
+        format!("user = \"{SPOOL}\"\n[access]\ngreylist = true\nrelay_from = [\"192.0.2.1\"]");
+    let house = house.with(&lines);
+    // As the daemon makes it.
+    let table = house.path("spool/greylist");
+    fs::write(&table, "").unwrap();
+    chown(&table, Some(house.id(SPOOL).0), Some(house.group(SPOOL))).unwrap();
+    fs::set_permissions(&table, PermissionsExt::from_mode(0o660)).unwrap();
+    let ours = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut own = TcpStream::connect(ours.local_addr().unwrap()).unwrap();
+    let child = house.serve(ALICE, ours.accept().unwrap().0);
+    own.write_all(
+        b"EHLO x\r\nMAIL FROM:<a@far.example>\r\nRCPT TO:<mt-bob@pi.test.example>\r\nQUIT\r\n",
+    )
+    .unwrap();
+    let mut said = String::new();
+    own.read_to_string(&mut said).unwrap();
+    assert_eq!(finish(child).code, 0);
+    assert!(said.contains("\n250 2.1.5 "), "{said}");
+    assert_eq!(fs::metadata(&table).unwrap().len(), 0);
 }

@@ -2,15 +2,19 @@
 //! Nothing of it is held in memory, and it never grows. It may be lost at any time: whoever keeps something in it has
 //! a rule for that.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use super::durable;
 
 /// Buckets: with those of 96 octets, 384 KiB of a file that is empty where nobody is.
 const BUCKETS: u64 = 4096;
+/// The last of the pauses in which a lock is waited for; each is twice the one before.
+const LONGEST: Duration = Duration::from_millis(512);
 
 /// The table.
 #[derive(Debug)]
@@ -29,7 +33,8 @@ impl Table {
     /// Lets `change` change the bucket that belongs to a hash.
     ///
     /// # Errors
-    /// Those of the file.
+    /// Those of the file; `WouldBlock` when another process keeps it for more than a second: whoever is stopped while
+    /// he has it must stop nobody else.
     pub fn with<const N: usize, T>(
         &self,
         hash: u64,
@@ -37,7 +42,14 @@ impl Table {
     ) -> io::Result<T> {
         let file = self.open()?;
         // One at a time: between reading and writing nobody else may write.
-        file.lock()?;
+        let mut pause = Duration::from_millis(1);
+        while let Err(error) = file.try_lock() {
+            if pause > LONGEST || matches!(error, TryLockError::Error(_)) {
+                return Err(error.into());
+            }
+            thread::sleep(pause);
+            pause *= 2;
+        }
         turn(&file, hash, change)
     }
 
@@ -94,4 +106,27 @@ fn turn<const N: usize, T>(
         durable::write_at(file, &bucket, at)?;
     }
     Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mailbox::scratch::Scratch;
+    use super::*;
+
+    #[test]
+    fn nobody_waits_forever_for_who_has_the_table() {
+        let scratch = Scratch::new("table");
+        let table = Table::new(&scratch.path("table"));
+        let count = |bucket: &mut [u8; 1]| {
+            bucket[0] += 1;
+            bucket[0]
+        };
+        assert_eq!(table.with(7, count).unwrap(), 1);
+        let held = table.open().unwrap();
+        held.lock().unwrap();
+        let kept = table.with(7, count).unwrap_err();
+        assert_eq!(kept.kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        assert_eq!(table.with(7, count).unwrap(), 2);
+    }
 }

@@ -4,6 +4,8 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -287,6 +289,15 @@ impl House {
         let mut command = self.command(&self.program("sendmail"), user);
         command.args(args).envs(env.iter().copied());
         command.stdin(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Starts `sendmail -bs` for a user who speaks to it from an address of his own.
+    pub fn serve(&self, user: &str, socket: TcpStream) -> Child {
+        let mut command = self.command(&self.program("sendmail"), user);
+        let output = socket.try_clone().unwrap();
+        command.stdin(OwnedFd::from(socket));
+        command.stdout(OwnedFd::from(output));
+        command.arg("-bs").spawn().unwrap()
     }
 
     /// A daemon that root has started.
