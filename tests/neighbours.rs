@@ -313,3 +313,71 @@ fn a_user_keeps_no_stranger_waiting() {
     assert!(said.contains("\n250 2.1.5 "), "{said}");
     assert_eq!(fs::metadata(&table).unwrap().len(), 0);
 }
+
+/// The program may read passwords, and tells what a list says: whoever keeps one has nothing read by it that is not his.
+#[test]
+fn a_list_shows_only_what_belongs_to_who_keeps_it() {
+    let Some(house) = House::open("lists") else {
+        return;
+    };
+    let lists = house.path("lists");
+    let (list, secret) = (lists.join("team"), house.path("secret"));
+    fs::create_dir(&lists).unwrap();
+    fs::set_permissions(&lists, PermissionsExt::from_mode(0o755)).unwrap();
+    house.give(&lists, ALICE);
+    fs::write(&secret, "s3kr1t.pass\n").unwrap();
+    chown(&secret, Some(0), Some(house.group(SPOOL))).unwrap();
+    fs::set_permissions(&secret, PermissionsExt::from_mode(0o640)).unwrap();
+    let (list, secret) = (list.display().to_string(), secret.display().to_string());
+    fs::write(
+        house.path("aliases"),
+        format!("team: :include:{list}\nroots: :include:{secret}\n"),
+    )
+    .unwrap();
+    let folder = house.path("").display().to_string();
+    for (makes, says) in [
+        ("echo mt-bob >LIST", "> local user mt-bob"),
+        ("mv LIST LIST.1; ln -s LIST.1 LIST", "> local user mt-bob"),
+        (
+            "echo :include:LIST.1 >LIST.2; ln -sf LIST.2 LIST",
+            "> local user mt-bob",
+        ),
+        (
+            "ln -sf SECRET LIST",
+            "is reached by the link LIST, which is not root's",
+        ),
+        (
+            "ln -sfn ROOT LIST.d; rm LIST; ln -s LIST.d/secret LIST",
+            "by the link LIST, which",
+        ),
+        (
+            "rm LIST; echo :include:SECRET >LIST",
+            "the list SECRET does not belong to whoever",
+        ),
+        (
+            "echo :include:LIST.d/secret >LIST",
+            "is reached by the link LIST.d, which",
+        ),
+    ] {
+        let real = |text: &str| {
+            let text = text.replace("LIST", &list).replace("SECRET", &secret);
+            text.replace("ROOT", &folder)
+        };
+        let ran = house.shell(ALICE, &real(makes));
+        assert_eq!(ran.code, 0, "{makes}: {ran:?}");
+        for user in [ALICE, "root"] {
+            let ran = house.call(user, &["-bv", "team"], "");
+            let all = format!("{}{}", ran.stdout, ran.stderr);
+            // She has not the group, and is told that she may not read it.
+            let is_told = all.contains(&real(says)) || user == ALICE && all.contains("permission");
+            assert!(is_told, "{user}: {makes}: {all}");
+            assert!(!all.contains("s3kr1t"), "{user}: {makes}: {all}");
+        }
+        let checked = house.call_as("newaliases", "root", &[], "");
+        let is_told = format!("{}{}", checked.stdout, checked.stderr).contains(&real(says));
+        assert_eq!(is_told, !says.contains("mt-bob"), "{makes}: {checked:?}");
+    }
+    // What root himself names is read.
+    let ran = house.call("root", &["-bv", "roots"], "");
+    assert!(ran.stdout.contains("s3kr1t.pass"), "{ran:?}");
+}

@@ -12,6 +12,7 @@ mod here;
 mod same;
 
 use self::here::Here;
+pub use self::here::included;
 use self::same::{Same, Seats, Shared};
 use super::forward::Reader;
 use super::helpers::Helpers;

@@ -9,7 +9,7 @@ use crate::cli::{complain, say};
 use crate::error::Error;
 use crate::host::listed;
 use crate::proto::address::Mailbox;
-use crate::proto::alias::{Fault, Place, Table, Target, by_line, read_list};
+use crate::proto::alias::{Fault, Table, Target, by_line};
 use crate::proto::expand::{MAX_DEPTH, MAX_LEAVES, TOO_MANY, without_detail};
 use crate::proto::route::{Hop, is_role};
 
@@ -257,15 +257,7 @@ impl Search<'_> {
         }
         // A list that names itself adds nothing.
         self.lists.insert(path.to_owned(), Reach::default());
-        let targets = match listed::read(Path::new(path)) {
-            Ok(Some(octets)) => read_list(&String::from_utf8_lossy(&octets), Place::Include)
-                .map_err(|fault| format!("the list {path}, {fault}")),
-            Ok(None) => Err(format!(
-                "the list {path} is not there; make it, or take it out of {of}"
-            )),
-            Err(sentence) => Err(sentence),
-        };
-        match targets {
+        match expand::included(Path::new(path), of) {
             Ok(targets) => {
                 let reach = self.targets(of, line, targets).deeper();
                 self.lists.insert(path.to_owned(), reach);

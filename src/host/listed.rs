@@ -10,14 +10,14 @@ use std::path::Path;
 use nix::libc;
 
 use super::durable::{Barred, Folder};
-use super::words;
+use super::{privilege, words};
 
 /// The largest alias file or list, octets: some twenty thousand names.
 pub const MAX_FILE: u64 = 1024 * 1024;
 /// The largest ~/.forward.
 const MAX_FORWARD: u64 = 64 * 1024;
 
-/// Reads the alias file or a list of it; `None` when it is not there.
+/// Reads the alias file; `None` when it is not there.
 ///
 /// # Errors
 /// A sentence with its remedy.
@@ -29,13 +29,91 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
         file => file.map_err(|e| cannot(path, &e))?,
     };
     let about = file.metadata().map_err(|e| cannot(path, &e))?;
-    if about.mode() & 0o002 != 0 {
-        return Err(format!(
-            "{0} may be written by everybody, who could lead any mail elsewhere; run: chmod o-w {0}",
-            path.display()
-        ));
+    checked(path, file, &about).map(Some)
+}
+
+/// A list that the alias file includes, as it was read.
+#[derive(Debug)]
+pub struct List {
+    /// What it says.
+    pub octets: Vec<u8>,
+    /// Who keeps it, unless root does, and nobody else.
+    keeper: Option<u32>,
+}
+
+/// Reads a list that the alias file includes; `None` when it is not there. Whoever keeps it must not have anything read
+/// that is not his: this process may read passwords, and what a list says is told in replies. So a link that is not
+/// root's leads only to what belongs to whose folder it stands in.
+///
+/// # Errors
+/// A sentence with its remedy.
+pub fn read_list(path: &Path) -> Result<Option<List>, String> {
+    let us = ourselves();
+    let name = path.file_name().unwrap_or(OsStr::new("."));
+    let above = path.parent().unwrap_or(Path::new("/"));
+    let gone = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
+    let folder = match Folder::reach(above, us) {
+        Err(Barred::System(e)) if gone(&e) => return Ok(None),
+        Err(Barred::System(e)) => return Err(cannot_list(path, &e)),
+        Err(Barred::NoFolder) => return Err(format!("{} is no folder", above.display())),
+        Err(Barred::Link(link)) => return Err(foreign(path, &link)),
+        Ok(folder) => folder,
+    };
+    let place = folder.metadata().map_err(|e| cannot_list(path, &e))?;
+    let (file, is_link) = match folder.open(name) {
+        Err(e) if e.raw_os_error() == Some(libc::ELOOP) => (folder.follow(name), true),
+        file => (file, false),
+    };
+    let file = match file {
+        Err(e) if gone(&e) => return Ok(None),
+        file => file.map_err(|e| cannot_list(path, &e))?,
+    };
+    let about = file.metadata().map_err(|e| cannot_list(path, &e))?;
+    let is_ours = |about: &Metadata| about.uid() == 0 || about.uid() == us;
+    let is_alone = |about: &Metadata| about.mode() & 0o022 == 0;
+    let is_planted = is_link || about.nlink() > 1;
+    if is_planted && !(is_alone(&place) && (is_ours(&place) || place.uid() == about.uid())) {
+        return Err(foreign(path, path));
     }
-    whole(path, file, &about, MAX_FILE).map(Some)
+    let octets = checked(path, file, &about)?;
+    let keeper = (!is_ours(&about) || !is_alone(&about)).then(|| about.uid());
+    Ok(Some(List { octets, keeper }))
+}
+
+impl List {
+    /// Whether it may include another one: what others than root keep, files of their own.
+    ///
+    /// # Errors
+    /// A sentence with its remedy.
+    pub fn may_include(&self, other: &Path) -> Result<(), String> {
+        let Some(keeper) = self.keeper else {
+            return Ok(());
+        };
+        let is_his = |other: &Self| other.keeper == Some(keeper) && keeper != 0;
+        match read_list(other)? {
+            Some(list) if !is_his(&list) => Err(format!(
+                "the list {} does not belong to whoever keeps the one that includes it; let the alias file name both",
+                other.display()
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whose links are followed, but for root's. Whoever was lent the program's group may not choose what it reads.
+fn ourselves() -> u32 {
+    match privilege::has_group() {
+        true => 0,
+        false => nix::unistd::geteuid().as_raw(),
+    }
+}
+
+fn foreign(path: &Path, link: &Path) -> String {
+    format!(
+        "the list {} is reached by the link {}, which is not root's and leads to what belongs to another user; put the file itself in its place",
+        path.display(),
+        link.display()
+    )
 }
 
 /// Reads the ~/.forward of a user, with his rights; `None` when there is none.
@@ -110,6 +188,17 @@ pub fn read_included(path: &Path) -> Result<Option<Vec<u8>>, String> {
     whole(path, file, &about, MAX_FORWARD).map(Some)
 }
 
+/// The alias file or a list, which is not everybody's.
+fn checked(path: &Path, file: File, about: &Metadata) -> Result<Vec<u8>, String> {
+    if about.mode() & 0o002 != 0 {
+        return Err(format!(
+            "{0} may be written by everybody, who could lead any mail elsewhere; run: chmod o-w {0}",
+            path.display()
+        ));
+    }
+    whole(path, file, about, MAX_FILE)
+}
+
 fn whole(path: &Path, file: File, about: &Metadata, most: u64) -> Result<Vec<u8>, String> {
     let shown = path.display();
     if !about.is_file() {
@@ -140,6 +229,17 @@ fn cannot(path: &Path, error: &io::Error) -> String {
             "cannot read {shown}: permission denied; whoever reads it needs the right to, and to search its folder"
         ),
         _ => format!("cannot read {shown}: {}", words(error)),
+    }
+}
+
+/// The same of a list.
+fn cannot_list(path: &Path, error: &io::Error) -> String {
+    let why = cannot(path, error);
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => format!(
+            "{why}; with jail = true, minimta reaches the folders of lists that the alias file named when it started"
+        ),
+        _ => why,
     }
 }
 

@@ -82,7 +82,7 @@ impl House {
         assert!(copied.unwrap().success());
         chown(&program, Some(0), Some(house.group(SPOOL))).unwrap();
         fs::set_permissions(&program, PermissionsExt::from_mode(0o2755)).unwrap();
-        for name in ["sendmail", "mailq"] {
+        for name in ["sendmail", "mailq", "newaliases"] {
             std::os::unix::fs::symlink("minimta", house.path("bin").join(name)).unwrap();
         }
         fs::set_permissions(house.path("mail"), PermissionsExt::from_mode(0o1777)).unwrap();

@@ -63,6 +63,24 @@ impl<'a> Here<'a> {
     }
 }
 
+/// The targets of a list that the alias file includes, or another list of it.
+///
+/// # Errors
+/// A sentence with its remedy.
+pub fn included(path: &Path, by: &str) -> Result<Vec<Target>, String> {
+    let shown = path.display();
+    let list = listed::read_list(path)?
+        .ok_or_else(|| format!("the list {shown} is not there; make it, or take it out of {by}"))?;
+    let targets = read_list(&String::from_utf8_lossy(&list.octets), Place::Include)
+        .map_err(|fault| format!("the list {shown}, {fault}"))?;
+    for target in &targets {
+        if let Target::Include(other) = target {
+            list.may_include(Path::new(other))?;
+        }
+    }
+    Ok(targets)
+}
+
 impl World for Here<'_> {
     fn original(&self, address: &Mailbox) -> Result<Option<Mailbox>, Trouble> {
         match srs::original(self.context, address).map_err(Trouble::here)? {
@@ -109,13 +127,7 @@ impl World for Here<'_> {
             let octets = self.reader.included(&account, path);
             return self.list(path, octets.map_err(Trouble::here)?, Place::Forward);
         }
-        let octets = listed::read(path).map_err(Trouble::here)?.ok_or_else(|| {
-            Trouble::here(format!(
-                "the list {} is not there; make it, or take it out of the alias file",
-                path.display()
-            ))
-        })?;
-        self.list(path, octets, Place::Include)
+        included(path, "the alias file").map_err(Trouble::here)
     }
 
     fn forward(&self, user: &str, address: &Mailbox) -> Result<Forward, Trouble> {

@@ -167,6 +167,15 @@ impl Folder {
         Ok(openat(&self.file, name, flags, Mode::empty())?.into())
     }
 
+    /// The same of what a link leads to.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn follow(&self, name: &OsStr) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        Ok(openat(&self.file, name, flags, Mode::empty())?.into())
+    }
+
     /// Creates a file that must not exist yet, for reading and writing.
     ///
     /// # Errors
