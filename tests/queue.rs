@@ -391,6 +391,37 @@ fn a_run_that_waits_for_a_server_takes_what_is_new() {
     assert_eq!(system.queue().len(), 1);
 }
 
+/// By a clock that was ahead when the message came, it would be new for ten years.
+#[test]
+fn what_came_while_the_clock_was_ahead_is_late_and_given_up_too() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let system = System::new("clock-ahead").with(
+        "smarthost",
+        "host = \"127.0.0.1\"\ntls = \"none\"\nport = 1",
+    );
+    let id = enqueue(&system, "one@example.net");
+    system.accept(&["-q"], "");
+    let now = SystemTime::now();
+    // The attempt was made six days ago.
+    let path = system.path("spool/cur").join(&id);
+    let mut text = std::fs::read(&path).unwrap();
+    let last = text[..text.len() - 1].iter().rposition(|b| *b == b'\n');
+    let (at, then) = (last.unwrap() + 1, iso8601(now - 6 * DAY));
+    text[at..at + then.len()].copy_from_slice(then.as_bytes());
+    std::fs::write(&path, text).unwrap();
+    system.redate(now + 3650 * DAY);
+    let listed = system.run(&["-bp"], "");
+    assert!(listed.stdout.contains("      6d  <"), "{listed:?}");
+    for _ in 0..8 {
+        system.accept(&["-q"], "");
+    }
+    assert!(system.queue().is_empty());
+    let told = system.mailbox();
+    let count = |what: &str| told.iter().filter(|m| m.text().contains(what)).count();
+    assert_eq!(count("Action: delayed"), 1);
+    assert_eq!(count("given up after 5 attempts in 144 hours"), 1);
+}
+
 /// Two servers are away, and the message is warned of once: both its recipients are named.
 #[test]
 fn a_delay_is_told_of_all_who_wait() {

@@ -73,7 +73,7 @@ pub fn report(
             let progress = claim.progress();
             let attempts = about.iter().filter_map(|(i, _)| progress.standings.get(*i));
             let attempts = attempts.map(|s| s.attempts).min().unwrap_or_default();
-            retry_until(&policy(context), envelope.received_at, attempts, now)
+            retry_until(&policy(context), claim.since(now), attempts, now)
         }),
         others_wait: action == Action::Failed
             && envelope.sender != ReversePath::Null

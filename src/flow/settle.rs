@@ -57,6 +57,7 @@ pub fn settle(
         context,
         claim,
         envelope: claim.begin_settlement(&all),
+        since: claim.since(now),
         now,
         outcomes,
         reports: Vec::new(),
@@ -71,7 +72,7 @@ pub fn settle(
                 &recipient.address,
                 outcome,
                 // A clock that was set back since makes no mail of the future.
-                now.saturating_sub(settlement.envelope.received_at).max(0),
+                now.saturating_sub(settlement.since).max(0),
             );
             count(context, outcome);
         }
@@ -112,6 +113,8 @@ struct Settlement<'a> {
     context: &'a Context,
     claim: &'a Claim,
     envelope: Arc<Envelope>,
+    /// From when on its age counts.
+    since: i64,
     now: i64,
     outcomes: Vec<(usize, Outcome)>,
     reports: Vec<String>,
@@ -128,7 +131,7 @@ impl Settlement<'_> {
         let last: Vec<Option<u32>> = self.outcomes.iter().map(last).collect();
         for ((_, outcome), last) in self.outcomes.iter_mut().zip(last) {
             if let Some(attempts) = last {
-                let hours = self.now.saturating_sub(self.envelope.received_at) / 3600;
+                let hours = self.now.saturating_sub(self.since) / 3600;
                 let text = format!(
                     "given up after {attempts} attempts in {hours} hours; the last one: {}",
                     outcome.words()
@@ -142,9 +145,8 @@ impl Settlement<'_> {
     fn last_attempt(&self, progress: &Progress, index: usize) -> Option<u32> {
         let before = progress.standings.get(index).map_or(0, |s| s.attempts);
         let attempts = before.saturating_add(1);
-        let received_at = self.envelope.received_at;
         let policy = policy(self.context);
-        let next = retry::next_attempt(&policy, received_at, attempts, self.now, false, 0);
+        let next = retry::next_attempt(&policy, self.since, attempts, self.now, false, 0);
         (next == Next::GiveUp).then_some(attempts)
     }
 
@@ -358,9 +360,8 @@ impl Settlement<'_> {
     fn warn(&mut self) {
         let (policy, progress) = (policy(self.context), self.claim.progress());
         let attempts = progress.standings.iter().map(|s| s.attempts).max();
-        let received_at = self.envelope.received_at;
         let attempts = attempts.unwrap_or_default();
-        if !retry::is_overdue_for_warning(&policy, received_at, attempts, self.now)
+        if !retry::is_overdue_for_warning(&policy, self.since, attempts, self.now)
             || !self.claim.begin_warning()
         {
             return;

@@ -226,6 +226,8 @@ pub struct Progress {
     pub warned: bool,
     /// Whether a queue run has set it aside, and has not tried it since.
     pub held: bool,
+    /// When it was tried first, by the clock of then.
+    pub tried: Option<i64>,
 }
 
 impl Progress {
@@ -235,6 +237,16 @@ impl Progress {
             standings: vec![Standing::default(); recipients],
             warned: false,
             held: false,
+            tried: None,
+        }
+    }
+
+    /// From when on the age of a message counts at the time `now`: its arrival, or the first attempt where a clock that was
+    /// ahead said when it came. It would be new for as long as that was ahead, and nobody would be told anything.
+    pub fn since(&self, received_at: i64, now: i64) -> i64 {
+        match self.tried {
+            Some(tried) if received_at > now => tried.min(received_at),
+            _ => received_at,
         }
     }
 
@@ -296,6 +308,7 @@ impl Progress {
                         let doubts = u32::from(outcome.in_doubt);
                         standing.doubts = standing.doubts.saturating_add(doubts);
                         standing.last = Some((at, outcome.clone()));
+                        self.tried = Some(self.tried.map_or(at, |tried| tried.min(at)));
                     }
                 }
             }

@@ -242,6 +242,11 @@ impl System {
 
     /// Makes the waiting messages look as if they had been accepted so many hours ago, and due.
     pub fn backdate(&self, hours: u64) {
+        self.redate(std::time::SystemTime::now() - Duration::from_secs(hours * 3600));
+    }
+
+    /// Makes the queue say that its messages were received then.
+    pub fn redate(&self, then: std::time::SystemTime) {
         for queued in self.queue() {
             let path = self.path("spool").join(queued.folder).join(&queued.id);
             let old = queued.field("received").unwrap();
@@ -250,7 +255,6 @@ impl System {
                 .windows(old.len())
                 .position(|w| w == old.as_bytes())
                 .unwrap();
-            let then = std::time::SystemTime::now() - Duration::from_secs(hours * 3600);
             bytes[at..at + old.len()].copy_from_slice(iso8601(then).as_bytes());
             let file = fs::File::options().write(true).open(&path).unwrap();
             file.write_all_at(&bytes, 0).unwrap();

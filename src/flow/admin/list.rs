@@ -30,6 +30,11 @@ struct Listed {
 }
 
 impl Listed {
+    /// From when on its age counts.
+    fn since(&self, now: i64) -> i64 {
+        self.progress.since(self.envelope.received_at, now)
+    }
+
     /// The recipients who wait, and how it stands with each.
     fn waiting(&self) -> impl Iterator<Item = (&Recipient, &Standing)> {
         let waiting = self.progress.waiting().into_iter();
@@ -78,7 +83,7 @@ impl Sum {
         let waits_since = match seen {
             Seen::Message(listed) => {
                 self.bytes = self.bytes.saturating_add(listed.size);
-                (!is_held || listed.progress.held).then_some(listed.envelope.received_at)
+                (!is_held || listed.progress.held).then(|| listed.since(now))
             }
             Seen::Unreadable(item) => {
                 let since = arrival(&item.id);
@@ -228,7 +233,7 @@ fn print_text(look: &Look<'_>) -> Result<Sum> {
 /// Its line, and two for each recipient that waits.
 fn message_as_text(listed: &Listed, now: i64) -> String {
     let (item, envelope) = (&listed.item, &listed.envelope);
-    let age = duration(now.saturating_sub(envelope.received_at));
+    let age = duration(now.saturating_sub(listed.since(now)));
     let (held, next) = match item.folder {
         Folder::Hold => ("  on hold", String::new()),
         _ if item.due <= now => ("", "; next try now".to_owned()),

@@ -144,7 +144,7 @@ impl Pass<'_> {
         if !self.by_due || item.folder != Folder::Cur || item.due != UNTRIED {
             return Vec::new();
         }
-        let standings = claim.progress().standings;
+        let progress = claim.progress();
         let (now, received_at) = (clock::now(), claim.envelope().received_at);
         let policy = policy(self.context);
         let is_early = |standing: &Standing| {
@@ -152,11 +152,12 @@ impl Pass<'_> {
                 return false;
             };
             let soon = retry::is_greylisted(last);
-            let next = retry::next_attempt(&policy, received_at, standing.attempts, *at, soon, 0);
+            let since = progress.since(received_at, *at);
+            let next = retry::next_attempt(&policy, since, standing.attempts, *at, soon, 0);
             // A clock that was set back since has put it into the future.
             *at <= now && matches!(next, Next::At(next) if next > now)
         };
-        let standings = standings.into_iter().enumerate();
+        let standings = progress.standings.iter().enumerate();
         standings
             .filter(|(_, standing)| is_early(standing))
             .map(|(index, _)| index)
@@ -170,7 +171,8 @@ impl Pass<'_> {
         let received_at = claim.envelope().received_at;
         let due = |(at, attempts, soon)| {
             let policy = policy(self.context);
-            match retry::next_attempt(&policy, received_at, attempts, at, soon, jitter) {
+            let since = progress.since(received_at, at);
+            match retry::next_attempt(&policy, since, attempts, at, soon, jitter) {
                 Next::At(due) => due,
                 // It fails at the next attempt: a run must come.
                 Next::GiveUp => at,

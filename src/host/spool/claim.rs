@@ -71,6 +71,12 @@ impl Claim {
         self.state().progress.clone()
     }
 
+    /// From when on its age counts at this time ([`Progress::since`]).
+    pub fn since(&self, now: i64) -> i64 {
+        let state = self.state();
+        state.progress.since(state.envelope.received_at, now)
+    }
+
     /// Takes those of some recipients whom nobody else of this process has in hand, until [`Self::give_back`]: by then
     /// what became of them is to be recorded. Those who do not wait any more are left out, for somebody else may have had
     /// them in hand since it was last looked.

@@ -176,6 +176,33 @@ fn what_was_set_aside_is_told_from_what_was_tried_since() {
 }
 
 #[test]
+fn an_age_counts_from_the_first_attempt_where_a_clock_was_ahead() {
+    let down = Outcome::new(Verdict::Deferred, None, Enhanced(4, 4, 1), "", "");
+    let (now, ahead) = (1_795_454_400, 2_110_900_000);
+    // When it was received, when it was tried, and from when on its age counts.
+    let rows: &[(i64, &[i64], i64)] = &[
+        (now - 60, &[], now - 60),
+        (now - 60, &[now - 120, now], now - 60),
+        (60, &[120, now], 60),
+        (ahead, &[], ahead),
+        (ahead, &[ahead + 60], ahead),
+        (ahead, &[ahead + 60, now - 900, now - 300], now - 900),
+        (i64::MAX, &[now], now),
+    ];
+    for (received_at, tried, since) in rows {
+        let mut progress = Progress::new(1);
+        for at in *tried {
+            progress.apply(*at, &Entry::Attempt(vec![0], down.clone()));
+        }
+        assert_eq!(
+            progress.since(*received_at, now),
+            *since,
+            "{received_at} {tried:?}"
+        );
+    }
+}
+
+#[test]
 fn in_brief_only_the_words_are_missing() {
     let say = |verdict, code, host, text| {
         Outcome::new(verdict, Some(code), Enhanced(4, 2, 1), host, text)
