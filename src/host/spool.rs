@@ -42,7 +42,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::error::{Error, Result};
-use crate::host::{durable, words};
+use crate::host::{clock, durable, words};
 use crate::proto::data::Meter;
 use crate::proto::envelope::{Envelope, Facts};
 use crate::proto::order;
@@ -261,7 +261,7 @@ impl Spool {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.map_err(|e| cannot("read the spool folder", &path, &e))?,
         };
-        let mut items = Vec::new();
+        let (mut items, now) = (Vec::new(), clock::now());
         for name in names {
             let name = name.map_err(|e| cannot("read the spool folder", &path, &e))?;
             let Some(id) = name
@@ -274,7 +274,7 @@ impl Spool {
             };
             let due = match with_times.then(|| name.metadata()) {
                 None => 0,
-                Some(Ok(m)) => due(folder, &m),
+                Some(Ok(m)) => due(folder, &m, now),
                 // Gone since the folder was read: another run had it.
                 Some(Err(_)) => continue,
             };
@@ -311,7 +311,7 @@ impl Spool {
             .into_iter()
             .find_map(|folder| {
                 let meta = fs::symlink_metadata(self.path(folder, id)).ok()?;
-                let due = due(folder, &meta);
+                let due = due(folder, &meta, clock::now());
                 Some(Item {
                     id: id.to_owned(),
                     folder,
@@ -449,9 +449,13 @@ fn has_age(file: &File, least: Duration) -> bool {
     age.is_none_or(|age| age > least)
 }
 
-/// When a file is due, as its folder shows it.
-fn due(folder: Folder, meta: &fs::Metadata) -> i64 {
+/// When a file is due, as its folder shows it at the time `now`. What a clock put off that was set back since is due at
+/// once: it would wait for as long as that was ahead. An attempt puts it off anew.
+fn due(folder: Folder, meta: &fs::Metadata, now: i64) -> i64 {
+    /// By so many seconds the clock of another machine may be ahead that has the spool.
+    const APART: i64 = 300;
     match folder {
+        _ if meta.ctime() > now.saturating_add(APART) => 0,
         Folder::Cur => meta.mtime(),
         Folder::New if is_put_off(meta) => meta.mtime(),
         _ => 0,

@@ -225,6 +225,34 @@ fn what_is_put_off_waits_and_is_not_taken_for_unfinished() {
     }
 }
 
+/// A machine whose clock keeps local time is ahead by hours until somebody tells it the time.
+#[test]
+fn what_a_clock_put_off_that_was_set_back_is_due() {
+    let scratch = Scratch::new("spool-set-back");
+    let spool = Spool::new(&scratch.path("spool"), 0, 100);
+    spool.create().unwrap();
+    let [whole, moved] = [(); 2].map(|()| stored(&spool, TEXT));
+    let due = 4_000_000_000;
+    claimed(&spool, &whole).unwrap().put_off(due).unwrap();
+    claimed(&spool, &moved).unwrap().defer_until(due).unwrap();
+    for (folder, id) in [(Folder::New, &whole), (Folder::Cur, &moved)] {
+        let meta = fs::metadata(spool.path(folder, id)).unwrap();
+        let changed = meta.ctime();
+        // The time now, and when it is due.
+        let rows = [
+            (changed + 86_400, due),
+            (changed, due),
+            (changed - 60, due), // another machine's clock
+            (changed - 3600, 0),
+            (0, 0),
+            (i64::MAX, due),
+        ];
+        for (now, expected) in rows {
+            assert_eq!(super::due(folder, &meta, now), expected, "{folder:?} {now}");
+        }
+    }
+}
+
 /// The most recipients that may be configured, with the longest addresses and all parameters: the message can be
 /// claimed.
 #[test]
