@@ -192,3 +192,28 @@ fn a_user_of_two_spellings_gets_one_copy() {
         assert_eq!(found, copies, "{recipients:?} {}", system.log());
     }
 }
+
+/// The owner of a list hears that a member failed, though the sender wants to hear nothing of the same address.
+#[test]
+fn what_the_sender_does_not_ask_for_the_owner_of_a_list_hears() {
+    let direct = "<bob@example.net> NOTIFY=NEVER";
+    let list = format!("<list@{HOST}>");
+    let (never, loud) = (format!("{list} NOTIFY=NEVER"), "<bob@example.net>");
+    let rows: [(&[&str], usize); 3] = [
+        (&[&list, direct], 2),
+        (&[direct, &list], 2),
+        (&[&never, loud], 1),
+    ];
+    for (recipients, tried) in rows {
+        let remote = Remote::start(Script::new().on("RCPT TO:<bob@", "550 5.1.1 no such user"));
+        let aliases = "list: bob@example.net\nowner-list: USER\n";
+        let system = with(System::relaying("wishes-owner", &remote), aliases);
+        submit(&system, recipients);
+        flush(&system);
+        assert!(system.queue().is_empty(), "{recipients:?} {}", system.log());
+        assert_eq!(reports(&system), ["failed"], "{recipients:?}");
+        let commands = remote.commands();
+        let rcpt = commands.iter().filter(|c| c.starts_with("RCPT")).count();
+        assert_eq!(rcpt, tried, "{recipients:?} {commands:?}");
+    }
+}

@@ -12,6 +12,7 @@ use crate::proto::address::Mailbox;
 use crate::proto::end::End;
 use crate::proto::envelope::{Envelope, Notify, Recipient};
 use crate::proto::expand::{Key, Leaf, Trouble};
+use crate::proto::journal::Standing;
 use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
 use crate::proto::route::Hop;
@@ -110,7 +111,8 @@ pub enum Shared {
     Covered,
     /// That one got it so, before a report of it was asked for.
     Had(Outcome),
-    /// There is none; or the message failed for him before a report of it was asked for, and has to fail anew for that.
+    /// There is none; or the message failed for him before a report of it was asked for, and has to fail anew for that; or
+    /// nobody hears of his failure, and somebody is to hear of this one's.
     Apart,
 }
 
@@ -124,9 +126,23 @@ pub fn share(claim: &Claim, same: Option<&usize>, new: &Recipient) -> Result<Sha
     let Some((index, known)) = known else {
         return Ok(Shared::Apart);
     };
-    // What is told to the owner of a list is nothing to the sender, and the other way round.
-    let is_told_to_others = envelope.sender_for(known) != envelope.sender_for(new);
-    if is_told_to_others || !known.clone().ask_for(new) {
+    // What is told to the owner of a list is nothing to the sender, and the other way round: where nobody is to hear that
+    // it failed for one of them, it goes to each.
+    if envelope.sender_for(known) != envelope.sender_for(new) {
+        let hears = |r: &Recipient| r.notify.unwrap_or(Notify::UNSAID).failure;
+        let has_it = || {
+            claim
+                .progress()
+                .standings
+                .get(index)
+                .is_some_and(Standing::is_delivered)
+        };
+        return Ok(match hears(new) && !hears(known) && !has_it() {
+            true => Shared::Apart,
+            false => Shared::Covered,
+        });
+    }
+    if !known.clone().ask_for(new) {
         return Ok(Shared::Covered);
     }
     let later = |sentence: String| Trouble {
