@@ -128,6 +128,26 @@ fn routes_lead_elsewhere() {
     );
 }
 
+/// A line of the header that a longer address makes too long for a server is folded.
+#[test]
+fn a_line_that_grows_too_long_is_folded() {
+    let remote = Remote::start(Script::new());
+    let long = "much-longer-than-it-was-before.example.org";
+    let lines = format!("masquerade = {{ \"pi.test.example\" = \"{long}\" }}");
+    let system = System::relaying("rewrite-long", &remote).with("rewrite", &lines);
+    let from = vec!["web@pi.test.example"; 40].join(", ");
+    assert!(from.len() < 990);
+    let message = format!("From: {from}\nSubject: x\n\nhello\n");
+    system.accept(
+        &["-odq", "-f", "web@pi.test.example", "x@example.net"],
+        message,
+    );
+    system.accept(&["-q"], "");
+    let text = String::from_utf8(remote.wire().remove(0)).unwrap();
+    assert!(text.lines().all(|line| line.len() <= 998), "{text}");
+    assert_eq!(text.matches(&format!("web@{long}")).count(), 40, "{text}");
+}
+
 /// `[rewrite] masquerade` and `senders`: envelope and header alike, on what leaves and only there.
 #[test]
 fn addresses_are_rewritten_on_what_leaves() {

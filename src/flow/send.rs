@@ -288,6 +288,10 @@ impl<'a> Connection<'a> {
             .as_ref()
             .map_or(letter.facts.eight_bit, |p| p.left().eight_bit);
         letter.facts.eight_bit_header &= letter.facts.eight_bit;
+        let converted = plan.as_ref().filter(|_| self.capabilities.size.is_some());
+        if let Some(plan) = converted {
+            letter.facts.size = measure(source, plan).map_err(unreadable)?;
+        }
         letter.facts.size += front.len() as u64;
         let host = self.target.host.clone();
         let mut transaction = Transaction::new(
@@ -342,6 +346,16 @@ fn look(source: &mut Source<'_>, plan: Option<&Plan>) -> io::Result<Signable> {
         fed.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "its header is too long"))
     })?;
     Ok(signing.finish())
+}
+
+/// How many octets a message has when it is converted.
+fn measure(source: &mut Source<'_>, plan: &Plan) -> io::Result<u64> {
+    let mut size = 0;
+    convert(source, Some(plan), &mut |chunk| {
+        size += chunk.len() as u64;
+        Ok(())
+    })?;
+    Ok(size)
 }
 
 /// Why there was no transaction.

@@ -122,20 +122,6 @@ fn deliver_one(
     // What it leaves as is written into its header, too.
     let beyond = way.from.is_some_and(|from| !from.is_ascii());
     let stamp = through.map(|through| format!("Delivered-To: {through}\r\n"));
-    let letter = Letter {
-        sender,
-        recipients: &recipients,
-        facts: Facts {
-            size: claim.facts.size + stamp.as_ref().map_or(0, |s| s.len() as u64),
-            eight_bit: claim.facts.eight_bit || beyond,
-            eight_bit_header: claim.facts.eight_bit_header || beyond,
-            ..claim.facts
-        },
-        requiretls: envelope.requiretls,
-        smtputf8: envelope.smtputf8 || sender.mailbox().is_some_and(|m| !m.is_ascii()),
-        ret: envelope.ret.filter(|_| is_senders),
-        envid: envelope.envid.as_deref().filter(|_| is_senders),
-    };
     let change = |header: &mut Header| {
         leaving.header(header, &own);
         if let Some(from) = way.from {
@@ -143,6 +129,25 @@ fn deliver_one(
         }
     };
     let changes = way.from.is_some() || !leaving.is_empty();
+    let longest_line = match changes {
+        true => longest_line(claim, &change),
+        false => claim.facts.longest_line,
+    };
+    let letter = Letter {
+        sender,
+        recipients: &recipients,
+        facts: Facts {
+            size: claim.facts.size + stamp.as_ref().map_or(0, |s| s.len() as u64),
+            eight_bit: claim.facts.eight_bit || beyond,
+            eight_bit_header: claim.facts.eight_bit_header || beyond,
+            longest_line,
+            ..claim.facts
+        },
+        requiretls: envelope.requiretls,
+        smtputf8: envelope.smtputf8 || sender.mailbox().is_some_and(|m| !m.is_ascii()),
+        ret: envelope.ret.filter(|_| is_senders),
+        envid: envelope.envid.as_deref().filter(|_| is_senders),
+    };
     let mut damaged = false;
     let mut source = |take: &mut dyn FnMut(&[u8]) -> io::Result<()>| {
         let message: Box<dyn Read> = if changes {
@@ -161,4 +166,25 @@ fn deliver_one(
         return Err(Damaged);
     }
     Ok(indices.into_iter().zip(outcomes).collect())
+}
+
+/// The longest line of a message whose header is changed: an address may become a longer one.
+fn longest_line(claim: &Claim, change: &dyn Fn(&mut Header)) -> u64 {
+    /// The addresses of a line that is no longer do not grow beyond what a line may have.
+    const SHORT: u64 = 200;
+    let longest = claim.facts.longest_line;
+    if longest <= SHORT {
+        return longest;
+    }
+    // What cannot be read is found when it is sent.
+    let Ok(mut header) = text::header(claim) else {
+        return longest;
+    };
+    change(&mut header);
+    let mut text = Vec::new();
+    header.write(&mut text);
+    let lines = text.split(|b| *b == b'\n');
+    lines.fold(longest, |longest, line| {
+        longest.max(line.trim_ascii_end().len() as u64)
+    })
 }

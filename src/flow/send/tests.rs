@@ -195,6 +195,29 @@ fn a_message_the_server_could_not_take_is_converted() {
 }
 
 #[test]
+fn what_is_declared_of_a_converted_message_is_its_new_size() {
+    let text = format!("Subject: x\r\n\r\n{}\r\n", "\u{e9}".repeat(50));
+    let mut case = case();
+    case.message = text.as_bytes();
+    (case.facts.size, case.facts.eight_bit) = (text.len() as u64, true);
+    let script = "220 mx|EHLO|250-mx|250 SIZE 1000|MAIL|250 ok|RCPT|250 ok|DATA|354 go|(message)|250 ok|QUIT|221 bye";
+    let played = case.play(&[script]);
+    assert_eq!(played.outcomes, ["= 250 2.0.0 ok"]);
+    let size = played.heard[4].len() - ".\r\n".len();
+    assert!(size > 3 * 2 * 50, "{}", played.heard[4]);
+    assert!(
+        played.heard[1].ends_with(&format!(" SIZE={size}")),
+        "{size} {}",
+        played.heard[1]
+    );
+    // What was short enough before is too long for this server.
+    let played = case.play(&["220 mx|EHLO|250-mx|250 SIZE 200|QUIT|221 bye"]);
+    let expected =
+        format!("! 5.3.4 the message has {size} octets, and this host takes at most 200");
+    assert_eq!(played.outcomes, [expected]);
+}
+
+#[test]
 fn many_letters_and_recipients_go_over_one_connection() {
     let one = "MAIL|RCPT|DATA|250 ok|250 ok|354 go|(message)|250 2.0.0 as 1";
     let mut case = case();
