@@ -317,6 +317,8 @@ impl Header {
         self.add_missing("Date", &date);
         self.add_missing("From", &from);
         self.add_missing("Message-ID", &id);
+        // A field of addresses has one at least (RFC 5322 3.6.3).
+        self.retain(|f| !(f.is_any(&["To", "Cc"]) && f.is_blank()));
         if self.get("To").is_none() && self.get("Cc").is_none() {
             let hidden = self.get("Bcc").is_some() || self.resent_block().is_some();
             let to = match made.recipients {
@@ -347,9 +349,15 @@ impl Header {
     }
 
     fn add_missing(&mut self, name: &str, value: &str) {
-        self.fields.retain(|f| !(f.is(name) && f.is_blank()));
-        if self.get(name).is_none() {
-            self.append(Field::made(name, value));
+        self.add_unless_there(Field::made(name, value));
+    }
+
+    /// Adds a field, in place of those of its name in which nothing stands, unless another has the name.
+    pub fn add_unless_there(&mut self, field: Field) {
+        self.fields
+            .retain(|f| !(f.has_name_of(&field) && f.is_blank()));
+        if !self.fields.iter().any(|f| f.has_name_of(&field)) {
+            self.append(field);
         }
     }
 }

@@ -108,11 +108,11 @@ pub fn leave_as(header: &mut Header, from: &str) {
     });
     let changed = header.get("From").map(|f| f.body().to_vec()) != old;
     let old = old.filter(|old| addresses(old).any(|address| address.spec.is_ok()));
-    if let (true, None, Some(old)) = (changed, header.get("Reply-To"), old) {
-        header.append(Field::made(
-            "Reply-To",
-            String::from_utf8_lossy(&old).trim(),
-        ));
+    if let (true, Some(old)) = (changed, old) {
+        let reply_to = [b"Reply-To: ", old.trim_ascii(), b"\r\n"].concat();
+        if let Some(reply_to) = Field::parse(&reply_to) {
+            header.add_unless_there(reply_to);
+        }
     }
 }
 
@@ -177,6 +177,11 @@ mod tests {
                 "From: Me <me@example.org>\r\n",
                 "From: Me <me@example.org>\r\n",
             ),
+            // Nothing in it is as good as none.
+            (
+                "From: a@pi.example\r\nReply-To: \r\n",
+                "From: me@example.org\r\nReply-To: a@pi.example\r\n",
+            ),
             ("Subject: x\r\n", "Subject: x\r\n"),
             // No address in it, or none that can be read.
             ("From: Foo Bar\r\n", "From: Foo Bar <me@example.org>\r\n"),
@@ -206,6 +211,19 @@ mod tests {
             leave_as(&mut header, "me@example.org");
             assert_eq!(written(&header), format!("{after}\r\n"));
         }
+    }
+
+    #[test]
+    fn a_name_of_the_author_keeps_its_octets() {
+        let from = b"From: Jos\xe9 <a@pi.example>\r\n";
+        let mut header = sample("");
+        header.append(Field::parse(from).unwrap());
+        leave_as(&mut header, "me@example.org");
+        let mut text = Vec::new();
+        header.write(&mut text);
+        let expected =
+            b"From: Jos\xe9 <me@example.org>\r\nReply-To: Jos\xe9 <a@pi.example>\r\n\r\n";
+        assert_eq!(text, expected);
     }
 
     #[test]

@@ -223,7 +223,12 @@ fn what_a_submission_lacks_is_added() {
         (
             "date: x\r\nfrom : y\r\nmessage-id: z\r\nTo:\r\n",
             &one,
-            "date: x\r\nfrom : y\r\nmessage-id: z\r\nTo:\r\n".to_owned(),
+            "date: x\r\nfrom : y\r\nmessage-id: z\r\nTo: bob@x.example\r\n".to_owned(),
+        ),
+        (
+            "To:\r\nCc: \r\nBcc: b@x\r\n",
+            &one,
+            format!("Bcc: b@x\r\n{date}{sender}{id}To: undisclosed-recipients:;\r\n"),
         ),
         (
             "Received: r\r\nResent-To: c@x\r\nDate: d\r\nFrom: f\r\nMessage-ID: m\r\nTo: t\r\n",
