@@ -294,6 +294,38 @@ fn what_is_released_goes_at_once() {
     drop(daemon);
 }
 
+/// The daemon has looked at what waits, and would not again for five minutes: what others put off meanwhile goes when it is
+/// due.
+#[test]
+fn what_others_put_off_goes_when_it_is_due() {
+    let later = || Remote::start(Script::new().once("MAIL", "451 4.7.1 later"));
+    let started = |system: System| {
+        let system = system.listens().with("queue", "retry_first = \"1s\"");
+        let daemon = Daemon::start(&system);
+        system.accept(&[&me()], MESSAGE);
+        until("it has looked", || system.mailbox().len() == 1);
+        (system, daemon)
+    };
+    for (call, first_try) in [("-odq", "spool"), ("-odi", "spool"), ("-odi", "direct")] {
+        let remote = later();
+        let system = System::relaying("others-put-off", &remote);
+        let system = system.with("queue", &format!("first_try = \"{first_try}\""));
+        let (system, daemon) = started(system);
+        system.accept(&[call, "one@example.net"], MESSAGE);
+        if call == "-odq" {
+            system.accept(&["-q"], "");
+        }
+        until("it is delivered", || remote.received().len() == 1);
+        drop(daemon);
+    }
+    let system = System::new("others-put-off").with("submit", "collapse = \"2s\"");
+    let (system, daemon) = started(system);
+    let text = "From: root\nSubject: Cron job\n\nthe same\n";
+    (0..2).for_each(|_| system.accept(&["-odi", &me()], text));
+    until("both are delivered", || system.mailbox().len() == 3);
+    drop(daemon);
+}
+
 /// Signals that a daemon hears in its own way, while it starts commands all the time: none ends it, and commands hear all.
 #[test]
 fn a_daemon_that_starts_commands_outlives_signals_and_commands_hear_them() {

@@ -170,7 +170,7 @@ fn a_submission_wakes_the_daemon() {
     until("both have mail", || {
         house.mail_of(ALICE).len() == 1 && house.mail_of(BOB).len() == 1
     });
-    // A flush by a user is the daemon's to do.
+    // What a user may not deliver himself is the daemon's to do.
     house.submit(ALICE, &["-odq", "mt-bob"], MESSAGE);
     assert_eq!(house.call(ALICE, &["-q"], "").code, 0);
     until("and one more", || house.mail_of(BOB).len() == 2);
@@ -180,6 +180,38 @@ fn a_submission_wakes_the_daemon() {
         ran.stderr
             .contains(&format!("runs already, as process {}", daemon.id()))
     );
+    assert_eq!(daemon.stop().code, 0);
+}
+
+/// A daemon lets it be until it is due; whoever sent it wants it tried, and gets no other's mail tried.
+#[test]
+fn a_user_has_his_own_mail_tried_while_a_daemon_runs() {
+    let Some(house) = House::open("flush-own") else {
+        return;
+    };
+    let script = Script::new().once("MAIL", "451 4.3.0 not now");
+    let remote = Remote::start(script.once("MAIL", "451 4.3.0 not now"));
+    let smarthost = remote.smarthost();
+    let house = house.with(&format!("user = \"{SPOOL}\"\n[smarthost]\n{smarthost}"));
+    let daemon = house.daemon();
+    let mail = [
+        (ALICE, "one@example.net", "-q"),
+        (BOB, "two@example.net", "-qRtwo"),
+    ];
+    for (user, to, _) in mail {
+        house.submit(user, &[to], MESSAGE);
+    }
+    until("both are put off", || house.names("cur").len() == 2);
+    for (user, to, word) in mail {
+        let flush = || {
+            assert_eq!(house.call(user, &[word], "").code, 0);
+            !remote.received().is_empty()
+        };
+        until("it is delivered", flush);
+        let received = remote.take();
+        let all: Vec<_> = received.iter().flat_map(|r| r.recipients()).collect();
+        assert_eq!(all, [to]);
+    }
     assert_eq!(daemon.stop().code, 0);
 }
 

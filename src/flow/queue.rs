@@ -31,8 +31,8 @@ use crate::proto::route::Hop;
 /// A delivery needs little; a thread that has more than it needs takes memory from a small machine.
 pub const STACK: usize = 256 * 1024;
 
-/// `minimta -q`: tries what is selected, once. A user of a shared queue wakes the daemon, or tries what he has sent
-/// himself; he could hold up what others have sent by stopping his process.
+/// `minimta -q`: tries what is selected, once. A user of a shared queue tries what he has sent himself, and leaves what he
+/// may not deliver to the daemon; he could hold up what others have sent by stopping his process.
 ///
 /// # Errors
 /// Those of reading the spool; `TempFail` when there is a message that could not be had to be tried. A message that could
@@ -47,7 +47,6 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     let is_guest = privilege::has_group();
     if is_guest && let Some(daemon) = context.daemon() {
         daemon.wake();
-        return Ok(());
     }
     context
         .spool
@@ -87,6 +86,10 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     };
     run.all_and_more(items, &more);
     context.stopping.rest_if_ending();
+    if is_guest || run.next_due().is_some() {
+        // The daemon passed over what was held here.
+        have_looked(context);
+    }
     let tally = run.into_tally();
     tlsrpt::settle(context);
     if talk {
@@ -189,6 +192,9 @@ pub fn first_attempt(
     if let Some(claim) = held {
         run.release_own(claim);
     }
+    if run.next_due().is_some() {
+        have_looked(context);
+    }
     while place.is_some() && !run.is_blocked() {
         // Another process of our user's, that found no place in the meantime, relies on us to look after its message.
         place = place.and_then(|place| context.spool.next_wanted(place, workers));
@@ -200,6 +206,13 @@ pub fn first_attempt(
             });
             run.all(items);
         }
+    }
+}
+
+/// Has the daemon look into the queue, if one runs: what was put off here is due before it would look by itself.
+pub fn have_looked(context: &Context) {
+    if let Some(daemon) = context.daemon() {
+        daemon.wake_for_all();
     }
 }
 

@@ -149,7 +149,7 @@ fn straight(context: &Context, delivery: Delivery, accepted: Accepted) -> Result
         Left::Message(claim) => message = Some(*claim),
         Left::Report(id) => reports.push(queue::fresh(id)),
         // It was tried just now.
-        Left::Due(_) => {}
+        Left::Due(_) => queue::have_looked(context),
     });
     way.close();
     passed?;
@@ -175,7 +175,7 @@ fn after(context: &Context, delivery: Delivery, accepted: Accepted) {
     } = accepted;
     if matches!(repeats, Repeats::Waits) {
         // It is tried when it is due, by whoever looks after the queue then.
-        return;
+        return queue::have_looked(context);
     }
     let fail = |(index, why): (usize, String)| {
         (

@@ -10,7 +10,7 @@ use super::{find, is_ours};
 use crate::cli::{complain, say};
 use crate::error::{Error, Result};
 use crate::events;
-use crate::flow::Context;
+use crate::flow::{Context, queue};
 use crate::host::spool::{Change, Folder, Item};
 
 /// Every message, where a queue id is expected.
@@ -67,10 +67,8 @@ pub fn release(context: &Context, ids: &[String]) -> Result<()> {
         log: &|_| is_any.set(true),
     };
     let result = deed.to_each(ids);
-    if is_any.get()
-        && let Some(daemon) = context.daemon()
-    {
-        daemon.wake_for_all();
+    if is_any.get() {
+        queue::have_looked(context);
     }
     result
 }
