@@ -326,6 +326,32 @@ fn what_others_put_off_goes_when_it_is_due() {
     drop(daemon);
 }
 
+/// The message has no worker yet, for the server leaves another one unanswered.
+#[test]
+fn what_only_waits_for_its_turn_can_be_held_and_removed() {
+    let remote = Remote::start(Script::new().on("DOT", Answer::Silence));
+    let system = System::relaying("waits-held", &remote).listens();
+    let system = system.with("queue", "per_destination = 1");
+    let daemon = Daemon::start(&system);
+    let send = || {
+        let reply = daemon.client().deliver("one@example.net", MESSAGE);
+        assert!(reply.starts_with("250 "), "{reply}");
+    };
+    send();
+    until("it has the first", || remote.wire().len() == 1);
+    let first = system.names("new");
+    (0..2).for_each(|_| send());
+    let mut others = system.names("new");
+    others.retain(|id| !first.contains(id));
+    for (word, id) in ["--hold", "--remove"].into_iter().zip(&others) {
+        until("it is let go", || system.run(&[word, id], "").code == 0);
+    }
+    assert_eq!(system.names("hold"), others[..1]);
+    assert_eq!(system.names("new"), first);
+    assert_eq!(system.run(&["--remove", &first[0]], "").code, 75);
+    drop(daemon);
+}
+
 /// Signals that a daemon hears in its own way, while it starts commands all the time: none ends it, and commands hear all.
 #[test]
 fn a_daemon_that_starts_commands_outlives_signals_and_commands_hear_them() {

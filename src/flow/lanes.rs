@@ -345,6 +345,21 @@ impl Lanes {
         self.lock().open.len()
     }
 
+    /// Whether any of those not begun has its claim.
+    pub fn holds(&self) -> bool {
+        let state = self.lock();
+        let mut lanes = state.lanes.values();
+        lanes.any(|l| l.waiting.iter().chain(&l.behind).any(|e| e.claim.is_some()))
+    }
+
+    /// Takes the claims of those not begun: whoever begins one makes it anew. Who takes them lets go of them.
+    pub fn give_back(&self) -> Vec<Arc<Claim>> {
+        let mut state = self.lock();
+        let lanes = state.lanes.values_mut();
+        let errands = lanes.flat_map(|l| l.waiting.iter_mut().chain(&mut l.behind));
+        errands.filter_map(|errand| errand.claim.take()).collect()
+    }
+
     /// From now on workers end as soon as there is nothing to do.
     pub fn close(&self) {
         let mut state = self.lock();

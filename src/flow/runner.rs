@@ -13,7 +13,8 @@
 //! at least one.
 //!
 //! What is kept in memory is bounded: a few claims, then names, then only that the folder has more. Those that find no room
-//! have the first turn at the next look ([`Turn`]).
+//! have the first turn at the next look ([`Turn`]). What waits for longer than a moment keeps its name alone, so that an
+//! admin can hold or remove it.
 
 mod turn;
 
@@ -47,7 +48,7 @@ const LINGERING: usize = 1;
 const LINGERING_OF_OLD: usize = 2;
 /// Runs at once.
 pub const RUNS: usize = LINGERING_OF_OLD + 1;
-/// How long its last workers are waited for before others begin the next one.
+/// How long its last workers are waited for before others begin the next one, and claims are kept of what waits.
 const MOMENT: Duration = Duration::from_secs(1);
 /// How long a connection is kept for the next message.
 const LINGER: Duration = Duration::from_secs(1);
@@ -258,11 +259,13 @@ impl Runner {
         threads: &'scope AtomicUsize,
     ) {
         let mut until = Instant::now() + RENEWAL;
+        let mut held_since = None;
         loop {
             self.look(service, run);
             self.hand_on(run);
             self.man(scope, run, threads);
-            if self.wait_in_run(run, threads, until) {
+            let wakes = give_back(run, &mut held_since).unwrap_or(until);
+            if self.wait_in_run(run, threads, until, wakes) {
                 continue;
             }
             if self.may_end(threads) {
@@ -430,8 +433,14 @@ impl Runner {
         }
     }
 
-    /// Sleeps until something has changed for a run; false: it is over.
-    fn wait_in_run(&self, run: &Pass<'_>, threads: &AtomicUsize, until: Instant) -> bool {
+    /// Sleeps until something has changed for a run, or until it `wakes`; false: it is over.
+    fn wait_in_run(
+        &self,
+        run: &Pass<'_>,
+        threads: &AtomicUsize,
+        until: Instant,
+        wakes: Instant,
+    ) -> bool {
         self.remember_due(run);
         let state = self.lock();
         let now = Instant::now();
@@ -445,6 +454,7 @@ impl Runner {
             // Nobody says when there are few.
             until.min(now + MOMENT)
         };
+        let next = next.min(wakes);
         if (waiting < NAMES && !state.incoming.is_empty()) || next <= now {
             return true;
         }
@@ -485,6 +495,24 @@ impl Runner {
             state.look_at = state.look_at.min(at);
         }
     }
+}
+
+/// Lets go of messages that nobody has begun, when some have been held for a moment. Returned is when to do it, if it is to
+/// be done.
+fn give_back(run: &Pass<'_>, since: &mut Option<Instant>) -> Option<Instant> {
+    if !run.lanes().holds() {
+        *since = None;
+        return None;
+    }
+    let now = Instant::now();
+    let at = *since.get_or_insert(now) + MOMENT;
+    if now < at {
+        return Some(at);
+    }
+    *since = None;
+    let claims = run.lanes().give_back();
+    claims.into_iter().for_each(|claim| run.release(claim));
+    None
 }
 
 /// Sends reports about TLS in a thread of their own: the web servers they go to are others', and one that does not answer
