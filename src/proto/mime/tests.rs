@@ -134,6 +134,18 @@ const MESSAGES: &[(&str, Need, &str, &str)] = &[
         "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n\u{e9}\n--other\n\u{e9}\n--b--\n",
     ),
     (
+        "a boundary in pieces is not put together",
+        TO_SEVEN_BIT,
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary*0=b; boundary*1=c\n\n--bc\n\n\u{e9}\n--bc--\n",
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary*0=b; boundary*1=c\n\n--bc\n\n\u{e9}\n--bc--\n",
+    ),
+    (
+        "one behind a comment is not found",
+        TO_SEVEN_BIT,
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=(x)b\n\n--b\n\n\u{e9}\n--b--\n",
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=(x)b\n\n--b\n\n\u{e9}\n--b--\n",
+    ),
+    (
         "a boundary beyond ASCII stays what it is",
         TO_SEVEN_BIT,
         "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\u{e9}\n\n\u{e9}\n--\u{e9}\n\nx\n--\u{e9}--\n",
