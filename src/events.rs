@@ -206,10 +206,14 @@ pub fn auth_fail(client: &str, user: &str, why: &dyn Display) {
     );
 }
 
-/// Others have taken the place of a recipient.
-pub fn expanded(id: &str, to: &dyn Display, new: &[Recipient]) {
+/// Others have taken the place of a recipient: new ones, and such as the message goes to anyway.
+pub fn expanded(id: &str, to: &dyn Display, new: &[Recipient], others: &[Recipient]) {
+    let same = match others {
+        [] => String::new(),
+        others => format!(" same={}", quoted(&some(others.iter().map(place)))),
+    };
     info!(
-        "{id} expanded to={} into={}",
+        "{id} expanded to={} into={}{same}",
         quoted(to),
         quoted(&some(new.iter().map(place)))
     );

@@ -85,6 +85,8 @@ fn an_alias_reaches_everybody_once() {
         ]
     );
     assert!(system.log().contains(" expanded to="), "{}", system.log());
+    let same = format!(" same=\"{}", me());
+    assert!(system.log().contains(&same), "{}", system.log());
 }
 
 /// Two aliases with the same members, one of which cannot be looked at before some have the message by the other: nobody

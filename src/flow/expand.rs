@@ -13,7 +13,7 @@ mod same;
 
 use self::here::Here;
 pub use self::here::included;
-use self::same::{Same, Seats, Shared};
+use self::same::{Same, Seats, Successors};
 use super::forward::Reader;
 use super::helpers::Helpers;
 use super::{Context, Outcomes, deliver, hops, srs, text};
@@ -24,9 +24,7 @@ use crate::host::spool::Claim;
 use crate::proto::address::{Mailbox, ReversePath};
 use crate::proto::alias::{Table, Target};
 use crate::proto::envelope::{Envelope, Recipient};
-use crate::proto::expand::{
-    self, Found, Key, Leaf, Rules, Start, Trouble, World, children, without_detail,
-};
+use crate::proto::expand::{self, Found, Leaf, Rules, Start, Trouble, World, without_detail};
 use crate::proto::journal::Standing;
 use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
@@ -280,26 +278,15 @@ fn replace(
     done: &mut Expanded,
 ) -> Vec<usize> {
     let (is_alone, is_list) = (leaves.len() == 1, leaves.iter().any(|l| l.sender.is_some()));
-    let keys: Vec<Key> = leaves.iter().map(Leaf::key).collect();
-    let (mut new, mut had) = (Vec::new(), None);
     let first = claim.envelope().recipients.len();
-    for (key, child) in keys
-        .into_iter()
-        .zip(children(recipient, index, leaves, is_alone))
-    {
-        match same::share(claim, same.get(&key), &child) {
-            Ok(Shared::Covered) => {}
-            Ok(Shared::Had(outcome)) => had = Some(outcome),
-            Ok(Shared::Apart) => {
-                same.insert(key, first + new.len());
-                new.push(child);
-            }
+    let Successors { new, others, had } =
+        match same::divide(claim, (index, recipient), leaves, same) {
+            Ok(successors) => successors,
             Err(trouble) => {
                 done.outcomes.push((index, outcome(&trouble)));
                 return Vec::new();
             }
-        }
-    }
+        };
     let numbered = || new.iter().enumerate().map(|(i, r)| (first + i, r));
     let ready: Vec<usize> = numbered()
         .filter(|(_, r)| r.end().is_some())
@@ -310,7 +297,7 @@ fn replace(
         .map(|(i, _)| i)
         .collect();
     let count = new.len();
-    events::expanded(&claim.id, &recipient.address, &new);
+    events::expanded(&claim.id, &recipient.address, &new, &others);
     if let Err(error) = claim.expand(clock::now(), index, new) {
         let trouble = Trouble {
             enhanced: Enhanced(4, 3, 0),

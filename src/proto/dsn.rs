@@ -208,13 +208,17 @@ impl Report<'_> {
         wrap(&mut text, "", &self.happened());
         let mut is_advised = false;
         for (recipient, outcome, _) in self.about.iter().take(MAX_DETAILED) {
+            let address = readable(&recipient.address.to_string());
+            let written = self.written(recipient);
             // Writing to a String cannot fail.
-            let _ = write!(
-                text,
-                "\r\n  {}\r\n",
-                readable(&recipient.address.to_string())
-            );
-            is_advised |= self.explain(&mut text, outcome);
+            let _ = match written {
+                Some(written) => {
+                    let written = readable(&written.to_string());
+                    write!(text, "\r\n  {address}\r\n  (for {written})\r\n")
+                }
+                None => write!(text, "\r\n  {address}\r\n"),
+            };
+            is_advised |= self.explain(&mut text, outcome, written.is_none());
         }
         if self.about.len() > MAX_DETAILED {
             let more = format!(
@@ -286,8 +290,23 @@ impl Report<'_> {
         }
     }
 
+    /// The address that whoever hears of it has written to, where it is another: aliases and the like lead from it to the
+    /// recipient. The owner of a list knows its members.
+    fn written<'r>(&'r self, recipient: &'r Recipient) -> Option<&'r Mailbox> {
+        let mut first = recipient;
+        // Each is made of one before it.
+        while let Some(parent) = (first.origin.as_ref())
+            .filter(|origin| origin.sender.is_none())
+            .and_then(|origin| self.envelope.recipients.get(origin.of))
+        {
+            first = parent;
+        }
+        (first.address != recipient.address).then_some(&first.address)
+    }
+
     /// The words of whoever decided it, and in our own what to do about it. Returned is whether there is anything to do.
-    fn explain(&self, text: &mut String, outcome: &Outcome) -> bool {
+    /// Nobody is to look for mistakes in an address that he has not written.
+    fn explain(&self, text: &mut String, outcome: &Outcome, has_written: bool) -> bool {
         if matches!(self.action, Action::Failed | Action::Delayed) {
             let said = readable(&outcome.words());
             let said = match remote(outcome) {
@@ -298,7 +317,8 @@ impl Report<'_> {
             wrap(text, "      ", &said);
         }
         let is_asked = self.action == Action::Failed && !self.is_anothers();
-        let advice = advice(outcome).filter(|_| is_asked);
+        let is_his = |advice: &&str| has_written || *advice != MISTAKES;
+        let advice = advice(outcome).filter(|a| is_asked && is_his(a));
         wrap(text, "      ", advice.unwrap_or_default());
         advice.is_some()
     }
@@ -403,6 +423,10 @@ impl Report<'_> {
     }
 }
 
+/// What whoever has written an address can do about it.
+const MISTAKES: &str =
+    "Check the address for mistakes; if it is wrong, send the message to the right one.";
+
 /// What a sender can do about a failure, as far as its status tells.
 fn advice(outcome: &Outcome) -> Option<&'static str> {
     if outcome.enhanced == EXPIRED {
@@ -410,9 +434,7 @@ fn advice(outcome: &Outcome) -> Option<&'static str> {
     }
     Some(match (outcome.enhanced.1, outcome.enhanced.2) {
         (1, 7 | 8) | (7, 8 | 9) => "They do not accept your own address or login.",
-        (1, _) => {
-            "Check the address for mistakes; if it is wrong, send the message to the right one."
-        }
+        (1, _) => MISTAKES,
         (2, 2) => "The mailbox is full. Send the message again later.",
         (2, 3) | (3, 4) => "The message is too large for them. Send less at once.",
         (7, _) => "They refuse it by a rule of theirs, which their postmaster can explain.",

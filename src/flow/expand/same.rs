@@ -11,8 +11,7 @@ use crate::host::spool::{Asked, Claim};
 use crate::proto::address::Mailbox;
 use crate::proto::end::End;
 use crate::proto::envelope::{Envelope, Notify, Recipient};
-use crate::proto::expand::{Key, Leaf, Trouble};
-use crate::proto::journal::Standing;
+use crate::proto::expand::{Key, Leaf, Trouble, children};
 use crate::proto::outcome::{Outcome, Verdict};
 use crate::proto::reply::Enhanced;
 use crate::proto::route::Hop;
@@ -105,8 +104,52 @@ fn seat(address: &Mailbox, end: Option<&End>, user: Option<&String>) -> (Key, St
     (Key::of(address, end, user), detail.to_owned())
 }
 
+/// Those who stand for a recipient.
+pub struct Successors {
+    /// New ones.
+    pub new: Vec<Recipient>,
+    /// Those who have the message anyway.
+    pub others: Vec<Recipient>,
+    /// What became of one of these before.
+    pub had: Option<Outcome>,
+}
+
+/// Finds out who is new, and who is the `same` as somebody who has the message.
+///
+/// # Errors
+/// When that cannot be told now.
+pub fn divide(
+    claim: &Claim,
+    (index, recipient): (usize, &Recipient),
+    leaves: Vec<Leaf>,
+    same: &mut Same,
+) -> Result<Successors, Trouble> {
+    let envelope = claim.envelope();
+    let first = envelope.recipients.len();
+    let (mut new, mut others, mut had) = (Vec::new(), Vec::new(), None);
+    let keys: Vec<Key> = leaves.iter().map(Leaf::key).collect();
+    let is_alone = leaves.len() == 1;
+    for (key, child) in keys
+        .into_iter()
+        .zip(children(recipient, index, leaves, is_alone))
+    {
+        let other = same.get(&key);
+        match share(claim, other, &child)? {
+            Shared::Apart => {
+                same.insert(key, first + new.len());
+                new.push(child);
+                continue;
+            }
+            Shared::Covered => {}
+            Shared::Had(outcome) => had = Some(outcome),
+        }
+        others.extend(other.and_then(|i| envelope.recipients.get(*i)).cloned());
+    }
+    Ok(Successors { new, others, had })
+}
+
 /// What a recipient that an expansion makes has to do with one who is the same.
-pub enum Shared {
+enum Shared {
     /// That one gets the copy, and the reports of both are made for him.
     Covered,
     /// That one got it so, before a report of it was asked for.
@@ -120,24 +163,26 @@ pub enum Shared {
 ///
 /// # Errors
 /// When that cannot be told now.
-pub fn share(claim: &Claim, same: Option<&usize>, new: &Recipient) -> Result<Shared, Trouble> {
+fn share(claim: &Claim, same: Option<&usize>, new: &Recipient) -> Result<Shared, Trouble> {
     let envelope = claim.envelope();
     let known = same.and_then(|same| Some((*same, envelope.recipients.get(*same)?)));
     let Some((index, known)) = known else {
         return Ok(Shared::Apart);
     };
     // What is told to the owner of a list is nothing to the sender, and the other way round: where nobody is to hear that
-    // it failed for one of them, it goes to each.
+    // it fails for that one, or has been told so, this one gets it as well.
     if envelope.sender_for(known) != envelope.sender_for(new) {
         let hears = |r: &Recipient| r.notify.unwrap_or(Notify::UNSAID).failure;
-        let has_it = || {
-            claim
-                .progress()
-                .standings
-                .get(index)
-                .is_some_and(Standing::is_delivered)
+        let ended = claim
+            .standing(index)
+            .and_then(|s| s.last)
+            .map(|(_, o)| o.verdict);
+        let is_told = match ended {
+            Some(Verdict::Delivered) => true,
+            Some(Verdict::Failed) => false,
+            _ => hears(known),
         };
-        return Ok(match hears(new) && !hears(known) && !has_it() {
+        return Ok(match hears(new) && !is_told {
             true => Shared::Apart,
             false => Shared::Covered,
         });

@@ -77,6 +77,11 @@ impl Claim {
         state.progress.since(state.envelope.received_at, now)
     }
 
+    /// What it says of one recipient.
+    pub fn standing(&self, index: usize) -> Option<Standing> {
+        self.state().progress.standings.get(index).cloned()
+    }
+
     /// Takes those of some recipients whom nobody else of this process has in hand, until [`Self::give_back`]: by then
     /// what became of them is to be recorded. Those who do not wait any more are left out, for somebody else may have had
     /// them in hand since it was last looked.

@@ -1,6 +1,7 @@
 //! What reports say to people: advice, whose report it was, and the words of strangers.
 
 use super::*;
+use crate::proto::end::Origin;
 use crate::proto::few;
 
 /// What to do about a failure, and whom to ask when that was no help, or there is nothing to do.
@@ -39,6 +40,35 @@ fn a_failure_comes_with_advice_where_there_is_any() {
         let begin = if advice.is_empty() { help } else { advice };
         assert!(words.starts_with(begin), "{begin}: {words}");
         assert!(words.contains(help), "{help}: {words}");
+    }
+}
+
+/// Whom an alias or a ~/.forward leads to has an address that the sender never wrote; the owner of a list knows it.
+#[test]
+fn a_failure_behind_an_alias_names_the_address_that_was_written() {
+    let (host, outcomes) = (host(), [no_such_user()]);
+    let mailbox = |text: &str| Mailbox::parse(text).unwrap();
+    let rows = [
+        (None, "ext@x.example (for team@x.example)"),
+        (Some("owner@x.example"), "ext@x.example"),
+    ];
+    for (owner, named) in rows {
+        let mut envelope = sample(&["team@x.example", "bob@x.example", "ext@x.example"]);
+        for index in 1..3 {
+            let origin = Origin {
+                sender: owner.map(mailbox),
+                ..Origin::new(index - 1)
+            };
+            envelope.recipients[index].origin = Some(Box::new(origin));
+        }
+        let mut report = report(Action::Failed, &host, &envelope, &outcomes);
+        report.about = vec![(&envelope.recipients[2], &outcomes[0], 0)];
+        let words = parse(&report, "A: b\r\n").words;
+        let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+        let said = format!("{named} mx.example.net said: 550");
+        assert!(words.contains(&said), "{words}");
+        let is_advised = words.contains("Check the address for mistakes");
+        assert_eq!(is_advised, owner.is_some(), "{words}");
     }
 }
 
