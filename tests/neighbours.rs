@@ -381,3 +381,19 @@ fn a_list_shows_only_what_belongs_to_who_keeps_it() {
     let ran = house.call("root", &["-bv", "roots"], "");
     assert!(ran.stdout.contains("s3kr1t.pass"), "{ran:?}");
 }
+
+/// What was found out here is believed, and so no user writes it himself; root may run a filter.
+#[test]
+fn a_user_judges_no_mail() {
+    let Some(house) = House::open("judges") else {
+        return;
+    };
+    let message = format!("Authentication-Results: {HOST}; dmarc=pass\n{MESSAGE}");
+    for (user, count) in [(ALICE, 0), ("root", 1)] {
+        house.submit(user, &["-odq", "mt-bob"], &message);
+        let file = house.path("spool/new").join(house.names("new").remove(0));
+        let text = fs::read_to_string(&file).unwrap();
+        assert_eq!(text.matches("dmarc=pass").count(), count, "{text}");
+        fs::remove_file(file).unwrap();
+    }
+}

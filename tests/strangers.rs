@@ -276,7 +276,8 @@ fn who_is_at_home_is_not_judged_and_nobody_when_all_is_off() {
     ] {
         let system = judging("unjudged", &dns, access);
         let daemon = Daemon::start(&system);
-        let text = b"From: a@fails.example\r\n\r\nhello\r\n";
+        let text = b"Authentication-Results: pi.test.example; dmarc=pass\r\n\
+                     From: a@fails.example\r\n\r\nhello\r\n";
         let reply = hand_over(
             &daemon,
             "a@fails.example",
@@ -448,7 +449,7 @@ fn what_was_not_judged_is_not_sealed() {
         let mail = remote.received()[0].mail();
         assert_eq!(mail.all("ARC-Seal").len(), seals, "{}", mail.text());
         let results = mail.all("Authentication-Results");
-        assert_eq!(results.len(), 1, "{}", mail.text());
-        assert_eq!(results[0].contains("forged"), seals == 0, "{results:?}");
+        assert_eq!(results.len(), seals, "{}", mail.text());
+        assert!(!mail.text().contains("forged"), "{}", mail.text());
     }
 }

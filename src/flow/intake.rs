@@ -2,7 +2,7 @@
 //! safe then.
 //!
 //! 1. the header: completed for programs of this system and for users who submit (RFC 6409 8); for all others only
-//!    looked at, because a relay changes nothing (RFC 5321 3.6.3)
+//!    looked at, because a relay changes nothing (RFC 5321 3.6.3), but for what claims to be found out by us
 //! 2. a Received line in front (RFC 5321 4.4); too many of them are a loop (RFC 5321 6.3)
 //! 3. the rest goes on as it comes; no more of it is held in memory
 //! 4. commit; what a filter sets aside goes to hold/ in the same steps, past new/
@@ -27,7 +27,9 @@ use crate::host::spool::{Claim, Draft};
 use crate::proto::envelope::{Envelope, Notify};
 use crate::proto::header::Header;
 use crate::proto::header_reader::{HeaderReader, HeaderTooBig};
+use crate::proto::header_sieve::HeaderSieve;
 use crate::proto::header_watch::HeaderWatch;
+use crate::proto::results;
 
 /// The longest header, in octets. Whoever delivers holds it in memory, and no mail program writes a tenth of it.
 const MAX_HEADER: usize = 1024 * 1024;
@@ -118,7 +120,7 @@ enum Stage {
     /// The header comes, and is to be completed.
     Header(HeaderReader),
     /// The message comes, and only its header is looked at.
-    Passing(Draft, HeaderWatch),
+    Passing(Draft, HeaderWatch, Option<HeaderSieve>),
     /// The body comes.
     Body(Draft),
     /// Something was refused: nothing more is taken.
@@ -168,7 +170,9 @@ impl<'a> Intake<'a> {
             let mut draft = intake.begin()?;
             let trace = intake.trace(&draft.id);
             draft.write(&trace)?;
-            intake.stage = Stage::Passing(draft, HeaderWatch::default());
+            let sieve =
+                (!intake.may_judge()).then(|| HeaderSieve::new(context.config.hostname.as_str()));
+            intake.stage = Stage::Passing(draft, HeaderWatch::default(), sieve);
         }
         Ok(intake)
     }
@@ -202,13 +206,16 @@ impl<'a> Intake<'a> {
                 self.end_of_header()?;
                 self.take_body(body)
             }
-            Stage::Passing(draft, watch) => {
+            Stage::Passing(draft, watch, sieve) => {
                 watch.feed(canonical);
                 if watch.octets() > MAX_HEADER {
                     return Err(header_too_big(HeaderTooBig(MAX_HEADER)));
                 }
                 let hops = watch.hops();
-                draft.write(canonical)?;
+                match sieve {
+                    Some(sieve) => draft.write(&sieve.feed(canonical))?,
+                    None => draft.write(canonical)?,
+                }
                 self.check_hops(hops)
             }
             Stage::Body(_) => self.take_body(canonical),
@@ -250,10 +257,13 @@ impl<'a> Intake<'a> {
         if matches!(self.origin, Origin::Local(_)) {
             self.keep_bad();
         }
+        if header.get(results::FIELD).is_some() && !self.may_judge() {
+            results::strip_forged(&mut header, self.context.config.hostname.as_str());
+        }
         let mut draft = self.begin()?;
         let mut room = 0;
         if let Some(inspection) = &mut self.inspection {
-            inspection.header(&mut header);
+            inspection.header(&header);
             inspection.feed(&rest);
             room = judge::ROOM;
         } else if !matches!(self.origin, Origin::Client(_)) {
@@ -286,6 +296,15 @@ impl<'a> Intake<'a> {
         draft.write(&text)?;
         self.stage = Stage::Body(draft);
         Ok(())
+    }
+
+    /// Whether what it says in our name of how it was judged may be ours: a filter has it from us, and brings it back by
+    /// LMTP or as a service of this machine (RFC 8601 5).
+    fn may_judge(&self) -> bool {
+        match &self.origin {
+            Origin::Local(account) => !account.is_person(),
+            _ => self.envelope.protocol.contains("LMTP"),
+        }
     }
 
     fn begin(&mut self) -> Result<Draft, Refused> {
@@ -331,7 +350,10 @@ impl<'a> Intake<'a> {
             self.end_of_header()?;
         }
         let (mut draft, message_id) = match std::mem::replace(&mut self.stage, Stage::Ended) {
-            Stage::Passing(draft, watch) => (draft, watch.message_id().to_owned()),
+            Stage::Passing(mut draft, watch, sieve) => {
+                draft.write(&sieve.map(HeaderSieve::finish).unwrap_or_default())?;
+                (draft, watch.message_id().to_owned())
+            }
             Stage::Body(draft) => (draft, std::mem::take(&mut self.message_id)),
             Stage::Header(_) | Stage::Ended => return Err(ended()),
         };

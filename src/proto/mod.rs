@@ -26,6 +26,7 @@ pub mod fields;
 pub mod handover;
 pub mod header;
 pub mod header_reader;
+pub mod header_sieve;
 pub mod header_watch;
 pub mod idna;
 pub mod journal;
