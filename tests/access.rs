@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::harness::system::{HOST, me, user};
 use crate::harness::tls::Secure;
-use crate::harness::{Client, Daemon, System, until};
+use crate::harness::{Client, Daemon, Queued, System, until};
 
 /// A system that listens at all doors, trusts nobody for his address, and knows these users.
 fn machine(name: &str, users: &str) -> System {
@@ -345,6 +345,38 @@ fn a_check_looks_at_users_and_certificates() {
         "{ran:?}"
     );
     assert_eq!(ran.code, 78);
+}
+
+/// With the null sender, too: what is made for who has written no From names him, and nobody for whom we answer.
+#[test]
+fn who_names_nobody_is_named() {
+    let hash = "$5$saltstring$C3o4O1TC6aRHF4FI.QSZMXtHbaj2gSXr4sUc/3NcUi.";
+    let long = "x".repeat(250);
+    let users = ["alice", "me@far.example", &long].map(|name| format!("{name}:{hash}\n"));
+    let system = machine("access-nobody", &users.concat());
+    let daemon = Daemon::start(&system);
+    let rows = [
+        ("alice", "250 ", format!("alice@{HOST}")),
+        ("me@far.example", "250 ", "me@far.example".to_owned()),
+        (&long, "550 5.7.1 there is no From, and", String::new()),
+    ];
+    let message =
+        format!("Authentication-Results: {HOST}; dmarc=pass\r\nSubject: x\r\n\r\ntext\r\n.");
+    for (user, expected, from) in rows {
+        let mut own = client(&system, &daemon, "submissions");
+        own.steps(&[
+            (&plain(user, "secret"), "235 "),
+            ("MAIL FROM:<>", "250 "),
+            ("RCPT TO:<one@example.net>", "250 "),
+            ("DATA", "354 "),
+            (&message, expected),
+        ]);
+        let named = |m: &Queued| m.mail().field("From").as_ref() == Some(&from);
+        let named = system.queue().iter().any(named);
+        assert_eq!(named, !from.is_empty(), "{user}");
+        let forged = |m: &Queued| m.mail().text().contains("dmarc=pass");
+        assert!(!system.queue().iter().any(forged), "{user}");
+    }
 }
 
 /// RFC 8689: what a client demands under TLS is kept with its message; without TLS it is not known.

@@ -7,7 +7,7 @@
 //! 3. Who sends a message again is the one that the topmost Resent-From and Resent-Sender name. Its From and Sender are
 //!    as they were (RFC 5322 3.6.6), and may be anybody's for whom nothing here answers: nobody becomes another of our
 //!    domains by such fields.
-//! 4. What is not there is made, of the sender of the envelope, and is right. What is there and names nobody, as
+//! 4. What is not there is made, of the sender of the envelope or of his own address, and is right. What is there and names nobody, as
 //!    `From: "boss@example.org":;`, is read by people and is nobody's.
 
 use std::sync::Arc;
@@ -91,6 +91,23 @@ impl Identity {
             None => {}
         }
         Ok(())
+    }
+
+    /// What is written where From is missing and the sender of the envelope is none: the address that his name is, or that
+    /// of his name here.
+    ///
+    /// # Errors
+    /// The reply that says that he has none.
+    pub fn address(&self, config: &Config) -> Result<Mailbox, Reply> {
+        let own = || Mailbox::new(self.user.clone(), config.hostname.clone());
+        let address = Mailbox::parse(&self.user).or_else(|_| own());
+        address.map_err(|_| {
+            let text = format!(
+                "there is no From, and the user name {} makes no address; write a From",
+                one_line(&self.user)
+            );
+            replies::SENDER_REFUSED.with_text(text)
+        })
     }
 
     fn is_named(&self, config: &Config, named: &Named) -> bool {

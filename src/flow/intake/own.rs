@@ -1,7 +1,7 @@
 //! What a message of this system or of its users is given: the fields its header lacks (RFC 6409 8), and the line that
 //! says where it came from (RFC 5321 4.4).
 
-use super::{Intake, Origin};
+use super::{Intake, Origin, Refused};
 use crate::error::Error;
 use crate::flow::Context;
 use crate::host::accounts::Account;
@@ -14,13 +14,16 @@ use crate::proto::header::{Header, Made};
 use crate::proto::outcome::one_line;
 
 impl Intake<'_> {
-    pub(super) fn complete(&self, header: &mut Header, id: &str) -> Result<(), Error> {
+    pub(super) fn complete(&self, header: &mut Header, id: &str) -> Result<(), Refused> {
         let config = &self.context.config;
-        let from = match (&self.origin, self.envelope.sender.mailbox()) {
-            (_, Some(mailbox)) => mailbox.clone(),
-            (Origin::Local(account), None) => own_address(self.context, account)?,
-            // Who submits with the null sender answers for it as this system's postmaster would.
-            (_, None) => Mailbox::new("postmaster".to_owned(), config.hostname.clone())
+        let from = match (&self.origin, self.envelope.sender.mailbox(), &self.identity) {
+            (_, Some(mailbox), _) => mailbox.clone(),
+            (Origin::Local(account), None, _) => own_address(self.context, account)?,
+            (_, None, Some(identity)) => identity
+                .address(config)
+                .map_err(|reply| Refused::NotHis(reply, identity.user().to_owned()))?,
+            // Who submits with the null sender, and is nobody's, answers for it as this system's postmaster would.
+            (_, None, None) => Mailbox::new("postmaster".to_owned(), config.hostname.clone())
                 .map_err(|why| Error::Internal(format!("postmaster makes no address: {why}")))?,
         };
         // Whoever has written a date needs none in our zone, and the zone file is not read for it.
