@@ -330,3 +330,26 @@ fn a_session_of_a_user_has_one_client() {
     assert!(clients.len() >= 2, "{log}");
     assert!(clients.iter().all(|client| *client == own), "{log}");
 }
+
+/// What is no address counts as well, and nothing is looked up when there are too many.
+#[test]
+fn more_recipients_than_may_be_are_refused() {
+    let system = System::new("submit-many").with("limits", "recipients = 2");
+    let rows: &[(&[&str], &str)] = &[
+        (&["a@x.example", "b@x.example", "a@x.example"], ""),
+        (&["a@x.example", "b@x.example", "c@x.example"], "3"),
+        (&["a@x.example", "<@", "<@", "<@"], "4"),
+    ];
+    for (args, count) in rows {
+        let ran = system.run(&[&["-odq"][..], args].concat(), "Subject: x\n\nx\n");
+        let said = match *count {
+            "" => String::new(),
+            count => format!(
+                "sendmail: {count} recipients are more than the 2 that [limits] recipients allows\n"
+            ),
+        };
+        assert_eq!(ran.stderr, said, "{args:?}");
+        assert_eq!(ran.code, if count.is_empty() { 0 } else { 65 }, "{args:?}");
+    }
+    assert_eq!(system.queue().len(), 1);
+}

@@ -10,16 +10,14 @@ use crate::proto::outcome::one_line;
 use crate::proto::route::Hop;
 
 impl Intake<'_> {
-    /// Adds recipients, each once, and remembers what is no address.
+    /// Adds recipients, each once, and remembers what is no address. When there are too many already, nobody has to wait
+    /// for a look whether one more is new.
     pub(in crate::flow) fn add(&mut self, found: Found) {
+        let limit = self.context.config.limits.recipients;
+        let recipients = &mut self.envelope.recipients;
         for address in found.good {
-            if !self
-                .envelope
-                .recipients
-                .iter()
-                .any(|r| r.address == address)
-            {
-                self.envelope.recipients.push(Recipient {
+            if recipients.len() > limit || !recipients.iter().any(|r| r.address == address) {
+                recipients.push(Recipient {
                     notify: self.notify,
                     ..Recipient::plain(address)
                 });
@@ -38,6 +36,7 @@ impl Intake<'_> {
     pub(in crate::flow) fn check_recipients(&self, header: Option<&Header>) -> Result<(), Error> {
         let limit = self.context.config.limits.recipients;
         let recipients = &self.envelope.recipients;
+        let all = recipients.len() + self.bad.len();
         match (recipients.len(), self.bad.first()) {
             (0, Some((_, why))) => Err(Error::Data(why.clone())),
             (0, None) if let Some(header) = header => {
@@ -54,8 +53,8 @@ impl Intake<'_> {
             (0, None) => Err(Error::Usage(
                 "no recipients: name them, or use -t to take them from the header".to_owned(),
             )),
-            (n, _) if n > limit => Err(Error::Data(format!(
-                "{n} recipients are more than the {limit} that [limits] recipients allows"
+            _ if all > limit => Err(Error::Data(format!(
+                "{all} recipients are more than the {limit} that [limits] recipients allows"
             ))),
             // A user who does not exist is no reason to refuse the others; but alone, he is.
             _ if self.bad.is_empty() && recipients.iter().all(|r| self.is_unknown(&r.address)) => {
