@@ -397,3 +397,31 @@ fn a_user_judges_no_mail() {
         fs::remove_file(file).unwrap();
     }
 }
+
+/// Who fills the queue leaves room for the mail of root and of the network.
+#[test]
+fn a_user_does_not_fill_the_queue() {
+    let Some(house) = House::open("fills") else {
+        return;
+    };
+    let file = house.path("minimta.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("[queue]", "[queue]\nmax_messages = 10")).unwrap();
+    let rows = [
+        (ALICE, 9, 0),
+        (ALICE, 1, 75),
+        ("root", 1, 0),
+        ("root", 1, 75),
+    ];
+    for (user, count, code) in rows {
+        for _ in 0..count {
+            let ran = house.call(user, &["-odq", "mt-bob"], MESSAGE);
+            assert_eq!(ran.code, code, "{user}: {ran:?}");
+            let is_told = ran
+                .stderr
+                .contains("the last tenth of which is kept for root");
+            assert_eq!(is_told, code != 0, "{ran:?}");
+        }
+    }
+    assert_eq!(house.names("new").len(), 10);
+}

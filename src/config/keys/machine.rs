@@ -178,7 +178,7 @@ pub const QUEUE: &[Key] = &[
         "queue",
         "max_messages",
         Default("10000"),
-        "How many messages may wait; no more are accepted then.",
+        "How many messages may wait; no more are accepted then. The last tenth is for root and the network.",
         |draft, v| {
             put(
                 &mut draft.config.queue.max_messages,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Folder, Spool, is_id};
 use crate::error::{Error, Result};
+use crate::host::privilege;
 
 /// How long a count of names is good enough.
 const RECENT: Duration = Duration::from_secs(1);
@@ -52,11 +53,12 @@ impl Spool {
         let waiting = self
             .at_most_waiting(Folder::New, grows)
             .saturating_add(self.at_most_waiting(Folder::Cur, grows));
-        if waiting >= self.max_messages {
+        // One user alone keeps out nobody's mail but that of other users.
+        let (most, kept) = (self.max_messages, self.max_messages / 10);
+        if waiting >= most || waiting >= most - kept && privilege::has_group() {
             return Err(Error::NoRoom(format!(
-                "{waiting} messages wait in the spool {} and [queue] max_messages is {}",
+                "{waiting} messages wait in the spool {} and [queue] max_messages is {most}, the last tenth of which is kept for root and the network",
                 self.root.display(),
-                self.max_messages
             )));
         }
         Ok(())
