@@ -140,11 +140,15 @@ fn lock(pid: &Path) -> Result<File> {
     )))
 }
 
-/// Looks whether another daemon has the place, and takes nothing.
+/// Looks whether the place can be taken, and takes nothing: who goes into the background says so before.
 ///
 /// # Errors
-/// `Unavailable` when one has it.
+/// `Unavailable` when another daemon has it; `CannotCreate` for what stands in the place of the FIFO.
 pub fn see_that_it_is_free(folder: &Path) -> Result<()> {
+    let trigger = folder.join("trigger");
+    if fs::symlink_metadata(&trigger).is_ok_and(|m| !m.file_type().is_fifo()) {
+        return Err(no_fifo(&trigger));
+    }
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(durable::NO_FOLLOW)
@@ -280,10 +284,11 @@ fn make_trigger(path: &Path) -> Result<File> {
     if file.metadata().is_ok_and(|m| m.file_type().is_fifo()) {
         return Ok(file);
     }
-    Err(Error::CannotCreate(format!(
-        "{} is no FIFO; remove it",
-        path.display()
-    )))
+    Err(no_fifo(path))
+}
+
+fn no_fifo(path: &Path) -> Error {
+    Error::CannotCreate(format!("{} is no FIFO; remove it", path.display()))
 }
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> Error {
@@ -323,6 +328,25 @@ mod tests {
                 scope.spawn(|| (0..2000).for_each(|_| come_and_go()));
             }
         });
+    }
+
+    /// Nor by one that would find out when it is in the background, and nobody hears it.
+    #[test]
+    fn a_place_with_something_else_in_it_is_not_taken() {
+        let scratch = Scratch::new("presence-other");
+        see_that_it_is_free(scratch.as_ref()).unwrap();
+        drop(Presence::take(scratch.as_ref()).unwrap());
+        see_that_it_is_free(scratch.as_ref()).unwrap();
+        let trigger = scratch.path("trigger");
+        fs::remove_file(&trigger).unwrap();
+        fs::write(&trigger, "").unwrap();
+        let expected = format!("{} is no FIFO; remove it", trigger.display());
+        for result in [
+            see_that_it_is_free(scratch.as_ref()),
+            Presence::take(scratch.as_ref()).map(drop),
+        ] {
+            assert_eq!(result.unwrap_err().to_string(), expected);
+        }
     }
 
     #[test]
