@@ -97,9 +97,11 @@ pub fn connect<'a>(
 
 /// What reports call a server without STARTTLS, or one that refuses it.
 const NOT_SUPPORTED: &str = "starttls-not-supported";
+/// And one whose connection breaks over it.
+const UNCLEAR: &str = "validation-failure";
 
 enum Failure {
-    /// TLS failed, and the connection with it.
+    /// TLS failed, or may have, and the connection with it.
     Handshake(Outcome),
     /// The login does not work, at whatever address of the host.
     Login(Outcome),
@@ -264,8 +266,12 @@ fn dial(
     })
 }
 
-/// Whether a reply's first word is a name of ours (RFC 5321 4.2: greeting and EHLO reply begin with a name).
+/// Whether a reply's first word is a name of ours (RFC 5321 4.2: greeting and EHLO reply begin with a name). What
+/// machines are called that nobody has named yet is the name of many.
 fn is_named(reply: &Reply, name: &Domain) -> bool {
+    if matches!(name.as_str(), "localhost" | "localhost.localdomain") {
+        return false;
+    }
     let text = reply.text();
     let first = text.split_ascii_whitespace().next().unwrap_or_default();
     first.eq_ignore_ascii_case(name.as_str())
@@ -281,7 +287,11 @@ fn prepare(
     if matches!(tls, Tls::Starttls | Tls::Opportunistic)
         && start_tls(dialogue, target, &capabilities)?
     {
-        capabilities = hello(dialogue, target, tls).map_err(Failure::Other)?;
+        // What it has against the handshake it may tell only now, as one that wants a certificate of ours (RFC 8446 2).
+        capabilities = hello(dialogue, target, tls).map_err(|outcome| match outcome.code {
+            None => not_encrypted(UNCLEAR, outcome),
+            Some(_) => Failure::Other(outcome),
+        })?;
     }
     if let Some(login) = target.login {
         log_in(dialogue, target, login, &capabilities).map_err(login_failed)?;
@@ -360,18 +370,26 @@ fn start_tls(
             Ok(false)
         };
     }
-    let reply = ask(dialogue, target, "STARTTLS", "STARTTLS").map_err(Failure::Other)?;
+    let reply = ask(dialogue, target, "STARTTLS", "STARTTLS");
+    let reply = reply.map_err(|outcome| not_encrypted(UNCLEAR, outcome))?;
     if reply.class() != 2 {
-        let mut outcome = target.refused("STARTTLS", &reply);
-        outcome.tls_fault = Some(NOT_SUPPORTED);
-        return if required {
-            Err(Failure::Other(outcome))
-        } else {
-            Ok(false)
+        // Behind 421 the server closes the connection (RFC 5321 3.8).
+        return match required || reply.code == 421 {
+            true => Err(not_encrypted(
+                NOT_SUPPORTED,
+                target.refused("STARTTLS", &reply),
+            )),
+            false => Ok(false),
         };
     }
     encrypt(dialogue, target).map_err(Failure::Handshake)?;
     Ok(true)
+}
+
+/// A connection is lost, and TLS may be what it was lost by.
+fn not_encrypted(fault: &'static str, mut outcome: Outcome) -> Failure {
+    outcome.tls_fault = Some(fault);
+    Failure::Handshake(outcome)
 }
 
 fn encrypt(dialogue: &mut Dialogue<'_>, target: &Target<'_>) -> Result<(), Outcome> {

@@ -63,6 +63,15 @@ fn check(case: &Case<'_>, rows: &[Row]) {
 #[test]
 fn nothing_before_mail_fails_a_recipient() {
     check(&case(), BEFORE_MAIL);
+    // What every machine may be called says nothing of who it is.
+    for hostname in ["localhost", "localhost.localdomain"] {
+        let mut unnamed = case();
+        unnamed.hostname = hostname;
+        let script = format!(
+            "220 {hostname} ESMTP|EHLO|250 mx|MAIL|250 ok|RCPT|250 ok|DATA|354 go|(message)|250 2.0.0 as 1|QUIT|221 bye"
+        );
+        assert_eq!(unnamed.play(&[&script]).outcomes, ["= 250 2.0.0 as 1"]);
+    }
     let lines = format!("220 mx|EHLO|={}|(wait)", "250-x\r\n".repeat(10_000)); // K5
     let played = case().play(&[&lines]);
     assert_eq!(

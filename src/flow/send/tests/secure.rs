@@ -124,6 +124,21 @@ fn opportunistic_tls_goes_on_without() {
         safe(Tls::Opportunistic).play(&[&broken, &clear]).outcomes,
         ["= 250 2.0.0 as 1"]
     );
+    // So after one that breaks once it is done, and after a server that goes at the word.
+    for rest in [
+        "|220 go|(TLS)",
+        "|220 go|(TLS)|EHLO",
+        "",
+        "|421 4.3.2 closing",
+    ] {
+        let lost = format!("{begin}{rest}");
+        let played = safe(Tls::Opportunistic).play(&[&lost, &clear]);
+        assert_eq!(played.outcomes, ["= 250 2.0.0 as 1"], "{lost}");
+        assert!(played.trace.contains("; once more without TLS"), "{lost}");
+        // Nor is anything sent so where TLS is required.
+        let played = safe(Tls::Starttls).play(&[&lost]);
+        assert!(played.outcomes[0].starts_with('~'), "{lost}");
+    }
     // Any certificate will do.
     let mut other = safe(Tls::Opportunistic);
     other.server = Some(Authority::new().server("elsewhere.example", 2001));
