@@ -137,6 +137,10 @@ fn zones_lead_to_hosts() {
             At(&[0]),
         ), // K45
         (
+            "example.net ! TRUNCATED-WITHIN\nexample.net MX 10 one.example",
+            At(&[0]),
+        ), // K45
+        (
             "example.net ! TRUNCATED-ONLY\nexample.net MX 10 one.example",
             Deferred("4.4.3"),
         ), // K45

@@ -13,7 +13,8 @@
 //! - `SERVFAIL`, `REFUSED`, `NOTIMP`, `FORMERR`: that code
 //! - `SILENCE`: no answer; `GARBAGE`: octets that are no answer; `SHORT`: an MX record that is cut off
 //! - `WRONGID`: an answer to another question's number; `WRONGNAME`: records of another name
-//! - `TRUNCATED`: the whole answer by TCP alone; `TRUNCATED-ONLY`: not even there
+//! - `TRUNCATED`: the whole answer by TCP alone; `TRUNCATED-ONLY`: not even there; `TRUNCATED-WITHIN`: as the first, and
+//!   cut off within a record
 //! - `REFERRAL`: who else may know
 //!
 //! With [`Dns::signed`] the root signs all names, and says so to whom asks for it (RFC 4035), but for those at or below
@@ -219,6 +220,10 @@ impl Zone {
             }
             Some("WRONGID") => answer.id[0] ^= 0xff,
             Some("TRUNCATED") if !tcp => answer.flags |= 0x0200,
+            Some("TRUNCATED-WITHIN") if !tcp => {
+                let head = [&packet[..2], b"\x83\x80\0\x01\0\x01\0\0\0\0"].concat();
+                return Some([&head, &answer.question, &b"\xc0"[..]].concat());
+            }
             Some("TRUNCATED-ONLY") if tcp => return None,
             Some("TRUNCATED-ONLY") => answer.flags |= 0x0200,
             _ => {}

@@ -65,6 +65,8 @@ const MOST: usize = 2 * 1024 * 1024;
 const LONGEST: Duration = Duration::from_secs(300);
 /// The largest packet of UDP that is read; what signatures need is asked for, and it passes every network.
 const PACKET: usize = 4096;
+/// The bit TC, in the third octet of a message (RFC 1035 4.1.1).
+const TRUNCATED: u8 = 0x02;
 
 impl Servers {
     /// These servers.
@@ -206,10 +208,10 @@ impl Exchange {
     ) -> Result<DnsResponse, NetError> {
         let until = self.until.min(Instant::now() + self.servers.timeout);
         let packet = request.to_vec()?;
-        let mut response = over_udp(server, &packet, query, until)?;
-        if response.truncation {
-            response = over_tcp(server, &packet, query, until)?;
-        }
+        let response = match over_udp(server, &packet, query, until)? {
+            Some(response) => response,
+            None => over_tcp(server, &packet, query, until)?,
+        };
         match response.response_code {
             ResponseCode::NoError if is_referral(&response) => Err(NetError::Message(REFERRAL)),
             ResponseCode::NoError | ResponseCode::NXDomain if !response.truncation => Ok(response),
@@ -246,12 +248,13 @@ fn is_referral(response: &DnsResponse) -> bool {
     response.answers.is_empty() && has(RecordType::NS) && !has(RecordType::SOA)
 }
 
+/// Nothing is said by an answer that is too long; it may end anywhere, within a record too (RFC 2181 9).
 fn over_udp(
     server: SocketAddr,
     packet: &[u8],
     query: &Query,
     until: Instant,
-) -> Result<DnsResponse, NetError> {
+) -> Result<Option<DnsResponse>, NetError> {
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -275,9 +278,12 @@ fn over_udp(
         if received.get(..2) != packet.get(..2) {
             continue;
         }
+        if received.get(2).is_some_and(|flags| flags & TRUNCATED != 0) {
+            return Ok(None);
+        }
         let response = DnsResponse::from_buffer(received.to_vec())?;
         if is_about(&response, query) {
-            return Ok(response);
+            return Ok(Some(response));
         }
     }
 }
