@@ -89,6 +89,12 @@ fn zones_lead_to_hosts() {
             "example.net MX 10 gone.example\nexample.net MX 20 two.example",
             At(&[1]),
         ),
+        (
+            "example.net MX 1 a.gone\nexample.net MX 2 b.gone\nexample.net MX 3 c.gone\nexample.net MX 4 d.gone\n\
+             example.net MX 5 e.gone\nexample.net MX 6 f.gone\nexample.net MX 7 g.gone\nexample.net MX 8 h.gone\n\
+             example.net MX 9 two.example",
+            At(&[1]),
+        ),
         ("example.net A 127.0.0.2", At(&[0])), // R104, K42
         (
             "example.net MX 10 dead.example\nexample.net A 127.0.0.2",

@@ -11,6 +11,8 @@ use crate::proto::outcome::Outcome;
 
 /// The port at which the world takes mail, and this system too.
 const SMTP: u16 = 25;
+/// For how many servers of a domain addresses are asked at once; for the others only when none of these has one.
+const AT_ONCE: usize = 8;
 
 /// The resolver of the configuration; it asks nothing yet.
 pub fn resolver(config: &Config) -> Dns {
@@ -44,13 +46,19 @@ pub fn hosts(dns: &Dns, config: &Config, domain: &Domain) -> Result<Vec<Host>, O
     let records = dns.mx(domain.as_str());
     let secure = records.secure;
     let exchangers = mx::exchangers(domain, records.found, &own, clock::random())?;
-    let names: Vec<&str> = exchangers.iter().map(|e| e.name.as_str()).collect();
     let family = match config.remote.ip {
         Ip::Any => Family::Any,
         Ip::V4 => Family::V4,
         Ip::V6 => Family::V6,
     };
-    let answers = dns.find_addresses(&names, family, secure);
+    let mut answers = Vec::new();
+    for some in exchangers.chunks(AT_ONCE) {
+        let names: Vec<&str> = some.iter().map(|e| e.name.as_str()).collect();
+        answers.extend(dns.find_addresses(&names, family, secure));
+        if let Ok(hosts) = mx::hosts(domain, &exchangers, answers.clone(), &own) {
+            return Ok(hosts);
+        }
+    }
     mx::hosts(domain, &exchangers, answers, &own)
 }
 

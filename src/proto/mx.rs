@@ -75,7 +75,7 @@ pub struct Own<'a> {
 }
 
 /// The most names whose addresses are asked for.
-const MAX_NAMES: usize = 8;
+const MAX_NAMES: usize = 24;
 /// The most hosts that are tried.
 const MAX_HOSTS: usize = 5;
 /// The most addresses of one host that are tried (K40; RFC 5321 5.1 asks for two at least).
@@ -149,7 +149,8 @@ pub fn exchangers(
         .collect())
 }
 
-/// Whom to connect to, in this order. `answers` are the addresses of the exchangers, one answer each.
+/// Whom to connect to, in this order. `answers` are the addresses of the exchangers, one answer each, as far as these were
+/// asked for.
 ///
 /// # Errors
 /// What becomes of mail to the domain when there is nobody.
