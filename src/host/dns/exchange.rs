@@ -50,10 +50,17 @@ pub struct Exchange {
     pub servers: Arc<Servers>,
     /// When all must be over.
     pub until: Instant,
+    /// How many questions there were; clones share it.
+    pub asked: Arc<AtomicUsize>,
 }
 
 /// What a server says that looks nothing up for others.
 pub const REFERRAL: &str = "the name server does not look up names for others";
+/// What is said of a name that leads from question to question.
+pub const ENDLESS: &str = "its DNSSEC signatures lead to too many questions";
+/// The most questions of one look-up: a long chain of signatures has some dozens. Who signs a zone chooses how many
+/// signatures are to be looked into, each of them at each step.
+const MOST_QUESTIONS: usize = 200;
 
 /// How long servers that were all silent are left alone. A daemon must find them again when the network is back.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -141,6 +148,9 @@ impl Exchange {
         if self.servers.are_silent() {
             return Err(NetError::NoConnections);
         }
+        if self.asked.fetch_add(1, Ordering::Relaxed) >= MOST_QUESTIONS {
+            return Err(NetError::Message(ENDLESS));
+        }
         let mut response = self.first_answer(request, &key.0)?;
         // Nothing of this is ever looked at, and all of it would have its signatures checked.
         response.additionals.clear();
@@ -188,6 +198,7 @@ impl Exchange {
             let probe = Self {
                 servers: Arc::clone(&self.servers),
                 until: Instant::now() + self.servers.timeout,
+                asked: Arc::default(),
             };
             matches!(
                 probe.first_answer(&plain(root.clone()), &root),
@@ -362,5 +373,31 @@ mod tests {
                 assert!(all <= MOST && remembered.answers.len() <= REMEMBERED);
             }
         }
+    }
+
+    /// Whoever answers, it ends.
+    #[test]
+    fn a_look_up_has_so_many_questions() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let servers = Servers::new(vec![socket.local_addr().unwrap()], Duration::from_secs(30));
+        std::thread::spawn(move || {
+            let mut packet = [0; 512];
+            while let Ok((count, peer)) = socket.recv_from(&mut packet) {
+                // "It has none", without a time to live.
+                packet[2..4].copy_from_slice(&[0x81, 0x80]);
+                socket.send_to(&packet[..count], peer).unwrap();
+            }
+        });
+        let exchange = Exchange {
+            servers: Arc::new(servers),
+            until: Instant::now() + Duration::from_secs(600),
+            asked: Arc::default(),
+        };
+        let query = Query::query(Name::from_ascii("example.").unwrap(), RecordType::DS);
+        for _ in 0..MOST_QUESTIONS {
+            exchange.clone().ask(&plain(query.clone())).unwrap();
+        }
+        let error = exchange.ask(&plain(query)).unwrap_err();
+        assert!(matches!(error, NetError::Message(ENDLESS)), "{error}");
     }
 }

@@ -13,7 +13,7 @@ use hickory_net::proto::rr::{Name, RData, Record, RecordType};
 use hickory_net::xfer::{DnsHandle as _, FirstAnswer as _};
 use hickory_net::{DnsError, NetError};
 
-use super::exchange::{Exchange, REFERRAL, Servers, plain, signed};
+use super::exchange::{ENDLESS, Exchange, REFERRAL, Servers, plain, signed};
 use super::settings::{anchors, system_servers};
 use super::{Anchor, Answer, still, words};
 use crate::proto::idna;
@@ -80,6 +80,7 @@ impl Resolver {
         Exchange {
             servers: Arc::clone(&self.servers),
             until: Instant::now() + self.limit,
+            asked: Arc::default(),
         }
     }
 
@@ -290,7 +291,7 @@ fn no_answer(error: &NetError) -> NoAnswer {
         NetError::Dns(_) => BOGUS.to_owned(),
         NetError::Timeout | NetError::NoConnections => SILENCE.to_owned(),
         NetError::Io(error) => format!("cannot ask the name server: {}", words(error)),
-        NetError::Message(REFERRAL) => REFERRAL.to_owned(),
+        NetError::Message(why @ (REFERRAL | ENDLESS)) => (*why).to_owned(),
         _ => "the name server's answer cannot be understood".to_owned(),
     };
     NoAnswer::Temporary(why)
