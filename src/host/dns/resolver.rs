@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hickory_net::dnssec::DnssecDnsHandle;
 use hickory_net::proto::dnssec::{Proof, TrustAnchors};
-use hickory_net::proto::op::{DnsResponse, Query, ResponseCode};
+use hickory_net::proto::op::{DnsRequest, DnsResponse, Query, ResponseCode};
 use hickory_net::proto::rr::{Name, RData, Record, RecordType};
 use hickory_net::xfer::{DnsHandle as _, FirstAnswer as _};
 use hickory_net::{DnsError, NetError};
@@ -96,23 +96,31 @@ impl Resolver {
         if let Some(known) = self.signs.get() {
             return *known;
         }
-        let keys = Query::query(Name::root(), RecordType::DNSKEY);
-        let request = hickory_net::proto::op::DnsRequest::from_query(keys, signed());
-        let found = match self.exchange().ask(&request) {
-            Ok(response) => {
-                let mut records = response.answers.iter();
-                records.any(|record| record.record_type() == RecordType::RRSIG)
-            }
-            Err(_) => {
-                let root = plain(Query::query(Name::root(), RecordType::NS));
-                if self.exchange().ask(&root).is_err() {
-                    return true;
+        let found = match self.is_signed(RecordType::DNSKEY) {
+            Ok(found) => found,
+            // A failure that passes must not be remembered: another question tells whether it is one of the keys alone.
+            Err(_) => match self.is_signed(RecordType::NS) {
+                Ok(true) => return true,
+                Ok(false) => false,
+                Err(_) => {
+                    let root = plain(Query::query(Name::root(), RecordType::NS));
+                    if self.exchange().ask(&root).is_err() {
+                        return true;
+                    }
+                    // Plain questions are answered, and those that want signatures are not.
+                    false
                 }
-                // Plain questions are answered, and those that want signatures are not.
-                false
-            }
+            },
         };
         *self.signs.get_or_init(|| found)
+    }
+
+    /// Whether these records of the root come with signatures.
+    fn is_signed(&self, kind: RecordType) -> Result<bool, NetError> {
+        let request = DnsRequest::from_query(Query::query(Name::root(), kind), signed());
+        let response = self.exchange().ask(&request)?;
+        let mut records = response.answers.iter();
+        Ok(records.any(|record| record.record_type() == RecordType::RRSIG))
     }
 
     /// Asks all of them, side by side, within the limit of one look-up.
@@ -312,5 +320,72 @@ mod tests {
         let found = resolver.ask(&[("example.net", RecordType::MX)], true);
         assert!(matches!(found[0].answer.found, Err(NoAnswer::Temporary(_))));
         assert_eq!(resolver.signs.get(), None);
+    }
+
+    /// A name server that answers each question for the root with what `say` has for it: its type, and whether it wants
+    /// signatures. "signed", "unsigned", a code, or silence.
+    fn root(say: impl Fn(u16, bool) -> &'static str + Send + 'static) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let mut packet = [0; 512];
+            while let Ok((count, peer)) = socket.recv_from(&mut packet) {
+                // The root's name is one octet.
+                let (head, question) = (&packet[..2], &packet[12..17]);
+                let kind = u16::from_be_bytes([question[1], question[2]]);
+                let record = |kind: u16, data: &[u8]| {
+                    let length = u16::try_from(data.len()).unwrap().to_be_bytes();
+                    let kind = kind.to_be_bytes();
+                    [&[0], &kind[..], &[0, 1, 0, 0, 0, 60], &length, data].concat()
+                };
+                let mut records = vec![record(2, &[0])];
+                let code = match say(kind, count > 17) {
+                    "signed" => {
+                        // Labels, times and the like do not matter; the signer is the root.
+                        let signature = [&kind.to_be_bytes()[..], &[13], &[0; 32]].concat();
+                        records.push(record(46, &signature));
+                        0
+                    }
+                    "unsigned" => 0,
+                    "SERVFAIL" => 2,
+                    "NOTIMP" => 4,
+                    _ => continue,
+                };
+                if code != 0 {
+                    records.clear();
+                }
+                let answers = u8::try_from(records.len()).unwrap();
+                let flags = [0x81, 0x80 | code, 0, 1, 0, answers, 0, 0, 0, 0];
+                let answer = [head, &flags, question, &records.concat()].concat();
+                socket.send_to(&answer, peer).unwrap();
+            }
+        });
+        address
+    }
+
+    /// One failure is no proof that nobody signs; what is none is not remembered. Where signatures are not passed on,
+    /// it is known once for all.
+    #[test]
+    fn a_failure_that_passes_turns_nothing_off() {
+        // What is answered for the keys, for the names with signatures, without, and what is known then.
+        let rows = [
+            ("signed", "", "", true, Some(true)),
+            ("unsigned", "", "", false, Some(false)),
+            ("SERVFAIL", "signed", "unsigned", true, None),
+            ("SERVFAIL", "unsigned", "unsigned", false, Some(false)),
+            ("SERVFAIL", "NOTIMP", "unsigned", false, Some(false)),
+            ("SERVFAIL", "SERVFAIL", "SERVFAIL", true, None),
+        ];
+        for (keys, names, plain, signs, known) in rows {
+            let server = root(move |kind, is_signed| match (kind, is_signed) {
+                (48, _) => keys,
+                (_, true) => names,
+                (_, false) => plain,
+            });
+            let timeout = Duration::from_secs(30);
+            let resolver = Resolver::new(&[server], timeout, &Anchor::Root).unwrap();
+            let found = (resolver.signs(), resolver.signs.get().copied());
+            assert_eq!(found, (signs, known), "{keys}, {names}, {plain}");
+        }
     }
 }
