@@ -160,7 +160,7 @@ fn the_worker_in_its_jail_sends_reports() {
     let asked = web.requests();
     assert_eq!(asked.len(), 1, "{}", house.log());
     assert!(
-        asked[0].0.starts_with("POST /tls HTTP/1.0\r\n"),
+        asked[0].0.starts_with("POST /tls HTTP/1.1\r\n"),
         "{}",
         asked[0].0
     );

@@ -184,7 +184,7 @@ fn a_policy_is_kept() {
         assert_eq!(send(&system, &remotes[0]).as_deref(), Ok("TLSv1.3 sts"));
         assert_eq!(web.asked(), 1);
         let asks = format!(
-            "GET /.well-known/mta-sts.txt HTTP/1.0\r\nHost: mta-sts.example.net:{}\r\n",
+            "GET /.well-known/mta-sts.txt HTTP/1.1\r\nHost: mta-sts.example.net:{}\r\n",
             web.port
         );
         assert!(web.requests()[0].0.starts_with(&asks));

@@ -283,7 +283,7 @@ fn a_day_becomes_a_report_to_a_web_server() {
         assert_eq!(asked.len(), 1, "{}", system.log());
         let (header, body) = &asked[0];
         for line in [
-            "POST /v1/tls?x=1 HTTP/1.0",
+            "POST /v1/tls?x=1 HTTP/1.1",
             &format!("Host: reports.example:{port}"),
             "Content-Type: application/tlsrpt+gzip",
         ] {

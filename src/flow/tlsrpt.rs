@@ -303,14 +303,8 @@ fn post(
         MAX_ANSWER,
         LIMIT,
     )?;
-    let answer = String::from_utf8_lossy(&answer);
-    let status = answer.lines().next().unwrap_or_default();
-    let code = status.strip_prefix("HTTP/1.").and_then(|s| s.get(2..3));
-    match code {
-        Some("2") => Ok(()),
-        _ => Err(format!(
-            "it answers with {:?}",
-            status.chars().take(80).collect::<String>()
-        )),
+    match answer.code() {
+        Some(code) if code.starts_with('2') => Ok(()),
+        _ => Err(format!("it {}", answer.unwanted())),
     }
 }

@@ -1,7 +1,7 @@
 //! A short text from a web server, or to it: one request over TLS, one answer, and the connection is closed. Bounded in
-//! time and size; no detour is followed. HTTP/1.0 is asked for, so that the answer comes in one piece.
+//! time and size; no detour is followed.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use super::clock;
 use super::tls::{Clients, Remedy, Trust, explain};
 use super::wire::Wire;
 use super::words;
+use crate::proto::http::{Answer, Reader};
 
 /// The web server.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ pub struct Content<'a> {
     pub octets: &'a [u8],
 }
 
-/// The whole answer to a GET, its header included, of at most `most` octets.
+/// The answer to a GET, of at most `most` octets with all that is around it.
 ///
 /// # Errors
 /// Why there is none, as a sentence's end.
@@ -54,9 +55,9 @@ pub fn get(
     path: &str,
     most: usize,
     limit: Duration,
-) -> Result<Vec<u8>, String> {
+) -> Result<Answer, String> {
     let request = format!(
-        "GET {path} HTTP/1.0\r\nHost: {}\r\nUser-Agent: minimta\r\nAccept: text/plain\r\nConnection: close\r\n\r\n",
+        "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: minimta\r\nAccept: text/plain\r\nConnection: close\r\n\r\n",
         site.host()
     );
     ask(clients, trust, site, request.as_bytes(), most, limit)
@@ -74,9 +75,9 @@ pub fn post(
     content: &Content<'_>,
     most: usize,
     limit: Duration,
-) -> Result<Vec<u8>, String> {
+) -> Result<Answer, String> {
     let head = format!(
-        "POST {path} HTTP/1.0\r\nHost: {}\r\nUser-Agent: minimta\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: minimta\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         site.host(),
         content.kind,
         content.octets.len()
@@ -92,7 +93,7 @@ fn ask(
     request: &[u8],
     most: usize,
     limit: Duration,
-) -> Result<Vec<u8>, String> {
+) -> Result<Answer, String> {
     let until = Instant::now() + limit;
     let mut wire = connect(site, until).map_err(|e| format!("cannot connect: {}", words(&e)))?;
     let left = || until.saturating_duration_since(Instant::now());
@@ -100,16 +101,31 @@ fn ask(
     let session = clients.session(trust, site.name)?;
     wire.start_tls(session)
         .map_err(|e| format!("TLS failed: {}", explain(&e, clock::now(), Remedy::Theirs)))?;
-    let broken = |e: io::Error| format!("the connection broke: {}", words(&e));
     wire.write_all(request).map_err(broken)?;
     wire.flush().map_err(broken)?;
-    let mut answer = Vec::new();
-    let bound = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
-    wire.take(bound).read_to_end(&mut answer).map_err(broken)?;
-    if answer.len() > most {
-        return Err(format!("the web server sends more than {most} octets"));
+    read(&mut wire, most)
+}
+
+/// To the answer's end; how the connection ends behind it does not matter.
+fn read(from: &mut impl BufRead, most: usize) -> Result<Answer, String> {
+    let (mut reader, mut count) = (Reader::default(), 0);
+    let wrong = |why: &str| format!("the web server {why}");
+    loop {
+        let received = from.fill_buf().map_err(broken)?;
+        let length = received.len();
+        count += length;
+        if count > most {
+            return Err(format!("the web server sends more than {most} octets"));
+        }
+        if length == 0 || reader.feed(received).map_err(wrong)? {
+            return reader.end().map_err(wrong);
+        }
+        from.consume(length);
     }
-    Ok(answer)
+}
+
+fn broken(error: io::Error) -> String {
+    format!("the connection broke: {}", words(&error))
 }
 
 fn connect(site: &Site<'_>, until: Instant) -> io::Result<Wire> {
@@ -153,6 +169,40 @@ mod tests {
             (Duration::ZERO, 2, Duration::ZERO),
         ] {
             assert_eq!(share(left, addresses), limit, "{left:?}, {addresses}");
+        }
+    }
+
+    /// A connection that breaks.
+    struct Broken;
+
+    impl io::Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::ConnectionReset.into())
+        }
+    }
+
+    #[test]
+    fn what_comes_behind_an_answer_does_not_matter() {
+        // What comes before the connection breaks, and the answer.
+        let rows = [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab", Ok("ab")),
+            ("HTTP/1.1 200 OK\r\n\r\nab", Err("the connection broke: ")),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n0123456789012345678901",
+                Err("the web server sends more than 60 octets"),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+                Err("the web server sends"),
+            ),
+        ];
+        for (text, expected) in rows {
+            let mut from = io::BufReader::new(io::Read::chain(text.as_bytes(), Broken));
+            match (read(&mut from, 60), expected) {
+                (Ok(answer), Ok(body)) => assert_eq!(answer.body, body.as_bytes()),
+                (Err(why), Err(begins)) => assert!(why.starts_with(begins), "{why}"),
+                (found, _) => panic!("{text}: {found:?}"),
+            }
         }
     }
 

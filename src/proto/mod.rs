@@ -28,6 +28,7 @@ pub mod header;
 pub mod header_reader;
 pub mod header_sieve;
 pub mod header_watch;
+pub mod http;
 pub mod idna;
 pub mod journal;
 pub mod letter;

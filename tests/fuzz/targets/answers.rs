@@ -6,6 +6,7 @@ use super::{choice, is_canonical};
 use crate::proto::address::Domain;
 use crate::proto::dane::{Tlsa, usable};
 use crate::proto::header_reader::HeaderReader;
+use crate::proto::http;
 use crate::proto::milter::{Said, Terms, apply};
 use crate::proto::mx::{Addresses, Exchanger, NoAnswer, Own, exchangers, hosts};
 use crate::proto::screen::{BUCKET, List, comes_again, odd_name, score};
@@ -52,7 +53,7 @@ pub fn dns(octets: &[u8]) {
     let Ok(found) = exchangers(&domain, answer, &own, u64::from(random)) else {
         return;
     };
-    assert!(!found.is_empty() && found.len() <= 8);
+    assert!(!found.is_empty() && found.len() <= 24);
     assert!(found.is_sorted_by_key(|e| e.preference));
     assert!(found.iter().all(|e| e.name != "pi.example.org"));
     assert!(found.iter().all(|e| Domain::parse(&e.name).is_ok()));
@@ -117,7 +118,10 @@ pub fn sts(octets: &[u8]) {
     if let Some(id) = sts::record_id(&records) {
         assert!((1..=32).contains(&id.len()) && id.is_ascii());
     }
-    let body = match sts::body(octets) {
+    let mut reader = http::Reader::default();
+    let answer = reader.feed(octets).and_then(|_| reader.end());
+    let answer = answer.map_err(str::to_owned);
+    let body = match answer.as_ref().map_err(Clone::clone).and_then(sts::body) {
         Ok(body) => body,
         Err(why) => {
             assert!(
