@@ -86,11 +86,11 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     };
     run.all_and_more(items, &more);
     context.stopping.rest_if_ending();
-    if is_guest || run.next_due().is_some() {
+    let tally = run.into_tally();
+    if is_guest || tally.next.is_some() {
         // The daemon passed over what was held here.
         have_looked(context);
     }
-    let tally = run.into_tally();
     tlsrpt::settle(context);
     if talk {
         complain(&context.program, &tally.sentence(now));
