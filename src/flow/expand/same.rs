@@ -169,8 +169,8 @@ fn share(claim: &Claim, same: Option<&usize>, new: &Recipient) -> Result<Shared,
     let Some((index, known)) = known else {
         return Ok(Shared::Apart);
     };
-    // What is told to the owner of a list is nothing to the sender, and the other way round: where nobody is to hear that
-    // it fails for that one, or has been told so, this one gets it as well.
+    // What is told to the owner of a list is nothing to the sender, and the other way round: where nobody hears that it
+    // fails for that one, or it has failed already, this one gets it as well.
     if envelope.sender_for(known) != envelope.sender_for(new) {
         let hears = |r: &Recipient| r.notify.unwrap_or(Notify::UNSAID).failure;
         let ended = claim
