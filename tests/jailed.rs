@@ -189,3 +189,30 @@ fn the_worker_in_its_jail_takes_messages_over() {
     }
     assert!(house.names("tmp").is_empty(), "{log}");
 }
+
+/// Lists are where those who keep them are; which ones is known when the daemon starts.
+#[test]
+fn the_worker_in_its_jail_reads_lists() {
+    let Some(house) = House::open("listed") else {
+        return;
+    };
+    // Elsewhere than the files that the configuration names.
+    let lists = std::env::temp_dir().join(format!("minimta-lists-{}", std::process::id()));
+    fs::create_dir(&lists).unwrap();
+    fs::write(lists.join("team"), "mt-alice\n").unwrap();
+    for path in [&lists, &lists.join("team")] {
+        fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    house.give(&lists, ALICE);
+    let aliases = format!("team: :include:{}/team\n", lists.display());
+    fs::write(house.path("aliases"), aliases).unwrap();
+    let daemon = house.daemon();
+    house.submit(
+        ALICE,
+        &["team"],
+        "Subject: x\n\nthe secret of the message\n",
+    );
+    until("it is delivered", || house.mail_of(ALICE).len() == 1);
+    drop(daemon);
+    fs::remove_dir_all(lists).unwrap();
+}

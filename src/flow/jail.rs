@@ -9,12 +9,16 @@ use std::path::{Path, PathBuf};
 use crate::config::{Config, LogTo, Password};
 use crate::events;
 use crate::host::jail::{self, Holds};
-use crate::host::{calls, logging};
+use crate::host::{calls, listed, logging};
+use crate::proto::alias::{Table, Target};
 
 /// Where systems keep what is looked up: users, hosts, zones, roots, and the libraries that look.
 const LOOKED_UP: &[&str] = &[
     "/etc", "/usr", "/lib", "/lib64", "/dev", "/proc", "/run", "/nix",
 ];
+
+/// What names a list in the alias file.
+const INCLUDE: &str = ":include:";
 
 /// Shuts this process in, as far as the kernel can, and tells what holds: of one that stays; a queue run of cron(8) would
 /// say it every five minutes. Before there are threads.
@@ -57,6 +61,7 @@ fn files(config: &Config) -> String {
     }
     let mut read: Vec<PathBuf> = LOOKED_UP.iter().map(PathBuf::from).collect();
     read.extend(named(config).filter_map(|path| path.parent().map(Path::to_owned)));
+    read.extend(lists(config));
     // To connect to a socket, such as that of a server of mailboxes, none of these rights is asked for.
     match jail::enter(&read, &write) {
         Ok(Holds::All) => "it reaches its own files alone (Landlock)".to_owned(),
@@ -88,4 +93,25 @@ fn named(config: &Config) -> impl Iterator<Item = &PathBuf> {
         .chain(&config.file)
         .chain([&config.access.users_file, &config.local.aliases])
         .chain(&config.remote.ca_file)
+}
+
+/// The folders of the lists that the alias file names by now.
+fn lists(config: &Config) -> Vec<PathBuf> {
+    let octets = listed::read(&config.local.aliases).ok().flatten();
+    let octets = octets.unwrap_or_default();
+    let text = String::from_utf8_lossy(&octets);
+    // Most have none, and are not looked through.
+    if !text.to_ascii_lowercase().contains(INCLUDE) {
+        return Vec::new();
+    }
+    let table = Table::parse(text.into_owned());
+    let entries = table.names().filter_map(|name| table.get(name)?.ok());
+    let folder = |target| match target {
+        Target::Include(path) => listed::folder_of(Path::new(&path)),
+        _ => None,
+    };
+    entries
+        .flat_map(|(_, targets)| targets)
+        .filter_map(folder)
+        .collect()
 }

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::libc;
 
@@ -78,6 +78,13 @@ pub fn read_list(path: &Path) -> Result<Option<List>, String> {
     let octets = checked(path, file, &about)?;
     let keeper = (!is_ours(&about) || !is_alone(&about)).then(|| about.uid());
     Ok(Some(List { octets, keeper }))
+}
+
+/// The folder of a list, if it can be reached; not that of all files.
+pub fn folder_of(path: &Path) -> Option<PathBuf> {
+    let above = path.parent().filter(|above| above.parent().is_some())?;
+    let folder = Folder::reach(above, ourselves()).ok()?;
+    Some(folder.path().to_owned())
 }
 
 impl List {
@@ -237,7 +244,7 @@ fn cannot_list(path: &Path, error: &io::Error) -> String {
     let why = cannot(path, error);
     match error.kind() {
         io::ErrorKind::PermissionDenied => format!(
-            "{why}; with jail = true, minimta reaches the folders of lists that the alias file named when it started"
+            "{why}; with jail = true, a daemon reaches the folders of the lists that the alias file named when it started: restart it for another one"
         ),
         _ => why,
     }
