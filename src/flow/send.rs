@@ -61,6 +61,8 @@ pub struct Connection<'a> {
     usable: bool,
     /// It has carried something, and may have been closed since.
     used: bool,
+    /// The server has taken a message over it.
+    took: bool,
 }
 
 impl<'a> Connection<'a> {
@@ -94,6 +96,7 @@ impl<'a> Connection<'a> {
             left_open: false,
             usable: true,
             used: false,
+            took: false,
         })
     }
 
@@ -318,8 +321,17 @@ impl<'a> Connection<'a> {
         if self.used && transaction.is_untouched() {
             return Err(Stopped::Closed);
         }
+        // Once: a new connection has taken none.
+        if self.took && self.usable && transaction.is_turned_away() {
+            self.usable = false;
+            return Err(Stopped::Closed);
+        }
         self.used = true;
-        Ok(transaction.finish())
+        let settled = transaction.finish();
+        let delivered =
+            |s: &Settled| matches!(s, Settled::Now(o) if o.verdict == Verdict::Delivered);
+        self.took |= settled.iter().any(|(_, s)| delivered(s));
+        Ok(settled)
     }
 
     /// The first look at a message that the server may not be able to take as it is; `None`: it is.

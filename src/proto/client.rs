@@ -106,6 +106,7 @@ pub struct Transaction<'a> {
     reset_first: bool,
     mail_sent: bool,
     answered: bool,
+    turned_away: bool,
     dot_sent: bool,
     /// The server holds a transaction of ours that no dot has ended.
     open: bool,
@@ -140,6 +141,7 @@ impl<'a> Transaction<'a> {
             reset_first,
             mail_sent: false,
             answered: false,
+            turned_away: false,
             dot_sent: false,
             open: reset_first,
             usable: true,
@@ -275,6 +277,12 @@ impl<'a> Transaction<'a> {
     /// An idle connection that the server has closed looks so, and is no reason to defer (K46).
     pub fn is_untouched(&self) -> bool {
         !self.usable && !self.answered
+    }
+
+    /// Whether the server would not begin it now. One that has taken others over this connection has perhaps had enough
+    /// of them, and not of us.
+    pub fn is_turned_away(&self) -> bool {
+        self.turned_away
     }
 
     /// What became of each recipient of this transaction, by index.

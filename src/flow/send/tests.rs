@@ -249,6 +249,24 @@ fn many_letters_and_recipients_go_over_one_connection() {
     );
 }
 
+/// Some servers take only so many messages over a connection, and say so to the next one. One that has taken none means us.
+#[test]
+fn a_server_that_has_had_enough_is_connected_to_anew() {
+    let one = "MAIL|250 ok|RCPT|250 ok|DATA|354 go|(message)|250 2.0.0 as 1";
+    let mut case = case();
+    case.letters = 3;
+    let first = format!("220 mx|EHLO|250 mx|{one}|MAIL|451 4.7.1 enough|QUIT|221 bye");
+    let second = format!("220 mx|EHLO|250 mx|{one}|MAIL|451 4.7.1 enough|QUIT|221 bye");
+    let third = "220 mx|EHLO|250 mx|MAIL|451 4.7.1 no|QUIT|221 bye";
+    assert_eq!(
+        case.play(&[&first, &second, third]).outcomes,
+        ["= 250 2.0.0 as 1", "= 250 2.0.0 as 1", "~ 451 4.7.1 no"]
+    );
+    let never =
+        "220 mx|EHLO|250 mx|MAIL|451 4.7.1 no|MAIL|451 4.7.1 no|MAIL|451 4.7.1 no|QUIT|221 bye";
+    assert_eq!(case.play(&[never]).outcomes, ["~ 451 4.7.1 no"; 3]);
+}
+
 #[test]
 fn an_idle_connection_found_closed_is_made_anew() {
     // K46: once closed in silence, once with 421; and one that is gone for good.

@@ -65,6 +65,7 @@ impl Transaction<'_> {
         self.settle(|s| *s == Standing::Open, &outcome);
         self.unnamed.clear();
         self.phase = Phase::Over;
+        self.turned_away = reply.class() == 4;
     }
 
     fn rcpt_refused(&self, reply: &Reply) -> Settled {
