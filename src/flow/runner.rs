@@ -10,7 +10,7 @@
 //! others for so long. So a run that is over lets its last workers end what they have begun, while another thread feeds
 //! the next run. One run lingers so, and one more where the next has a new configuration, which must not wait for a server
 //! either. All together have no more connections than `[queue] workers` and `per_destination` say, but that the new one has
-//! at least one.
+//! at least one, and that with other smarthosts it counts anew.
 //!
 //! What is kept in memory is bounded: a few claims, then names, then only that the folder has more. Those that find no room
 //! have the first turn at the next look ([`Turn`]). What waits for longer than a moment keeps its name alone, so that an
@@ -222,8 +222,8 @@ impl Runner {
 
     fn feed(self: &Arc<Self>) {
         let mut relieved = false;
-        while !relieved && let Some(service) = self.wait_for_work() {
-            self.run(&service, &mut relieved);
+        while !relieved && let Some((service, bounds)) = self.wait_for_work() {
+            self.run(&service, &bounds, &mut relieved);
             let mut state = self.lock();
             state.runs -= 1;
             state.lingering -= usize::from(relieved);
@@ -234,9 +234,8 @@ impl Runner {
     }
 
     /// One run. `relieved` becomes whether another thread feeds by its end.
-    fn run(self: &Arc<Self>, service: &Arc<Service>, relieved: &mut bool) {
-        let bounds = self.lock().bounds.clone();
-        let run = Pass::lingering(&service.context, false, LINGER, &bounds).of_what_is_due();
+    fn run(self: &Arc<Self>, service: &Arc<Service>, bounds: &Bounds, relieved: &mut bool) {
+        let run = Pass::lingering(&service.context, false, LINGER, bounds).of_what_is_due();
         let threads = AtomicUsize::new(0);
         thread::scope(|scope| {
             self.keep_fed(scope, service, &run, &threads);
@@ -313,7 +312,7 @@ impl Runner {
     }
 
     /// Sleeps until there is work for a run; `None`: it is over.
-    fn wait_for_work(&self) -> Option<Arc<Service>> {
+    fn wait_for_work(&self) -> Option<(Arc<Service>, Bounds)> {
         let mut state = self.lock();
         loop {
             if state.stopping {
@@ -323,7 +322,7 @@ impl Runner {
             if !state.incoming.is_empty() || left.is_zero() {
                 state.renew = false;
                 state.runs += 1;
-                return Some(Arc::clone(&state.service));
+                return Some((Arc::clone(&state.service), state.bounds.clone()));
             }
             let waited = self.bell.wait_timeout(state, left);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
