@@ -170,12 +170,7 @@ fn deliver_one(
 
 /// The longest line of a message whose header is changed: an address may become a longer one.
 fn longest_line(claim: &Claim, change: &dyn Fn(&mut Header)) -> u64 {
-    /// The addresses of a line that is no longer do not grow beyond what a line may have.
-    const SHORT: u64 = 200;
     let longest = claim.facts.longest_line;
-    if longest <= SHORT {
-        return longest;
-    }
     // What cannot be read is found when it is sent.
     let Ok(mut header) = text::header(claim) else {
         return longest;
