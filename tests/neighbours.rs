@@ -358,6 +358,10 @@ fn a_list_shows_only_what_belongs_to_who_keeps_it() {
             "echo :include:LIST.d/secret >LIST",
             "is reached by the link LIST.d, which",
         ),
+        (
+            "for i in $(seq 1001); do echo :include:LIST.$i; done >LIST",
+            "the list LIST includes more than 1000 others",
+        ),
     ] {
         let real = |text: &str| {
             let text = text.replace("LIST", &list).replace("SECRET", &secret);

@@ -48,6 +48,15 @@ pub struct List {
 /// # Errors
 /// A sentence with its remedy.
 pub fn read_list(path: &Path) -> Result<Option<List>, String> {
+    let Some((file, about, keeper)) = open_list(path)? else {
+        return Ok(None);
+    };
+    let octets = checked(path, file, &about)?;
+    Ok(Some(List { octets, keeper }))
+}
+
+/// Opens it. Returned is also who keeps it, as [`List`] has that.
+fn open_list(path: &Path) -> Result<Option<(File, Metadata, Option<u32>)>, String> {
     let us = ourselves();
     let name = path.file_name().unwrap_or(OsStr::new("."));
     let above = path.parent().unwrap_or(Path::new("/"));
@@ -75,9 +84,8 @@ pub fn read_list(path: &Path) -> Result<Option<List>, String> {
     if is_planted && !(is_alone(&place) && (is_ours(&place) || place.uid() == about.uid())) {
         return Err(foreign(path, path));
     }
-    let octets = checked(path, file, &about)?;
     let keeper = (!is_ours(&about) || !is_alone(&about)).then(|| about.uid());
-    Ok(Some(List { octets, keeper }))
+    Ok(Some((file, about, keeper)))
 }
 
 /// The folder of a list, if it can be reached; not that of all files.
@@ -96,9 +104,8 @@ impl List {
         let Some(keeper) = self.keeper else {
             return Ok(());
         };
-        let is_his = |other: &Self| other.keeper == Some(keeper) && keeper != 0;
-        match read_list(other)? {
-            Some(list) if !is_his(&list) => Err(format!(
+        match open_list(other)? {
+            Some((.., of)) if of != Some(keeper) || keeper == 0 => Err(format!(
                 "the list {} does not belong to whoever keeps the one that includes it; let the alias file name both",
                 other.display()
             )),

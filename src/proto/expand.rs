@@ -34,6 +34,8 @@ use walk::{Scope, Walk};
 pub const MAX_DEPTH: usize = 50;
 /// How many recipients one address may become.
 pub const MAX_LEAVES: usize = 10_000;
+/// How many lists may be read for it: who keeps one may include others, and must not have us read for hours.
+pub const MAX_LISTS: usize = 1000;
 /// The status of one that would become more (RFC 3463 3.6: too many recipients).
 pub const TOO_MANY: Enhanced = Enhanced(4, 5, 3);
 

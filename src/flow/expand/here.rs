@@ -11,7 +11,8 @@ use crate::host::accounts::Account;
 use crate::host::listed;
 use crate::proto::address::Mailbox;
 use crate::proto::alias::{Place, Table, Target, read_list};
-use crate::proto::expand::{Forward, Trouble, World};
+use crate::proto::expand::{Forward, MAX_LISTS, Trouble, World};
+use crate::proto::order;
 use crate::proto::reply::Enhanced;
 use crate::proto::route::Hop;
 
@@ -73,10 +74,20 @@ pub fn included(path: &Path, by: &str) -> Result<Vec<Target>, String> {
         .ok_or_else(|| format!("the list {shown} is not there; make it, or take it out of {by}"))?;
     let targets = read_list(&String::from_utf8_lossy(&list.octets), Place::Include)
         .map_err(|fault| format!("the list {shown}, {fault}"))?;
-    for target in &targets {
-        if let Target::Include(other) = target {
-            list.may_include(Path::new(other))?;
-        }
+    let others = targets.iter().filter_map(|target| match target {
+        Target::Include(other) => Some(other),
+        _ => None,
+    });
+    let mut others: Vec<&String> = others.collect();
+    order::sort(&mut others, &Ord::cmp);
+    others.dedup();
+    if others.len() > MAX_LISTS {
+        return Err(format!(
+            "the list {shown} includes more than {MAX_LISTS} others; put some of them together"
+        ));
+    }
+    for other in others {
+        list.may_include(Path::new(other))?;
     }
     Ok(targets)
 }

@@ -1,5 +1,7 @@
 //! What addresses stand for: aliases, lists, forwards, their loops and their bounds.
 
+use std::cell::Cell;
+
 use super::super::alias::{Place, Table, read_list};
 use super::super::envelope::Recipient;
 use super::*;
@@ -8,6 +10,8 @@ use super::*;
 struct System {
     table: Table,
     files: Vec<(&'static str, String)>,
+    /// How many lists were read.
+    read: Cell<usize>,
 }
 
 impl System {
@@ -15,10 +19,12 @@ impl System {
         Self {
             table: Table::parse(aliases.to_owned()),
             files: files.iter().map(|(n, t)| (*n, (*t).to_owned())).collect(),
+            read: Cell::new(0),
         }
     }
 
     fn file(&self, name: &str, place: Place) -> Option<Result<Vec<Target>, Trouble>> {
+        let name = name.split('?').next()?;
         let (_, text) = self.files.iter().find(|(n, _)| *n == name)?;
         let list = read_list(text, place);
         Some(list.map_err(|fault| Trouble::here(format!("{name}, {fault}"))))
@@ -52,6 +58,7 @@ impl World for System {
     }
 
     fn include(&self, path: &str, user: Option<&str>) -> Result<Vec<Target>, Trouble> {
+        self.read.set(self.read.get() + 1);
         let place = user.map_or(Place::Include, |_| Place::Forward);
         let missing = || Err(Trouble::here(format!("{path} is not there")));
         self.file(path, place).unwrap_or_else(missing)
@@ -397,6 +404,24 @@ fn depth_and_number_are_bounded() {
         many.starts_with("4.5.3 the aliases and lists lead to more than 10000 recipients"),
         "{many}"
     );
+    let again = ":include:/all\n".repeat(100) + "alice\n";
+    let system = System::new("all: :include:/all\n", &[("/all", &again)]);
+    assert_eq!(
+        expanded(&system, PLUS, "all@pi.example", "s@x.example"),
+        "alice's"
+    );
+    assert_eq!(system.read.get(), 1);
+    // Each of them under a name of its own, as a path has many.
+    let others = |n| format!(":include:/one?{n}\n");
+    let others: String = (0..=MAX_LISTS).map(others).collect();
+    let files = [("/all", others.as_str()), ("/one", "alice")];
+    let system = System::new("all: :include:/all\n", &files);
+    let many = expanded(&system, PLUS, "all@pi.example", "s@x.example");
+    assert!(
+        many.starts_with("4.5.3 the aliases and lists include more than 1000 lists"),
+        "{many}"
+    );
+    assert_eq!(system.read.get(), MAX_LISTS);
 }
 
 /// RFC 3461 5.2.7.

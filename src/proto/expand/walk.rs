@@ -9,7 +9,7 @@ use super::super::end::End;
 use super::super::reply::Enhanced;
 use super::super::route::is_role;
 use super::{
-    Forward, Key, Leaf, MAX_DEPTH, MAX_LEAVES, Rules, Start, TOO_MANY, Trouble, World,
+    Forward, Key, Leaf, MAX_DEPTH, MAX_LEAVES, MAX_LISTS, Rules, Start, TOO_MANY, Trouble, World,
     without_detail,
 };
 
@@ -50,6 +50,8 @@ pub struct Walk<'a> {
     on_the_way: Vec<Step>,
     /// All that was gone through.
     seen: BTreeSet<Step>,
+    /// How many lists were read.
+    lists: usize,
     keys: BTreeSet<Key>,
     /// Who was reached.
     pub leaves: Vec<Leaf>,
@@ -68,6 +70,7 @@ impl<'a> Walk<'a> {
             is_report: *start.sender == ReversePath::Null,
             on_the_way: Vec::new(),
             seen: BTreeSet::new(),
+            lists: 0,
             keys: BTreeSet::new(),
             leaves: Vec::new(),
             loops: Vec::new(),
@@ -277,10 +280,15 @@ impl Walk<'_> {
                 (_, None) => Err(too_long(name)),
             },
             Target::Include(path) => {
-                let targets = self.world.include(path, scope.user.as_deref())?;
+                let step = Step::Include(path.clone());
+                // A list that names itself a thousand times is read once.
+                let targets = match self.seen.contains(&step) {
+                    true => Vec::new(),
+                    false => self.list(path, scope)?,
+                };
                 let mut scope = scope.clone();
-                scope.path.push(format!(":include:{path}"));
-                self.through(address, Step::Include(path.clone()), targets, &scope)
+                scope.path.push(step.shown());
+                self.through(address, step, targets, &scope)
             }
             Target::Name(name) => {
                 let address = here(address, name).ok_or_else(|| too_long(name))?;
@@ -297,6 +305,19 @@ impl Walk<'_> {
                 ..leaf(End::Mailbox)
             }),
         }
+    }
+
+    fn list(&mut self, path: &str, scope: &Scope) -> Result<Vec<Target>, Trouble> {
+        self.lists += 1;
+        if self.lists > MAX_LISTS {
+            return Err(Trouble {
+                enhanced: TOO_MANY,
+                sentence: format!(
+                    "the aliases and lists include more than {MAX_LISTS} lists; put some of them together"
+                ),
+            });
+        }
+        self.world.include(path, scope.user.as_deref())
     }
 
     fn member(&mut self, address: Mailbox, scope: &Scope) -> Result<(), Trouble> {
