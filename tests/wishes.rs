@@ -193,6 +193,35 @@ fn a_user_of_two_spellings_gets_one_copy() {
     }
 }
 
+/// A sender hears of a success that he asks for, though the same address is a member of a list, which tells him nothing.
+#[test]
+fn what_the_sender_asks_for_is_told_beside_a_list() {
+    let (list, alias) = (format!("<list@{HOST}>"), format!("<bobalias@{HOST}>"));
+    let asking = format!("{alias} NOTIFY=SUCCESS,FAILURE");
+    let rows: [(&[&str], usize, &[&str]); 3] = [
+        (&[&list, &alias], 1, &[]),
+        (&[&list, &asking], 2, &["relayed"]),
+        (&[&asking, &list], 1, &["relayed"]),
+    ];
+    for (recipients, copies, expected) in rows {
+        let remote = Remote::start(Script::new().offers(""));
+        let aliases = "list: bob@example.net\nowner-list: USER\nbobalias: bob@example.net\n";
+        let system = with(System::relaying("wishes-beside", &remote), aliases);
+        submit(&system, recipients);
+        flush(&system);
+        assert!(system.queue().is_empty(), "{recipients:?} {}", system.log());
+        assert_eq!(
+            reports(&system),
+            expected,
+            "{recipients:?} {}",
+            system.log()
+        );
+        let commands = remote.commands();
+        let rcpt = commands.iter().filter(|c| c.starts_with("RCPT")).count();
+        assert_eq!(rcpt, copies, "{recipients:?} {commands:?}");
+    }
+}
+
 /// The owner of a list hears that a member failed, though the sender wants to hear nothing of the same address.
 #[test]
 fn what_the_sender_does_not_ask_for_the_owner_of_a_list_hears() {

@@ -155,7 +155,7 @@ enum Shared {
     /// That one got it so, before a report of it was asked for.
     Had(Outcome),
     /// There is none; or the message failed for him before a report of it was asked for, and has to fail anew for that; or
-    /// nobody hears of his failure, and somebody is to hear of this one's.
+    /// what becomes of him is told to nobody who is to hear of this one.
     Apart,
 }
 
@@ -169,22 +169,21 @@ fn share(claim: &Claim, same: Option<&usize>, new: &Recipient) -> Result<Shared,
     let Some((index, known)) = known else {
         return Ok(Shared::Apart);
     };
+    let wishes = new.notify.unwrap_or(Notify::UNSAID);
     // What is told to the owner of a list is nothing to the sender, and the other way round: where nobody hears that it
-    // fails for that one, or it has failed already, this one gets it as well.
+    // fails for that one, or it has failed already, or where a success is to be told, this one gets it as well.
     if envelope.sender_for(known) != envelope.sender_for(new) {
-        let hears = |r: &Recipient| r.notify.unwrap_or(Notify::UNSAID).failure;
-        let ended = claim
-            .standing(index)
-            .and_then(|s| s.last)
-            .map(|(_, o)| o.verdict);
-        let is_told = match ended {
-            Some(Verdict::Delivered) => true,
-            Some(Verdict::Failed) => false,
-            _ => hears(known),
-        };
-        return Ok(match hears(new) && !is_told {
-            true => Shared::Apart,
-            false => Shared::Covered,
+        let is_heard = known.notify.unwrap_or(Notify::UNSAID).failure;
+        let last = claim.standing(index).and_then(|s| s.last);
+        let last = last.map(|(_, outcome)| outcome);
+        let has_failed = last.as_ref().is_some_and(|o| o.verdict == Verdict::Failed);
+        return Ok(match last {
+            Some(had) if had.verdict == Verdict::Delivered => match wishes.success {
+                true => Shared::Had(had),
+                false => Shared::Covered,
+            },
+            _ if wishes.success || wishes.failure && (has_failed || !is_heard) => Shared::Apart,
+            _ => Shared::Covered,
         });
     }
     if !known.clone().ask_for(new) {
@@ -195,7 +194,6 @@ fn share(claim: &Claim, same: Option<&usize>, new: &Recipient) -> Result<Shared,
         sentence,
     };
     let asked = claim.ask(clock::now(), index, new);
-    let wishes = new.notify.unwrap_or(Notify::UNSAID);
     match asked.map_err(|error: Error| later(error.to_string()))? {
         Asked::Noted => Ok(Shared::Covered),
         Asked::Done(outcome) => Ok(match outcome.verdict {
