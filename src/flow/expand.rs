@@ -279,14 +279,14 @@ fn replace(
 ) -> Vec<usize> {
     let (is_alone, is_list) = (leaves.len() == 1, leaves.iter().any(|l| l.sender.is_some()));
     let first = claim.envelope().recipients.len();
-    let Successors { new, others, had } =
-        match same::divide(claim, (index, recipient), leaves, same) {
-            Ok(successors) => successors,
-            Err(trouble) => {
-                done.outcomes.push((index, outcome(&trouble)));
-                return Vec::new();
-            }
-        };
+    let successors = match same::divide(claim, (index, recipient), leaves, same) {
+        Ok(successors) => successors,
+        Err(trouble) => {
+            done.outcomes.push((index, outcome(&trouble)));
+            return Vec::new();
+        }
+    };
+    let Successors { new, keys, .. } = successors;
     let numbered = || new.iter().enumerate().map(|(i, r)| (first + i, r));
     let ready: Vec<usize> = numbered()
         .filter(|(_, r)| r.end().is_some())
@@ -297,7 +297,7 @@ fn replace(
         .map(|(i, _)| i)
         .collect();
     let count = new.len();
-    events::expanded(&claim.id, &recipient.address, &new, &others);
+    events::expanded(&claim.id, &recipient.address, &new, &successors.others);
     if let Err(error) = claim.expand(clock::now(), index, new) {
         let trouble = Trouble {
             enhanced: Enhanced(4, 3, 0),
@@ -306,13 +306,15 @@ fn replace(
         done.outcomes.push((index, outcome(&trouble)));
         return Vec::new();
     }
+    // Not before: nobody is to be taken for the one who has such a number later.
+    same.extend(keys.into_iter().zip(first..));
     done.ready.extend(ready);
     done.replaced.push(Replaced {
         index,
         count,
         is_list,
         is_alone,
-        had,
+        had: successors.had,
     });
     unknown
 }

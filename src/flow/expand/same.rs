@@ -108,6 +108,8 @@ fn seat(address: &Mailbox, end: Option<&End>, user: Option<&String>) -> (Key, St
 pub struct Successors {
     /// New ones.
     pub new: Vec<Recipient>,
+    /// Who each of these is.
+    pub keys: Vec<Key>,
     /// Those who have the message anyway.
     pub others: Vec<Recipient>,
     /// What became of one of these before.
@@ -122,21 +124,21 @@ pub fn divide(
     claim: &Claim,
     (index, recipient): (usize, &Recipient),
     leaves: Vec<Leaf>,
-    same: &mut Same,
+    same: &Same,
 ) -> Result<Successors, Trouble> {
     let envelope = claim.envelope();
-    let first = envelope.recipients.len();
-    let (mut new, mut others, mut had) = (Vec::new(), Vec::new(), None);
-    let keys: Vec<Key> = leaves.iter().map(Leaf::key).collect();
+    let (mut new, mut keys) = (Vec::new(), Vec::new());
+    let (mut others, mut had) = (Vec::new(), None);
+    let all: Vec<Key> = leaves.iter().map(Leaf::key).collect();
     let is_alone = leaves.len() == 1;
-    for (key, child) in keys
+    for (key, child) in all
         .into_iter()
         .zip(children(recipient, index, leaves, is_alone))
     {
         let other = same.get(&key);
         match share(claim, other, &child)? {
             Shared::Apart => {
-                same.insert(key, first + new.len());
+                keys.push(key);
                 new.push(child);
                 continue;
             }
@@ -145,7 +147,12 @@ pub fn divide(
         }
         others.extend(other.and_then(|i| envelope.recipients.get(*i)).cloned());
     }
-    Ok(Successors { new, others, had })
+    Ok(Successors {
+        new,
+        keys,
+        others,
+        had,
+    })
 }
 
 /// What a recipient that an expansion makes has to do with one who is the same.
@@ -205,5 +212,52 @@ fn share(claim: &Claim, same: Option<&usize>, new: &Recipient) -> Result<Shared,
             "the message is being sent to {} at this moment; reports of it are asked for later",
             new.address
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::mailbox::scratch::Scratch;
+    use crate::host::spool::Spool;
+    use crate::proto::envelope::sample;
+
+    /// Nobody has a place by an expansion that was put off: whoever gets that place would be taken for him.
+    #[test]
+    fn only_who_is_new_has_a_place_when_all_is_known() {
+        let scratch = Scratch::new("same");
+        let spool = Spool::new(&scratch.path("spool"), 0, 100);
+        spool.create().unwrap();
+        let mut envelope = sample(&["team@x.example", "known@y.example"]);
+        envelope.recipients[1].notify = Some(Notify::default());
+        let mut draft = spool.begin(&envelope).unwrap();
+        draft.write(b"Subject: x\r\n\r\n").unwrap();
+        let claim = draft.commit().unwrap();
+        let leaf = |address: &str| Leaf {
+            address: Mailbox::parse(address).unwrap(),
+            end: None,
+            user: None,
+            sender: None,
+            through: None,
+            path: Vec::new(),
+        };
+        let known = leaf("known@y.example").key();
+        let same = Same::from([(known, 1)]);
+        let divided = |addresses: &[&str]| {
+            let leaves = addresses.iter().map(|a| leaf(a)).collect();
+            let team = (0, &envelope.recipients[0]);
+            let divided = divide(&claim, team, leaves, &same);
+            divided.map(|successors| successors.keys).ok()
+        };
+        // What is to be told of him is being settled.
+        claim.begin_settlement(&[1]);
+        let other = leaf("other@y.example").key();
+        assert_eq!(divided(&["other@y.example"]), Some(vec![other.clone()]));
+        assert_eq!(divided(&["other@y.example", "known@y.example"]), None);
+        claim.end_settlement(&[1]);
+        assert_eq!(
+            divided(&["other@y.example", "known@y.example"]),
+            Some(vec![other])
+        );
     }
 }
