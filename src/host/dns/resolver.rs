@@ -1,6 +1,7 @@
 //! One look-up: questions asked side by side, aliases followed, signatures checked where they are asked for, and of an
 //! answer only what belongs to the name.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -99,8 +100,9 @@ impl Resolver {
         let found = match self.is_signed(RecordType::DNSKEY) {
             Ok(found) => found,
             // A failure that passes must not be remembered: another question tells whether it is one of the keys alone.
-            Err(_) => match self.is_signed(RecordType::NS) {
-                Ok(true) => return true,
+            Err(error) => match self.is_signed(RecordType::NS) {
+                // Where keys never come no signature is good, and all mail would wait for ever.
+                Ok(true) => return !is_final(&error),
                 Ok(false) => false,
                 Err(_) => {
                     let root = plain(Query::query(Name::root(), RecordType::NS));
@@ -293,6 +295,16 @@ fn alias<'a>(response: &'a DnsResponse, name: &Name) -> Option<(&'a Record, Name
         })
 }
 
+/// Whether the server will not say anything else a moment later: a box that knows no such question, or whose answer is too
+/// long and not to be had by TCP.
+fn is_final(error: &NetError) -> bool {
+    match error {
+        NetError::Dns(DnsError::ResponseCode(code)) => *code != ResponseCode::ServFail,
+        NetError::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
+        error => matches!(error, NetError::Truncated),
+    }
+}
+
 fn no_answer(error: &NetError) -> NoAnswer {
     let why = match error {
         NetError::Dns(DnsError::ResponseCode(code)) => format!("the name server failed: {code}"),
@@ -323,7 +335,7 @@ mod tests {
     }
 
     /// A name server that answers each question for the root with what `say` has for it: its type, and whether it wants
-    /// signatures. "signed", "unsigned", a code, or silence.
+    /// signatures. "signed", "unsigned", "cut off", a code, or silence. It has no TCP.
     fn root(say: impl Fn(u16, bool) -> &'static str + Send + 'static) -> SocketAddr {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
@@ -339,14 +351,15 @@ mod tests {
                     [&[0], &kind[..], &[0, 1, 0, 0, 0, 60], &length, data].concat()
                 };
                 let mut records = vec![record(2, &[0])];
-                let code = match say(kind, count > 17) {
+                let said = say(kind, count > 17);
+                let code = match said {
                     "signed" => {
                         // Labels, times and the like do not matter; the signer is the root.
                         let signature = [&kind.to_be_bytes()[..], &[13], &[0; 32]].concat();
                         records.push(record(46, &signature));
                         0
                     }
-                    "unsigned" => 0,
+                    "unsigned" | "cut off" => 0,
                     "SERVFAIL" => 2,
                     "NOTIMP" => 4,
                     _ => continue,
@@ -355,7 +368,8 @@ mod tests {
                     records.clear();
                 }
                 let answers = u8::try_from(records.len()).unwrap();
-                let flags = [0x81, 0x80 | code, 0, 1, 0, answers, 0, 0, 0, 0];
+                let cut = u8::from(said == "cut off") * 2;
+                let flags = [0x81 | cut, 0x80 | code, 0, 1, 0, answers, 0, 0, 0, 0];
                 let answer = [head, &flags, question, &records.concat()].concat();
                 socket.send_to(&answer, peer).unwrap();
             }
@@ -375,6 +389,9 @@ mod tests {
             ("SERVFAIL", "unsigned", "unsigned", false, Some(false)),
             ("SERVFAIL", "NOTIMP", "unsigned", false, Some(false)),
             ("SERVFAIL", "SERVFAIL", "SERVFAIL", true, None),
+            // The keys never come: by a box that knows no such question, or has no TCP.
+            ("NOTIMP", "signed", "unsigned", false, None),
+            ("cut off", "signed", "unsigned", false, None),
         ];
         for (keys, names, plain, signs, known) in rows {
             let server = root(move |kind, is_signed| match (kind, is_signed) {
