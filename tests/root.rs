@@ -215,6 +215,24 @@ fn a_user_has_his_own_mail_tried_while_a_daemon_runs() {
     assert_eq!(daemon.stop().code, 0);
 }
 
+/// He is done with his part of a message, and what is left of it is the daemon's.
+#[test]
+fn what_a_user_may_not_deliver_himself_is_the_daemons() {
+    let Some(house) = House::open("left-to-daemon") else {
+        return;
+    };
+    let remote = Remote::start(Script::new());
+    let smarthost = remote.smarthost();
+    let house = house.with(&format!("user = \"{SPOOL}\"\n[smarthost]\n{smarthost}"));
+    let daemon = house.daemon();
+    house.submit(ALICE, &["mt-bob"], MESSAGE);
+    until("it has looked", || house.mail_of(BOB).len() == 1);
+    house.submit(ALICE, &["-odi", "one@example.net", "mt-bob"], MESSAGE);
+    assert_eq!(remote.received().len(), 1);
+    until("he has it, too", || house.mail_of(BOB).len() == 2);
+    assert_eq!(daemon.stop().code, 0);
+}
+
 /// The key of a signature is read by the worker, in its jail, with the rights of the user of the spool: one that only root
 /// may read is of no use to it, and mail waits until that is mended.
 #[test]

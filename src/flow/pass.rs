@@ -232,6 +232,12 @@ impl<'a> Pass<'a> {
         lock(&self.tally).next.take()
     }
 
+    /// Whether something is left for a daemon: it was deferred, or is not ours to deliver.
+    pub fn leaves_work(&self) -> bool {
+        let tally = lock(&self.tally);
+        tally.next.is_some() || tally.left > 0
+    }
+
     /// Removes a message that is done, which an earlier run could not.
     fn finish(&self, item: &Item) {
         let Some(claim) = self.claim(item) else {

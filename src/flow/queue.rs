@@ -192,7 +192,7 @@ pub fn first_attempt(
     if let Some(claim) = held {
         run.release_own(claim);
     }
-    if run.next_due().is_some() {
+    if run.leaves_work() {
         have_looked(context);
     }
     while place.is_some() && !run.is_blocked() {
@@ -209,7 +209,8 @@ pub fn first_attempt(
     }
 }
 
-/// Has the daemon look into the queue, if one runs: what was put off here is due before it would look by itself.
+/// Has the daemon look into the queue, if one runs: what was put off here, or left to it, is due before it would look by
+/// itself.
 pub fn have_looked(context: &Context) {
     if let Some(daemon) = context.daemon() {
         daemon.wake_for_all();
