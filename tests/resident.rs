@@ -306,12 +306,26 @@ fn what_others_put_off_goes_when_it_is_due() {
         until("it has looked", || system.mailbox().len() == 1);
         (system, daemon)
     };
-    for (call, first_try) in [("-odq", "spool"), ("-odi", "spool"), ("-odi", "direct")] {
+    for (call, first_try) in [
+        ("-odq", "spool"),
+        ("-odi", "spool"),
+        ("-odi", "direct"),
+        ("-bs", "direct"),
+    ] {
         let remote = later();
         let system = System::relaying("others-put-off", &remote);
         let system = system.with("queue", &format!("first_try = \"{first_try}\""));
         let (system, daemon) = started(system);
-        system.accept(&[call, "one@example.net"], MESSAGE);
+        match call {
+            "-bs" => {
+                let session = format!(
+                    "HELO x\r\nMAIL FROM:<{}>\r\nRCPT TO:<one@example.net>\r\nDATA\r\n{MESSAGE}\r\n.\r\nQUIT\r\n",
+                    me()
+                );
+                assert_eq!(system.run(&[call], &session).code, 0);
+            }
+            _ => system.accept(&[call, "one@example.net"], MESSAGE),
+        }
         if call == "-odq" {
             system.accept(&["-q"], "");
         }

@@ -38,8 +38,8 @@ pub fn run(context: &Context, call: &Invocation) -> Result<()> {
     let mut keep = |left: Left| match left {
         Left::Message(claim) => accepted.push(queue::fresh(claim.id.clone())),
         Left::Report(id) => accepted.push(queue::fresh(id)),
-        // Until then nobody has to look.
-        Left::Due(_) => {}
+        // It was tried just now.
+        Left::Due(_) => queue::have_looked(context),
     };
     let ended = match on_standard_input() {
         Some((socket, peer)) => {
