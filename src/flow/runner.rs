@@ -16,6 +16,7 @@
 //! have the first turn at the next look ([`Turn`]). What waits for longer than a moment keeps its name alone, so that an
 //! admin can hold or remove it.
 
+mod look;
 mod turn;
 
 use std::collections::VecDeque;
@@ -27,13 +28,12 @@ use std::time::{Duration, Instant};
 use self::turn::Turn;
 use super::attend::Service;
 use super::pass::{Bounds, Pass};
-use super::queue::{STACK, fresh, is_due};
+use super::queue::{STACK, fresh};
 use super::sink::Left;
 use super::tlsrpt;
 use crate::error::Error;
-use crate::events;
-use crate::host::spool::{Claim, Folder, Item};
-use crate::host::{clock, words};
+use crate::host::spool::{Claim, Item};
+use crate::host::words;
 
 /// Claims that are held; each has a file open.
 const CLAIMS: usize = 64;
@@ -52,11 +52,6 @@ pub const RUNS: usize = LINGERING_OF_OLD + 1;
 const MOMENT: Duration = Duration::from_secs(1);
 /// How long a connection is kept for the next message.
 const LINGER: Duration = Duration::from_secs(1);
-/// The longest time between two looks into the folder when nothing else is said.
-const LOOK: Duration = Duration::from_secs(300);
-/// The shortest time between two looks, and how many times as long as a look takes it is at least.
-const REST: Duration = Duration::from_millis(200);
-const REST_FACTOR: u32 = 20;
 
 /// The queue of a daemon.
 pub struct Runner {
@@ -329,60 +324,6 @@ impl Runner {
         }
     }
 
-    /// Looks into the folder, if it is time.
-    fn look(&self, service: &Service, run: &Pass<'_>) {
-        let mut state = self.lock();
-        let begun = Instant::now();
-        if begun < state.next_look() || run.lanes().waiting() >= FEW {
-            return;
-        }
-        let all = state.look_at <= begun;
-        state.look_new = false;
-        if all {
-            // Now, for whoever wakes us from here on wants another look, behind this one.
-            state.look_at = begun + self.interval.unwrap_or(LOOK);
-        }
-        let mut turn = std::mem::take(&mut state.turn);
-        drop(state);
-        events::settle_repeats(false);
-        let (spool, now) = (&service.context.spool, clock::now());
-        let scan = |folder| {
-            let found = spool.scan(folder);
-            found.unwrap_or_else(|error| {
-                events::trouble("-", &error);
-                Vec::new()
-            })
-        };
-        let mut found = Vec::new();
-        if all {
-            spool.sweep(&mut |id| events::swept(id, "its writer died before it was accepted"));
-            found = scan(Folder::Cur);
-        }
-        found.extend(scan(Folder::New));
-        let (due, later): (Vec<Item>, Vec<Item>) = found
-            .into_iter()
-            .partition(|item| is_due(&service.context, item, now));
-        let next = later.iter().map(|item| item.due).min();
-        drop(later);
-        let is_more = turn.take_round(due, |item| {
-            let has_room = run.lanes().waiting() < NAMES;
-            if has_room {
-                run.add(item, None);
-            }
-            has_room
-        });
-        let ended = Instant::now();
-        let mut state = self.lock();
-        state.turn = turn;
-        state.rest_until = ended + REST.max((ended - begun) * REST_FACTOR);
-        if all && is_more {
-            state.look_at = state.look_at.min(ended);
-        }
-        state.look_new |= is_more;
-        drop(state);
-        self.expect_due(next);
-    }
-
     /// Passes on what was handed over.
     fn hand_on(&self, run: &Pass<'_>) {
         while run.lanes().waiting() < NAMES {
@@ -476,22 +417,6 @@ impl Runner {
                 run.release(claim);
             }
             self.lock().incoming.push_back((errand.item, None));
-        }
-    }
-
-    /// Looks again when the next message is due that a run has deferred.
-    fn remember_due(&self, run: &Pass<'_>) {
-        self.expect_due(run.next_due());
-    }
-
-    /// Looks at this time, unless it is to look at its own times.
-    fn expect_due(&self, due: Option<i64>) {
-        if let (Some(due), None) = (due, self.interval) {
-            // What is due and was not tried is for somebody else to try.
-            let left = u64::try_from(due.saturating_sub(clock::now())).unwrap_or(LOOK.as_secs());
-            let at = Instant::now() + Duration::from_secs(left.min(LOOK.as_secs()));
-            let mut state = self.lock();
-            state.look_at = state.look_at.min(at);
         }
     }
 }
