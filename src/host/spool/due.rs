@@ -1,11 +1,11 @@
-//! When a claimed message is tried again: the time of its file, and the folder in which those wait that have one.
+//! When a message is tried again: the time of its file, and the folder in which those wait that have one.
 //!
 //! A time can be set by the owner of a file alone. What another user has handed in is copied when it is to wait: the copy
 //! takes its place in one step, and the file goes once that is on the disk, so that no power cut leaves the message without.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -117,4 +117,22 @@ impl Claim {
         })?;
         Ok(copy)
     }
+}
+
+/// When a file is due, as its folder shows it at the time `now`. What a clock put off that was set back since is due at
+/// once: it would wait for as long as that was ahead. An attempt puts it off anew.
+pub fn due(folder: Folder, meta: &Metadata, now: i64) -> i64 {
+    /// By so many seconds the clock of another machine may be ahead that has the spool.
+    const APART: i64 = 300;
+    match folder {
+        _ if meta.ctime() > now.saturating_add(APART) => 0,
+        Folder::Cur => meta.mtime(),
+        Folder::New if is_put_off(meta) => meta.mtime(),
+        _ => 0,
+    }
+}
+
+/// Whether a file of new/ was put off: its mtime was set to a time that was still to come.
+pub fn is_put_off(meta: &Metadata) -> bool {
+    (meta.mtime(), meta.mtime_nsec()) > (meta.ctime(), meta.ctime_nsec())
 }

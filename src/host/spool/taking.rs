@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::claim::{Body, Claim, State};
+use super::due::is_put_off;
 use super::head::{message_at_end, read_head, rest};
 use super::{
-    Folder, Item, MAX_HEAD, MAX_JOURNAL, Spool, cannot, is_at, is_barred, is_no_file, is_put_off,
-    open,
+    Folder, Item, MAX_HEAD, MAX_JOURNAL, Spool, cannot, is_at, is_barred, is_no_file, open,
 };
 use crate::error::{Error, Result};
 use crate::host::{durable, words};
