@@ -8,17 +8,18 @@
 //! The system is asked for as little as possible. The socket's own time limits are changed only when they would
 //! end a wait too late; a wait that ends too early is begun again.
 
-use std::io::{self, BufRead, IoSlice, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+mod channel;
+mod socket;
+
+use std::io::{self, BufRead, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-
+use self::channel::Channel;
+pub use self::socket::{Socket, on_standard_input};
 use super::tls::{Session, Trust};
 
 /// Octets read at a time.
@@ -27,86 +28,8 @@ const INPUT: usize = 8 * 1024;
 const ROOMY: usize = 512;
 /// Octets that are kept back for one write.
 const OUTPUT: usize = 32 * 1024;
-/// Octets that fit into any socket's send buffer. As long as no more are unanswered, a write does not block.
-const NEVER_BLOCKS: usize = 8 * 1024;
-/// What is told of a socket of this system that lets nobody in.
-const FULL: &str = "nobody is let in there, and too many wait for it already";
 /// Octets that are read and thrown away from a client that goes on after it was told to go.
 const MOST_THROWN_AWAY: usize = 256 * 1024;
-
-/// A connected socket, of the network or of this system.
-#[derive(Debug)]
-pub enum Socket {
-    /// Of the network.
-    Tcp(TcpStream),
-    /// Of this system.
-    Unix(UnixStream),
-}
-
-impl Socket {
-    /// The address of the other end, and its port; `None`: it is on this system.
-    pub fn peer(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(stream) => stream.peer_addr().ok(),
-            Self::Unix(_) => None,
-        }
-    }
-
-    /// Closes one direction, or both; whoever waits in it is woken. An error means that it is closed already.
-    pub fn shutdown(&self, how: Shutdown) {
-        let _ = match self {
-            Self::Tcp(stream) => stream.shutdown(how),
-            Self::Unix(stream) => stream.shutdown(how),
-        };
-    }
-
-    /// Writes what goes out at once, and closes: for a client there is no place for.
-    pub fn refuse(&self, octets: &[u8]) {
-        let done = match self {
-            Self::Tcp(stream) => stream
-                .set_nonblocking(true)
-                .and_then(|()| (&*stream).write(octets)),
-            Self::Unix(stream) => stream
-                .set_nonblocking(true)
-                .and_then(|()| (&*stream).write(octets)),
-        };
-        if done.is_ok() {
-            self.shutdown(Shutdown::Write);
-        }
-    }
-
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => (&*stream).read(buffer),
-            Self::Unix(stream) => (&*stream).read(buffer),
-        }
-    }
-
-    /// A plain write to a socket never raises SIGPIPE; the vectored one needs it to be ignored, as Rust's start-up
-    /// has it.
-    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match (self, slices) {
-            (Self::Tcp(stream), [one]) => (&*stream).write(one),
-            (Self::Unix(stream), [one]) => (&*stream).write(one),
-            (Self::Tcp(stream), _) => (&*stream).write_vectored(slices),
-            (Self::Unix(stream), _) => (&*stream).write_vectored(slices),
-        }
-    }
-
-    fn set_read_timeout(&self, limit: Duration) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_read_timeout(Some(limit)),
-            Self::Unix(stream) => stream.set_read_timeout(Some(limit)),
-        }
-    }
-
-    fn set_write_timeout(&self, limit: Duration) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_write_timeout(Some(limit)),
-            Self::Unix(stream) => stream.set_write_timeout(Some(limit)),
-        }
-    }
-}
 
 /// A connection.
 #[derive(Debug)]
@@ -120,43 +43,6 @@ pub struct Wire {
     output: Vec<u8>,
 }
 
-/// Connects within `limit`. The time for a write bounds this wait, too, with fewer calls than a socket that does not block;
-/// returned is what it is by now.
-fn connect(
-    socket: &socket2::Socket,
-    to: &socket2::SockAddr,
-    limit: Duration,
-) -> io::Result<Duration> {
-    let until = Instant::now() + limit;
-    loop {
-        // None at all would be no bound.
-        let left = until.saturating_duration_since(Instant::now());
-        let bound = left.max(Duration::from_millis(1));
-        socket.set_write_timeout(Some(bound))?;
-        match socket.connect(to) {
-            Ok(()) => return Ok(bound),
-            // A process that was stopped and goes on: the socket is connecting, and is waited for again.
-            Err(e) if e.kind() == io::ErrorKind::Interrupted && !left.is_zero() => {}
-            Err(e) if is_time_out(&e) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "connection timed out",
-                ));
-            }
-            Err(e) => return Err(e),
-        }
-    }
-}
-
-/// What sockets of the network and of this system say when the time for connect(2) is over.
-fn is_time_out(error: &io::Error) -> bool {
-    let code = error.raw_os_error().map(Errno::from_raw);
-    matches!(
-        code,
-        Some(Errno::EINPROGRESS | Errno::EALREADY | Errno::EAGAIN | Errno::EINTR)
-    )
-}
-
 impl Wire {
     /// Connects, within `limit`, from an address of this machine if one is given.
     pub fn connect(
@@ -164,54 +50,33 @@ impl Wire {
         from: Option<IpAddr>,
         limit: Duration,
     ) -> io::Result<Self> {
-        let domain = socket2::Domain::for_address(*address);
-        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
-        if let Some(from) = from {
-            socket.bind(&SocketAddr::new(from, 0).into())?;
-        }
-        let bound = connect(&socket, &(*address).into(), limit)?;
-        let mut wire = Self::accepted(socket.into(), limit);
-        wire.channel.write_limit = Some(bound);
-        Ok(wire)
+        let connected = Socket::connect(address, from, limit)?;
+        Ok(Self::connected(connected, limit))
     }
 
     /// Connects to a socket of this system, within `limit`. It may be as far as the other side's line, which is full
     /// when nobody is let in.
     pub fn connect_local(path: &Path, limit: Duration) -> io::Result<Self> {
-        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
-        let bound =
-            connect(&socket, &socket2::SockAddr::unix(path)?, limit).map_err(|e| {
-                match e.kind() {
-                    io::ErrorKind::TimedOut => io::Error::new(io::ErrorKind::TimedOut, FULL),
-                    _ => e,
-                }
-            })?;
-        let socket = Socket::Unix(UnixStream::from(OwnedFd::from(socket)));
-        let mut wire = Self::shared(Arc::new(socket), limit);
-        wire.channel.write_limit = Some(bound);
-        Ok(wire)
+        let connected = Socket::connect_local(path, limit)?;
+        Ok(Self::connected(connected, limit))
     }
 
-    /// A connection that was made, and how long its first step may take.
-    pub fn accepted(stream: TcpStream, limit: Duration) -> Self {
+    fn connected((socket, write_limit): (Socket, Duration), limit: Duration) -> Self {
+        let mut wire = Self::shared(Arc::new(socket), limit);
+        wire.channel.write_limit = Some(write_limit);
+        wire
+    }
+
+    /// The other end of a connection, in tests.
+    #[cfg(test)]
+    pub fn accepted(stream: std::net::TcpStream, limit: Duration) -> Self {
         Self::shared(Arc::new(Socket::Tcp(stream)), limit)
     }
 
-    /// The same on a socket that somebody else may shut down.
+    /// A connection that was made, on a socket that somebody else may shut down, and how long its first step may take.
     pub fn shared(socket: Arc<Socket>, limit: Duration) -> Self {
-        Self::new(socket, limit)
-    }
-
-    fn new(socket: Arc<Socket>, limit: Duration) -> Self {
         Self {
-            channel: Channel {
-                socket,
-                deadline: Instant::now() + limit,
-                read_limit: None,
-                write_limit: None,
-                unanswered: 0,
-                no_delay: false,
-            },
+            channel: Channel::new(socket, limit),
             tls: None,
             input: Vec::new(),
             unread: 0..0,
@@ -393,119 +258,8 @@ impl Write for Wire {
     }
 }
 
-/// The connection that standard input is, and the address of its client: inetd and systemd start a program so.
-pub fn on_standard_input() -> Option<(Socket, SocketAddr)> {
-    let input = io::stdin().as_fd().try_clone_to_owned().ok()?;
-    let stream = TcpStream::from(input);
-    // Anything else than such a connection has no address of this kind.
-    let peer = stream.peer_addr().ok()?;
-    Some((Socket::Tcp(stream), peer))
-}
-
-/// What the octets go through, TLS or not.
-#[derive(Debug)]
-struct Channel {
-    socket: Arc<Socket>,
-    deadline: Instant,
-    /// The socket's own limits, as they were last set.
-    read_limit: Option<Duration>,
-    write_limit: Option<Duration>,
-    /// Octets written since something was last read.
-    unanswered: usize,
-    no_delay: bool,
-}
-
-impl Channel {
-    /// What is left until the deadline, and whether a limit that is set already serves as well: it may end the
-    /// wait early, but by an eighth of what is left at most too late.
-    fn limit(&self, set: Option<Duration>) -> io::Result<Option<Duration>> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        let serves = set.is_some_and(|set| set <= left + left / 8);
-        Ok((!serves).then_some(left))
-    }
-
-    fn before_read(&mut self) -> io::Result<()> {
-        if let Some(limit) = self.limit(self.read_limit)? {
-            self.socket.set_read_timeout(limit)?;
-            self.read_limit = Some(limit);
-        }
-        Ok(())
-    }
-
-    fn before_write(&mut self, octets: usize) -> io::Result<()> {
-        if self.unanswered > 0 {
-            // The system would keep the second of two small writes back until the first is acknowledged, which
-            // the other side does late.
-            self.no_delay()?;
-        }
-        self.unanswered = self.unanswered.saturating_add(octets);
-        if self.unanswered > NEVER_BLOCKS
-            && let Some(limit) = self.limit(self.write_limit)?
-        {
-            self.socket.set_write_timeout(limit)?;
-            self.write_limit = Some(limit);
-        }
-        Ok(())
-    }
-
-    fn no_delay(&mut self) -> io::Result<()> {
-        if let (Socket::Tcp(stream), false) = (&*self.socket, self.no_delay) {
-            stream.set_nodelay(true)?;
-            self.no_delay = true;
-        }
-        Ok(())
-    }
-}
-
 fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
-}
-
-/// Whether to try once more: a signal came, or the socket's limit is over before the deadline.
-fn is_early(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
-    )
-}
-
-impl Read for Channel {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            self.before_read()?;
-            match self.socket.read(buffer) {
-                Err(e) if is_early(&e) => {}
-                done => {
-                    self.unanswered = 0;
-                    return done;
-                }
-            }
-        }
-    }
-}
-
-impl Write for Channel {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.write_vectored(&[IoSlice::new(octets)])
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let octets = slices.iter().map(|s| s.len()).sum();
-        loop {
-            self.before_write(octets)?;
-            match self.socket.write(slices) {
-                Err(e) if is_early(&e) => {}
-                done => return done,
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Connections with peers who are slow, who do not read, and who say more than they were asked.
 
+use super::socket::FULL;
 use super::*;
 use crate::host::tls::testing::Authority;
 use crate::host::tls::{Clients, Trust};
 use crate::host::words;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 /// A wire, and the other end of it.
