@@ -7,8 +7,8 @@
 //! 3. Who sends a message again is the one that the topmost Resent-From and Resent-Sender name. Its From and Sender are
 //!    as they were (RFC 5322 3.6.6), and may be anybody's for whom nothing here answers: nobody becomes another of our
 //!    domains by such fields.
-//! 4. What is not there is made, of the sender of the envelope or of his own address, and is right. What is there and names nobody, as
-//!    `From: "boss@example.org":;`, is read by people and is nobody's.
+//! 4. What is not there is made, of the sender of the envelope or of his own address, and is right. What is there and
+//!    names nobody, as `From: "boss@example.org":;`, is read by people and is nobody's.
 
 use std::sync::Arc;
 
