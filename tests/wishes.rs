@@ -28,6 +28,15 @@ fn reports(system: &System) -> Vec<String> {
     found
 }
 
+/// Hands in a message, has it dealt with, and sees that these reports have come.
+fn settle(system: &System, recipients: &[&str], expected: &[&str]) {
+    submit(system, recipients);
+    flush(system);
+    let log = system.log();
+    assert!(system.queue().is_empty(), "{recipients:?} {log}");
+    assert_eq!(reports(system), expected, "{recipients:?} {log}");
+}
+
 #[test]
 fn a_report_comes_whoever_of_two_names_asked_for_it() {
     let (bob, alias) = ("<bob@example.net>", format!("<bobalias@{HOST}>"));
@@ -116,18 +125,8 @@ fn a_report_comes_whoever_of_two_names_asked_for_it() {
         let remote = Remote::start(script);
         let aliases = "bobalias: bob@example.net\nsecond: bob@example.net\nown: USER\n";
         let system = with(System::relaying("wishes", &remote), aliases);
-        submit(
-            &system,
-            &recipients.iter().map(String::as_str).collect::<Vec<_>>(),
-        );
-        flush(&system);
-        assert!(system.queue().is_empty(), "{recipients:?} {}", system.log());
-        assert_eq!(
-            reports(&system),
-            expected,
-            "{recipients:?} {}",
-            system.log()
-        );
+        let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+        settle(&system, &recipients, expected);
         let copies = system.mailbox().len() - expected.len() + remote.received().len();
         assert_eq!(
             copies,
@@ -184,10 +183,7 @@ fn a_user_of_two_spellings_gets_one_copy() {
     for (recipients, copies, expected) in rows {
         let domains = format!("domains = [\"{HOST}\", \"second.example\"]");
         let system = with(System::new("wishes-two").with("", &domains), "own: USER\n");
-        submit(&system, recipients);
-        flush(&system);
-        assert!(system.queue().is_empty(), "{recipients:?} {}", system.log());
-        assert_eq!(reports(&system), expected, "{recipients:?}");
+        settle(&system, recipients, expected);
         let found = system.mailbox().len() - expected.len();
         assert_eq!(found, copies, "{recipients:?} {}", system.log());
     }
@@ -207,15 +203,7 @@ fn what_the_sender_asks_for_is_told_beside_a_list() {
         let remote = Remote::start(Script::new().offers(""));
         let aliases = "list: bob@example.net\nowner-list: USER\nbobalias: bob@example.net\n";
         let system = with(System::relaying("wishes-beside", &remote), aliases);
-        submit(&system, recipients);
-        flush(&system);
-        assert!(system.queue().is_empty(), "{recipients:?} {}", system.log());
-        assert_eq!(
-            reports(&system),
-            expected,
-            "{recipients:?} {}",
-            system.log()
-        );
+        settle(&system, recipients, expected);
         let commands = remote.commands();
         let rcpt = commands.iter().filter(|c| c.starts_with("RCPT")).count();
         assert_eq!(rcpt, copies, "{recipients:?} {commands:?}");
@@ -237,10 +225,7 @@ fn what_the_sender_does_not_ask_for_the_owner_of_a_list_hears() {
         let remote = Remote::start(Script::new().on("RCPT TO:<bob@", "550 5.1.1 no such user"));
         let aliases = "list: bob@example.net\nowner-list: USER\n";
         let system = with(System::relaying("wishes-owner", &remote), aliases);
-        submit(&system, recipients);
-        flush(&system);
-        assert!(system.queue().is_empty(), "{recipients:?} {}", system.log());
-        assert_eq!(reports(&system), ["failed"], "{recipients:?}");
+        settle(&system, recipients, &["failed"]);
         let commands = remote.commands();
         let rcpt = commands.iter().filter(|c| c.starts_with("RCPT")).count();
         assert_eq!(rcpt, tried, "{recipients:?} {commands:?}");
